@@ -1,0 +1,3 @@
+module gocker/final
+
+go 1.26.5

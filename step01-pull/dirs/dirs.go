@@ -1,0 +1,76 @@
+// Package dirs holds the names of everything that gocker keeps on disk, and the locks on them.
+//
+//	{root}/tmp/{image}/package.tar                 a pulled image; removed once its layers are unpacked
+//	{root}/tmp/{image}/reference                   the name it was pulled by
+//	{root}/images/images.json                      {"alpine": {"latest": "{image}"}, …}
+//	{root}/images/{image}/manifest.json            the list of the image's layers, as package.tar had it
+//	{root}/images/{image}/{config hash}.json       the image's config
+//	{root}/images/{image}/{layer}                  a link to ../../layers/{chainID}
+//	{root}/layers/{chainID}/fs                     one layer's files, shared by all images that have it
+//	{run}/containers/{id}/fs/{mnt,upperdir,workdir}
+//
+// {image} is the first 12 hex digits of the config's digest, {layer} the first 12 of the layer's name in
+// manifest.json. Twelve digits are for people: code compares whole digests.
+package dirs
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+)
+
+// Dirs are the two folders below which gocker keeps everything.
+type Dirs struct {
+	Root string // images and layers: must survive a reboot
+	Run  string // containers: their mounts and processes do not survive one
+}
+
+// Default is where this user's gocker keeps its files: GOCKER_ROOT and GOCKER_RUN where they are set, else below
+// /var for root, and below the XDG base directories for everybody else.
+// See https://specifications.freedesktop.org/basedir-spec/latest/.
+func Default() Dirs {
+	d := Dirs{Root: "/var/lib/gocker", Run: "/var/run/gocker"}
+	if os.Geteuid() != 0 {
+		data := cmp.Or(os.Getenv("XDG_DATA_HOME"), filepath.Join(os.Getenv("HOME"), ".local", "share"))
+		d.Root = filepath.Join(data, "gocker")
+		// XDG_RUNTIME_DIR has no default of its own; what is below Root is at least the user's.
+		d.Run = filepath.Join(cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), filepath.Join(d.Root, "run")), "gocker")
+	}
+	return Dirs{
+		Root: cmp.Or(os.Getenv("GOCKER_ROOT"), d.Root),
+		Run:  cmp.Or(os.Getenv("GOCKER_RUN"), d.Run),
+	}
+}
+
+// Short is the name that people use for a digest: its first 12 hex digits.
+func Short(hex string) string { return hex[:min(12, len(hex))] }
+
+// AllTmp is the folder of the images that are on their way in.
+func (d Dirs) AllTmp() string { return filepath.Join(d.Root, "tmp") }
+
+// Tmp is where one image waits between pull and unpack.
+func (d Dirs) Tmp(image string) string { return filepath.Join(d.AllTmp(), image) }
+
+// PackageTar is the pulled image, one file.
+func (d Dirs) PackageTar(image string) string { return filepath.Join(d.Tmp(image), "package.tar") }
+
+// Images is the folder of the images that are here.
+func (d Dirs) Images() string { return filepath.Join(d.Root, "images") }
+
+// ImagesJSON is the file that says which name and tag is which image.
+func (d Dirs) ImagesJSON() string { return filepath.Join(d.Images(), "images.json") }
+
+// Image is the folder of one image.
+func (d Dirs) Image(image string) string { return filepath.Join(d.Images(), image) }
+
+// Layers is the folder of all layers of all images.
+func (d Dirs) Layers() string { return filepath.Join(d.Root, "layers") }
+
+// Layer is the folder of the layer with this chainID (64 hex digits).
+func (d Dirs) Layer(chainID string) string { return filepath.Join(d.Layers(), chainID) }
+
+// Containers is the folder of all containers.
+func (d Dirs) Containers() string { return filepath.Join(d.Run, "containers") }
+
+// Container is the folder of one container.
+func (d Dirs) Container(id string) string { return filepath.Join(d.Containers(), id) }

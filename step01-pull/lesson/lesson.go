@@ -1,0 +1,69 @@
+// Package lesson is what the main.go of every step begins with: the flags that all steps share, Ctrl-C, the exit status.
+package lesson
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+)
+
+// Exit is the error of a lesson that ran well and whose container's command ended with this exit status.
+type Exit int
+
+func (e Exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Main runs a lesson and exits with its status: 0, that of the container's command, or 1 with an error on stderr.
+// Ctrl-C cancels the context: the lesson ends by returning, so all that it would clean up is cleaned up.
+func Main(name string, run func(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	err := run(ctx, os.Stdin, os.Stdout, os.Args[1:])
+	var exit Exit
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &exit):
+		os.Exit(int(exit))
+	default:
+		fmt.Fprint(os.Stderr, advice.Print(name, err))
+		os.Exit(1)
+	}
+}
+
+// Flags are the flags that all steps share; synopsis is the command line ("step01-pull [flags] [IMAGE]"), about says
+// what the lesson shows. Parsing stops at the first word that is no flag, so that the flags of a container's command
+// stay with the command.
+func Flags(stdout io.Writer, d *dirs.Dirs, synopsis, about string) *flag.FlagSet {
+	*d = dirs.Default()
+	flags := flag.NewFlagSet(synopsis, flag.ContinueOnError)
+	flags.StringVar(&d.Root, "root", d.Root, "`folder` of images and layers (GOCKER_ROOT)")
+	flags.StringVar(&d.Run, "run", d.Run, "`folder` of containers (GOCKER_RUN)")
+	flags.SetOutput(stdout)
+	flags.Usage = func() {
+		fmt.Fprintf(stdout, "%s\n\nusage: go run ./%s\n\n", about, synopsis)
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// Image is the first argument that is no flag: the image that the lesson is about.
+func Image(flags *flag.FlagSet) string {
+	if flags.NArg() == 0 {
+		return "sample"
+	}
+	return flags.Arg(0)
+}
+
+// NeedsLinux is how the steps from the third on end everywhere else.
+func NeedsLinux(name string) {
+	fmt.Fprintf(os.Stderr, "%s: containers are made of Linux kernel features, and this is %s: run it on Linux or in a Linux virtual machine; step01-pull and step02-untar work here.\n", name, runtime.GOOS)
+	os.Exit(1)
+}

@@ -1,0 +1,72 @@
+package pull
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"gocker/step01-pull/advice"
+)
+
+// ErrReference says that a word is not the name of an image.
+var ErrReference = errors.New("not an image reference")
+
+// A Reference is the name of an image: [registry[:port]/]name[:tag][@digest], with docker's defaults.
+//
+//	alpine                     index.docker.io/library/alpine:latest
+//	ubuntu:18.04               index.docker.io/library/ubuntu:18.04
+//	ghcr.io/owner/app:v1       as it stands
+//	127.0.0.1:5000/debian      127.0.0.1:5000/debian:latest, over plain http
+//	alpine@sha256:59bf…        whatever the tag says, this manifest
+//	sample                     an image made on the spot: see package sample
+type Reference struct {
+	Name string // as people write it, without docker's defaults: "alpine", "ghcr.io/owner/app"
+	Tag  string // "latest", or a digest: "sha256:…"
+
+	full name.Reference
+}
+
+// Sample is the name of the image that needs no network.
+const Sample = "sample"
+
+// ParseReference reads what a user typed. Its error is an ErrReference.
+func ParseReference(s string) (Reference, error) {
+	full, err := name.ParseReference(s)
+	if err != nil {
+		// ParseReference tries a tag, then a digest, and says only that neither fits; the tag's error says why.
+		if _, reason := name.NewTag(s); reason != nil && !strings.Contains(s, "@") {
+			err = reason
+		}
+		return Reference{}, advice.Add(fmt.Errorf("%w: %q: %w", ErrReference, s, err),
+			"a reference is [registry[:port]/]name[:tag][@sha256:digest], in lower case but for the tag; for example alpine:latest")
+	}
+	familiar := full.Context().Name()
+	familiar = strings.TrimPrefix(familiar, name.DefaultRegistry+"/")
+	familiar = strings.TrimPrefix(familiar, "library/")
+	return Reference{Name: familiar, Tag: full.Identifier(), full: full}, nil
+}
+
+// String is the shortest spelling that means the same image.
+func (r Reference) String() string {
+	if _, ok := r.full.(name.Digest); ok {
+		return r.Name + "@" + r.Tag
+	}
+	return r.Name + ":" + r.Tag
+}
+
+// Full is the name with all defaults filled in.
+func (r Reference) Full() string { return r.full.Name() }
+
+// Registry is the host, with its port, that has the image.
+func (r Reference) Registry() string { return r.full.Context().RegistryStr() }
+
+// IsSample tells whether this is the image that needs no network.
+func (r Reference) IsSample() bool { return r.Name == Sample && r.Tag == name.DefaultTag }
+
+var imageID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+// IsImage tells whether s has the shape of an {image}: 12 hex digits.
+func IsImage(s string) bool { return imageID.MatchString(s) }

@@ -1,0 +1,201 @@
+// Package untar unpacks tar archives that nobody vouches for.
+//
+//	err := untar.Extract("tmp/c059bfaa849c/package.tar", "tmp/c059bfaa849c")
+//
+// A tar archive is a list of entries: a name, a type, a mode, an owner, times, and for files the content. Names are
+// just text, written by somebody else: "../../etc/passwd" is one, and so is "a/passwd" after an entry that made "a"
+// a symbolic link to /etc. github.com/mholt/archiver reads the archive, whatever compressed it; we write the files
+// ourselves, through an os.Root, which refuses every path that leads out of the folder, also one through a symbolic
+// link made a moment ago. docs/step02-untar.md shows the attack on the library's own extraction (CVE-2024-0406).
+//
+// It does not protect against an archive that is too big: the disk fills, and the error says so.
+//
+// See tar(5), pax(1) for the extended headers, and https://pkg.go.dev/os#Root.
+package untar
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/mholt/archiver/v3"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+)
+
+// What can be wrong with an archive.
+var (
+	ErrEscapes = errors.New("leads out of the folder that it is unpacked to")
+	ErrArchive = errors.New("not a tar archive, or a damaged one")
+)
+
+// Extract unpacks the archive into the folder to, which must exist. An entry replaces what stood there under the same
+// name. On an error, the folder is as it was before.
+func Extract(archive, to string) error {
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// Unpack beside the real names, so that half an archive is never taken for a whole one.
+	partial, err := dirs.NewPartial(to)
+	if err != nil {
+		return err
+	}
+	defer partial.Discard()
+	err = each(f, partial.Path, func(w *Writer, header *tar.Header, content io.Reader) error {
+		if path.IsAbs(header.Name) {
+			return fmt.Errorf("%w: the name is absolute", ErrEscapes)
+		}
+		// A layer may have links to anywhere, they are followed inside the container. A package has no use for them.
+		if header.Typeflag == tar.TypeSymlink &&
+			(path.IsAbs(header.Linkname) || !filepath.IsLocal(path.Join(path.Dir(header.Name), header.Linkname))) {
+			return fmt.Errorf("%w: it links to %q", ErrEscapes, header.Linkname)
+		}
+		if path.Clean(header.Name) == filepath.Base(archive) {
+			return fmt.Errorf("%w: it has the archive's own name", ErrArchive)
+		}
+		return w.Write(header, content)
+	})
+	if err != nil {
+		return fmt.Errorf("unpack %q: %w", archive, err)
+	}
+	entries, err := os.ReadDir(partial.Path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		final := filepath.Join(to, e.Name())
+		if err := os.RemoveAll(final); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(partial.Path, e.Name()), final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each opens a Writer on the folder to and calls write for every entry of the archive.
+func each(archive io.Reader, to string, write func(*Writer, *tar.Header, io.Reader) error) error {
+	plain := Decompress(archive)
+	defer plain.Close()
+	w, err := NewWriter(to)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	err = Each(plain, func(header *tar.Header, content io.Reader) error { return write(w, header, content) })
+	if err != nil {
+		return err
+	}
+	return w.Finish()
+}
+
+// Each calls do for every entry of a tar archive that is not compressed. An error of do ends it and is returned with
+// the entry's name.
+func Each(archive io.Reader, do func(header *tar.Header, content io.Reader) error) error {
+	t := archiver.NewTar()
+	if err := t.Open(archive, 0); err != nil {
+		return err
+	}
+	defer t.Close()
+	for n := 0; ; n++ {
+		f, err := t.Read()
+		if err == io.EOF && n == 0 {
+			return advice.Add(fmt.Errorf("%w: it has no entries", ErrArchive), "pull the image again")
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return advice.Add(fmt.Errorf("%w: after %d entries: %w", ErrArchive, n, err), "pull the image again")
+		}
+		header, ok := f.Header.(*tar.Header)
+		if !ok {
+			return fmt.Errorf("%w: entry %d has no tar header", ErrArchive, n)
+		}
+		if header.Typeflag == tar.TypeXGlobalHeader {
+			continue // git archive writes one: a comment on the whole archive, no file
+		}
+		content := &entryReader{r: f}
+		if err := do(header, content); err != nil {
+			if content.err != nil {
+				err = advice.Add(fmt.Errorf("%w: %w", ErrArchive, content.err), "pull the image again")
+			}
+			return fmt.Errorf("entry %q: %w", header.Name, err)
+		}
+	}
+}
+
+// entryReader remembers whether it was reading the archive that failed, not writing the file.
+type entryReader struct {
+	r   io.Reader
+	err error
+}
+
+func (e *entryReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && err != io.EOF {
+		e.err = err
+	}
+	return n, err
+}
+
+// magics are the first bytes by which compressed data is known.
+var magics = []struct {
+	magic []byte
+	open  func() archiver.Decompressor
+}{
+	{[]byte("\x1f\x8b"), func() archiver.Decompressor { return archiver.NewGz() }},
+	{[]byte("\x28\xb5\x2f\xfd"), func() archiver.Decompressor { return archiver.NewZstd() }},
+	{[]byte("BZh"), func() archiver.Decompressor { return archiver.NewBz2() }},
+	{[]byte("\xfd7zXZ\x00"), func() archiver.Decompressor { return archiver.NewXz() }},
+}
+
+// Decompress returns the plain bytes of gzip, zstd, bzip2 or xz data, found by its first bytes, and any other data as
+// it is. Names and media types are not asked: they are claims. Close the result to end the work early.
+func Decompress(r io.Reader) io.ReadCloser {
+	buffered := bufio.NewReaderSize(r, 1<<20)
+	first, _ := buffered.Peek(6) // an error comes back at the first read
+	for _, m := range magics {
+		if !bytes.HasPrefix(first, m.magic) {
+			continue
+		}
+		pr, pw := io.Pipe()
+		go func() { pw.CloseWithError(m.open().Decompress(buffered, pw)) }()
+		return pr
+	}
+	return io.NopCloser(buffered)
+}
+
+// Package unpacks {root}/tmp/{image}/package.tar into its own folder.
+func Package(d dirs.Dirs, image string) error {
+	lock, err := dirs.Lock(d.Tmp(image))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return Extract(d.PackageTar(image), d.Tmp(image))
+}
+
+// clean turns an entry's name into one that os.Root takes: relative to the folder, "." for the folder itself.
+// Layers of some builders have absolute names; inside the folder "/etc" and "etc" are the same.
+func clean(name string) (string, error) {
+	if strings.ContainsRune(name, 0) {
+		return "", fmt.Errorf("%w: the name has a NUL byte", ErrArchive)
+	}
+	name = strings.TrimLeft(name, "/")
+	if name = path.Clean(name); !filepath.IsLocal(name) {
+		return "", ErrEscapes
+	}
+	return name, nil
+}

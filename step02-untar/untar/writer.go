@@ -1,0 +1,206 @@
+package untar
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Writer makes files from tar entries below one folder. It never follows a path out of that folder.
+type Writer struct {
+	Root *os.Root
+	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
+	MakeParent func(name string) error
+
+	dirTimes map[string]times // set at the end: every new entry changes its folder's mtime
+	chown    bool
+}
+
+type times struct{ access, mod time.Time }
+
+// NewWriter opens the folder. Call Finish after the last entry, and Close in any case.
+func NewWriter(folder string) (*Writer, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	// Only root can give files away; tar(1) run by anybody else keeps them too.
+	return &Writer{Root: root, dirTimes: map[string]times{}, chown: os.Geteuid() == 0}, nil
+}
+
+// Close releases the folder.
+func (w *Writer) Close() error { return w.Root.Close() }
+
+// Finish sets the times of the folders.
+func (w *Writer) Finish() error {
+	for name, t := range w.dirTimes {
+		if err := w.setTimes(name, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Write makes the file that header describes, in place of one that has its name. The order matters: chown(2) clears
+// setuid bits and file capabilities, so the owner comes first, then mode, xattrs, and last the times.
+func (w *Writer) Write(header *tar.Header, content io.Reader) error {
+	name, err := clean(header.Name)
+	if err != nil {
+		return err
+	}
+	if err := w.parent(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := w.makeRoom(name, header.Typeflag); err != nil {
+		return err
+	}
+	switch header.Typeflag {
+	case tar.TypeDir:
+		err = w.Root.Mkdir(name, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	case tar.TypeReg, '\x00', tar.TypeCont, tar.TypeGNUSparse:
+		err = w.writeFile(name, content)
+	case tar.TypeSymlink:
+		err = w.Root.Symlink(header.Linkname, name)
+	case tar.TypeLink:
+		return w.hardLink(name, header.Linkname) // one file under two names: mode, owner and times are there already
+	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
+		err = w.mknod(name, header)
+	default:
+		return fmt.Errorf("%w: unknown type %q", ErrArchive, header.Typeflag)
+	}
+	if err != nil {
+		return escapes(err)
+	}
+	if w.chown {
+		if err := w.Root.Lchown(name, header.Uid, header.Gid); err != nil {
+			return err
+		}
+	}
+	if header.Typeflag != tar.TypeSymlink {
+		if err := w.Root.Chmod(name, header.FileInfo().Mode()); err != nil {
+			return err
+		}
+	}
+	if err := w.setXattrs(name, header.PAXRecords); err != nil {
+		return err
+	}
+	t := times{header.AccessTime, header.ModTime}
+	if header.Typeflag == tar.TypeDir {
+		w.dirTimes[name] = t
+		return nil
+	}
+	return w.setTimes(name, t)
+}
+
+// parent makes the folders above an entry that the archive has left out.
+func (w *Writer) parent(dir string) error {
+	if dir == "." {
+		return nil
+	}
+	if info, err := w.Root.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return escapes(err)
+	}
+	if err := w.parent(path.Dir(dir)); err != nil {
+		return err
+	}
+	if w.MakeParent != nil {
+		return w.MakeParent(dir)
+	}
+	return escapes(w.Root.Mkdir(dir, 0o755))
+}
+
+// makeRoom removes what has the name already, but for a folder that only gets new attributes.
+func (w *Writer) makeRoom(name string, typ byte) error {
+	old, err := w.Root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return escapes(err)
+	}
+	if typ == tar.TypeDir && old.IsDir() {
+		return nil
+	}
+	if name == "." {
+		return fmt.Errorf("%w: it would replace the folder itself", ErrArchive)
+	}
+	if old.IsDir() {
+		for dir := range w.dirTimes {
+			if dir == name || strings.HasPrefix(dir, name+"/") {
+				delete(w.dirTimes, dir)
+			}
+		}
+	}
+	return w.Root.RemoveAll(name)
+}
+
+func (w *Writer) writeFile(name string, content io.Reader) error {
+	f, err := w.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, content); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+func (w *Writer) hardLink(name, target string) error {
+	target, err := clean(target)
+	if err != nil {
+		return fmt.Errorf("%w: it is a hard link to %q", err, target)
+	}
+	return escapes(w.Root.Link(target, name))
+}
+
+// escapes puts our name on the refusal of os.Root, whose own error value is not exported.
+func escapes(err error) error {
+	if err != nil && strings.HasSuffix(err.Error(), "path escapes from parent") {
+		return fmt.Errorf("%w: %w", ErrEscapes, err)
+	}
+	return err
+}
+
+// at calls do with a descriptor of the folder that name lies in and with the name's last element. os.Root does not
+// have every system call; the descriptor stands for the folder itself, whatever its path is made to mean meanwhile.
+func (w *Writer) at(name string, do func(dir int, base string) error) error {
+	dir, err := w.Root.Open(path.Dir(name))
+	if err != nil {
+		return escapes(err)
+	}
+	defer dir.Close()
+	return do(int(dir.Fd()), path.Base(name))
+}
+
+// setTimes is utimensat(2), to the nanosecond, on the name itself: a link's times are its own.
+func (w *Writer) setTimes(name string, t times) error {
+	if t.access.IsZero() { // most archives do not have it
+		t.access = t.mod
+	}
+	return w.at(name, func(dir int, base string) error {
+		err := unix.UtimesNanoAt(dir, base, []unix.Timespec{timespec(t.access), timespec(t.mod)}, unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil {
+			return fmt.Errorf("set the times of %q: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func timespec(t time.Time) unix.Timespec {
+	// Not unix.TimeToTimespec: that one counts nanoseconds, and 64 bits of them end in 2262.
+	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+}

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package untar
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+)
+
+// Elsewhere package.tar is unpacked, which has neither devices nor xattrs. Layers are unpacked on Linux only.
+
+func (w *Writer) mknod(name string, _ *tar.Header) error {
+	return fmt.Errorf("mknod %q: %w", name, errors.ErrUnsupported)
+}
+
+func (w *Writer) setXattrs(string, map[string]string) error { return nil }

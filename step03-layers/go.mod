@@ -1,0 +1,3 @@
+module gocker/step03-layers
+
+go 1.26.5

@@ -1,0 +1,3 @@
+module gocker/step04-overlay
+
+go 1.26.5

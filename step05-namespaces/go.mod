@@ -1,0 +1,3 @@
+module gocker/step05-namespaces
+
+go 1.26.5

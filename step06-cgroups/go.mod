@@ -1,0 +1,3 @@
+module gocker/step06-cgroups
+
+go 1.26.5
