@@ -50,10 +50,11 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	if err := showManifest(stdout, img); err != nil {
 		return err
 	}
-	image, err := pull.Save(d, ref, img)
+	image, lock, err := pull.Save(d, ref, img)
 	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	fmt.Fprintf(stdout, "3. Config and layers are fetched and checked; {image}, the first 12 digits of the config's digest, is %s\n", image)
 	if err := showFolder(stdout, d.Tmp(image)); err != nil {
 		return err

@@ -31,20 +31,11 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	if err != nil {
 		return err
 	}
-	image, err := pull.Find(d, ref)
+	image, lock, err := pull.FindOrSave(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}
-	if image == "" {
-		fmt.Fprintf(stdout, "There is no package.tar of %s yet: pulling it, as step01-pull does\n", ref)
-		img, err := pull.Image(ctx, ref, nil)
-		if err != nil {
-			return err
-		}
-		if image, err = pull.Save(d, ref, img); err != nil {
-			return err
-		}
-	}
+	defer lock.Close()
 
 	fmt.Fprintf(stdout, "1. Unpacking %s, entry by entry\n", d.PackageTar(image))
 	if err := untar.Package(d, image); err != nil {

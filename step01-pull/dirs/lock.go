@@ -137,3 +137,17 @@ func (p *Partial) Discard() {
 		os.RemoveAll(p.Path)
 	}
 }
+
+// RemoveAll removes a folder at once for everybody who looks at its name: first the name goes, then the rest. What a
+// crash leaves is a Partial that nobody holds.
+func RemoveAll(folder string) error {
+	gone, err := NewPartial(filepath.Dir(folder))
+	if err != nil {
+		return err
+	}
+	defer gone.Discard()
+	if err := os.Rename(folder, filepath.Join(gone.Path, "gone")); err != nil {
+		return err
+	}
+	return os.RemoveAll(gone.Path)
+}

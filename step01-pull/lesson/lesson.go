@@ -2,6 +2,7 @@
 package lesson
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -60,6 +61,32 @@ func Image(flags *flag.FlagSet) string {
 		return "sample"
 	}
 	return flags.Arg(0)
+}
+
+// Say returns a function that writes a line to stdout, for the libraries that have something to tell.
+func Say(stdout io.Writer) func(format string, args ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(stdout, format+"\n", args...) }
+}
+
+// Enter waits until the user presses Enter or Ctrl-C.
+func Enter(ctx context.Context, terminal *os.File) {
+	pressed := make(chan struct{})
+	go func() {
+		bufio.NewReader(terminal).ReadString('\n')
+		close(pressed)
+	}()
+	select {
+	case <-pressed:
+	case <-ctx.Done():
+	}
+}
+
+// NeedsRoot is the error of a lesson that only root can do; why says what for.
+func NeedsRoot(why string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return advice.Add(fmt.Errorf("user %d may not do this: %s", os.Geteuid(), why), "run it as root: sudo $(which go) run …")
 }
 
 // NeedsLinux is how the steps from the third on end everywhere else.

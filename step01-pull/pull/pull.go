@@ -2,7 +2,7 @@
 //
 //	ref, err := pull.ParseReference("alpine:latest")
 //	img, err := pull.Image(ctx, ref, nil)      // asks the registry for the manifest
-//	image, err := pull.Save(d, ref, img)       // fetches config and layers, writes {root}/tmp/{image}/package.tar
+//	image, lock, err := pull.Save(d, ref, img) // fetches config and layers, writes {root}/tmp/{image}/package.tar
 //
 // {image} is the first 12 hex digits of the config's digest. The digest covers the config, and the config names the
 // digest of every layer's content: whoever knows it knows the whole image. go-containerregistry compares every blob
@@ -120,41 +120,42 @@ func platforms(ctx context.Context, ref Reference) (names []string) {
 
 // Save fetches config and layers and writes {root}/tmp/{image}/package.tar. A reader of that name finds a whole file
 // or none: it is written under another name, synced and renamed. What fails leaves nothing behind.
-func Save(d dirs.Dirs, ref Reference, img v1.Image) (image string, err error) {
+// The caller closes lock when it is done with tmp/{image}.
+func Save(d dirs.Dirs, ref Reference, img v1.Image) (image string, lock *os.File, err error) {
 	config, err := img.ConfigName()
 	if err != nil {
-		return "", fmt.Errorf("pull %q: %w", ref, err)
+		return "", nil, fmt.Errorf("pull %q: %w", ref, err)
 	}
 	image = dirs.Short(config.Hex)
 	partial, err := dirs.NewPartial(d.AllTmp())
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer partial.Discard()
 
 	tmp := filepath.Join(partial.Path, "package.tar")
 	if err := crane.SaveLegacy(img, ref.Full(), tmp); err != nil {
-		return "", fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
+		return "", nil, fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
 	}
 	// SaveLegacy does not look at what closing the file says; a full disk may be told only now.
 	if err := syncFile(tmp); err != nil {
-		return "", fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
+		return "", nil, fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
 	}
 	// For a reference with a digest SaveLegacy notes the tag "i-was-a-digest". What was asked for is kept beside it.
 	if err := os.WriteFile(filepath.Join(partial.Path, "reference"), []byte(ref.String()+"\n"), 0o644); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	lock, err := dirs.Lock(d.Tmp(image))
+	lock, err = dirs.Lock(d.Tmp(image))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	defer lock.Close()
 	for _, file := range []string{"package.tar", "reference"} {
 		if err := os.Rename(filepath.Join(partial.Path, file), filepath.Join(d.Tmp(image), file)); err != nil {
-			return "", err
+			lock.Close()
+			return "", nil, err
 		}
 	}
-	return image, nil
+	return image, lock, nil
 }
 
 func syncFile(path string) error {
@@ -166,21 +167,37 @@ func syncFile(path string) error {
 	return f.Sync()
 }
 
-// Find returns the {image} that ref was saved as, "" where tmp has none.
-func Find(d dirs.Dirs, ref Reference) (image string, err error) {
+// Find returns the {image} that ref was saved as and locks its folder, until the caller closes lock; where tmp has
+// none, image is "".
+func Find(d dirs.Dirs, ref Reference) (image string, lock *os.File, err error) {
 	files, err := filepath.Glob(filepath.Join(d.AllTmp(), "*", "reference"))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	for _, file := range files {
 		saved, err := os.ReadFile(file)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		image := filepath.Base(filepath.Dir(file))
 		if strings.TrimSpace(string(saved)) == ref.String() && IsImage(image) {
-			return image, nil
+			lock, err := dirs.Lock(d.Tmp(image))
+			return image, lock, err
 		}
 	}
-	return "", nil
+	return "", nil, nil
+}
+
+// FindOrSave is Find, and where there is nothing to find, Image and Save; say is told.
+func FindOrSave(ctx context.Context, d dirs.Dirs, ref Reference, say func(format string, args ...any)) (string, *os.File, error) {
+	image, lock, err := Find(d, ref)
+	if err != nil || image != "" {
+		return image, lock, err
+	}
+	say("There is no package.tar of %s yet: pulling it, as step01-pull does", ref)
+	img, err := Image(ctx, ref, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	return Save(d, ref, img)
 }

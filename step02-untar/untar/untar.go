@@ -177,19 +177,12 @@ func Decompress(r io.Reader) io.ReadCloser {
 	return io.NopCloser(buffered)
 }
 
-// Package unpacks {root}/tmp/{image}/package.tar into its own folder.
-func Package(d dirs.Dirs, image string) error {
-	lock, err := dirs.Lock(d.Tmp(image))
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	return Extract(d.PackageTar(image), d.Tmp(image))
-}
+// Package unpacks {root}/tmp/{image}/package.tar into its own folder, whose lock the caller holds.
+func Package(d dirs.Dirs, image string) error { return Extract(d.PackageTar(image), d.Tmp(image)) }
 
-// clean turns an entry's name into one that os.Root takes: relative to the folder, "." for the folder itself.
+// Clean turns an entry's name into one that os.Root takes: relative to the folder, "." for the folder itself.
 // Layers of some builders have absolute names; inside the folder "/etc" and "etc" are the same.
-func clean(name string) (string, error) {
+func Clean(name string) (string, error) {
 	if strings.ContainsRune(name, 0) {
 		return "", fmt.Errorf("%w: the name has a NUL byte", ErrArchive)
 	}

@@ -52,7 +52,7 @@ func (w *Writer) Finish() error {
 // Write makes the file that header describes, in place of one that has its name. The order matters: chown(2) clears
 // setuid bits and file capabilities, so the owner comes first, then mode, xattrs, and last the times.
 func (w *Writer) Write(header *tar.Header, content io.Reader) error {
-	name, err := clean(header.Name)
+	name, err := Clean(header.Name)
 	if err != nil {
 		return err
 	}
@@ -64,8 +64,7 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	}
 	switch header.Typeflag {
 	case tar.TypeDir:
-		err = w.Root.Mkdir(name, 0o700)
-		if errors.Is(err, fs.ErrExist) {
+		if err = w.Root.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 	case tar.TypeReg, '\x00', tar.TypeCont, tar.TypeGNUSparse:
@@ -94,6 +93,9 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	}
 	if err := w.setXattrs(name, header.PAXRecords); err != nil {
 		return err
+	}
+	if header.ModTime.IsZero() { // not out of an archive, but made by a caller who does not care
+		return nil
 	}
 	t := times{header.AccessTime, header.ModTime}
 	if header.Typeflag == tar.TypeDir {
@@ -160,7 +162,7 @@ func (w *Writer) writeFile(name string, content io.Reader) error {
 }
 
 func (w *Writer) hardLink(name, target string) error {
-	target, err := clean(target)
+	target, err := Clean(target)
 	if err != nil {
 		return fmt.Errorf("%w: it is a hard link to %q", err, target)
 	}

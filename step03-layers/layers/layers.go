@@ -1,0 +1,366 @@
+//go:build linux
+
+// Package layers turns the unpacked package.tar into folders that the kernel can lay over each other, and keeps the
+// list of all images.
+//
+//	{root}/layers/{chainID}/fs               the files of one layer
+//	{root}/layers/{chainID}/layer.json       what is known of it: type Layer
+//	{root}/images/{image}/{layer}            a link to ../../layers/{chainID}
+//	{root}/images/{image}/manifest.json
+//	{root}/images/{image}/{config hash}.json
+//	{root}/images/images.json
+//
+// A layer is a changeset: what it adds and updates is in it as files, what it deletes as whiteouts. Tar archives
+// spell a whiteout as an empty file ".wh.name", overlayfs as a character device 0/0 named "name"; a folder whose
+// lower contents are all hidden is ".wh..wh..opq" in the one and the xattr trusted.overlay.opaque in the other.
+//
+// Whether a whiteout hides anything, and what mode a folder has that the archive left out, depends on the layers
+// below. So a layer's folder has the name of its chainID, which stands for the layer and all below it, and not of its
+// diffID, which stands for the layer alone. Images whose lowest layers are the same share them.
+//
+// Locks: Add holds layers/ shared, Remove holds it alone, so no layer goes that a new image is about to use;
+// images/ is held for the moment in which images.json changes; images/{image} is held shared by whoever makes a
+// container of it. What a crash leaves, the next command removes: see dirs.Partial.
+//
+// See https://github.com/opencontainers/image-spec/blob/main/layer.md, config.md (diffID, chainID) there, and
+// https://docs.kernel.org/filesystems/overlayfs.html (whiteouts and opaque directories).
+package layers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+)
+
+// What can be wrong with an unpacked package or with an image on disk.
+var (
+	ErrManifest = errors.New("manifest.json is not one that can be used")
+	ErrDigest   = errors.New("the content does not match its digest")
+	ErrDamaged  = errors.New("damaged")
+)
+
+// An Image is one that is here.
+type Image struct {
+	ID     string // {image}: the first 12 hex digits of Digest
+	Digest string // of the config, 64 hex digits
+	Config *v1.ConfigFile
+	Layers []Layer // the lowest first
+}
+
+// A Layer is one changeset of an image. Digests are "sha256:" and 64 hex digits.
+type Layer struct {
+	Digest  string // of the layer as it was sent, compressed
+	DiffID  string // of the tar archive inside
+	ChainID string // of the layer with all below it
+	Size    int64  // bytes, as it was sent
+
+	// Entries, compared with the layers below.
+	Added, Updated, Deleted int
+}
+
+// Open reads an image that is here.
+func Open(d dirs.Dirs, image string) (Image, error) {
+	manifest, config, raw, err := readManifest(d.Image(image), image)
+	if err != nil {
+		return Image{}, advice.Add(err, "remove the image and pull it again")
+	}
+	img := Image{ID: image, Digest: sum(raw), Config: config}
+	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
+		var layer Layer
+		raw, err := os.ReadFile(filepath.Join(d.Layer(chainID), "layer.json"))
+		if err == nil {
+			err = json.Unmarshal(raw, &layer)
+		}
+		if err != nil {
+			return Image{}, advice.Add(fmt.Errorf("image %s: %w: its layer %s: %w", image, ErrDamaged, manifest.Layers[i], err),
+				"a layer of this image is gone; pull it again")
+		}
+		img.Layers = append(img.Layers, layer)
+	}
+	return img, nil
+}
+
+// Stack returns the folders of the image's layers, the lowest first.
+func (img Image) Stack(d dirs.Dirs) Stack {
+	stack := make(Stack, len(img.Layers))
+	for i, layer := range img.Layers {
+		stack[i] = fsOf(d, layer.ChainID)
+	}
+	return stack
+}
+
+func fsOf(d dirs.Dirs, chainID string) string {
+	return filepath.Join(d.Layer(strings.TrimPrefix(chainID, "sha256:")), "fs")
+}
+
+// Add unpacks the layers of {root}/tmp/{image}, whose lock the caller holds, and enters the image as ref. Layers that
+// other images have too are not unpacked again. The temporary folder is removed.
+func Add(d dirs.Dirs, ref pull.Reference, image string) (Image, error) {
+	tmp := d.Tmp(image)
+	manifest, config, rawConfig, err := readManifest(tmp, image)
+	if err != nil {
+		return Image{}, advice.Add(err, "remove %q and pull the image again", tmp)
+	}
+	// Fail now, not after the work, where the image could not be entered.
+	if _, err := List(d); err != nil {
+		return Image{}, err
+	}
+	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
+		return Image{}, err
+	}
+	store, err := dirs.LockShared(d.Layers())
+	if err != nil {
+		return Image{}, err
+	}
+	defer store.Close()
+
+	img := Image{ID: image, Digest: sum(rawConfig), Config: config}
+	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
+		layer, err := addLayer(d, manifest.Layers[i], tmp, Layer{
+			DiffID: config.RootFS.DiffIDs[i].String(), ChainID: "sha256:" + chainID,
+		}, img.Stack(d))
+		if err != nil {
+			return Image{}, fmt.Errorf("unpack layer %s of image %s: %w", manifest.Layers[i], image, err)
+		}
+		img.Layers = append(img.Layers, layer)
+	}
+	if err := img.enter(d, manifest, rawConfig); err != nil {
+		return Image{}, fmt.Errorf("enter image %s: %w", image, err)
+	}
+	// All layers must be on the disk before images.json says that they are: one sync for all their files.
+	if err := unix.Syncfs(int(store.Fd())); err != nil {
+		return Image{}, fmt.Errorf("sync %q: %w", d.Layers(), err)
+	}
+	if err := tag(d, ref, image); err != nil {
+		return Image{}, err
+	}
+	return img, dirs.RemoveAll(tmp)
+}
+
+// addLayer unpacks one layer, a file in tmp, onto below, if it is not there yet.
+func addLayer(d dirs.Dirs, archive, tmp string, layer Layer, below Stack) (Layer, error) {
+	final := filepath.Dir(fsOf(d, layer.ChainID))
+	if raw, err := os.ReadFile(filepath.Join(final, "layer.json")); err == nil {
+		return layer, json.Unmarshal(raw, &layer)
+	}
+	f, err := openInside(tmp, archive)
+	if err != nil {
+		return layer, err
+	}
+	defer f.Close()
+	partial, err := dirs.NewPartial(d.Layers())
+	if err != nil {
+		return layer, err
+	}
+	defer partial.Discard()
+
+	fs := filepath.Join(partial.Path, "fs")
+	if err := os.Mkdir(fs, 0o755); err != nil {
+		return layer, err
+	}
+	sent := sha256.New()
+	counted := &counter{r: io.TeeReader(f, sent)}
+	u := unpacker{to: fs, below: below, layer: &layer}
+	diffID, err := u.unpack(counted)
+	if err != nil {
+		return layer, err
+	}
+	if diffID != layer.DiffID {
+		return layer, advice.Add(fmt.Errorf("%w: diffID is %s, the config says %s", ErrDigest, diffID, layer.DiffID), "pull the image again")
+	}
+	layer.Digest, layer.Size = "sha256:"+hex.EncodeToString(sent.Sum(nil)), counted.n
+
+	raw, err := json.MarshalIndent(layer, "", "\t")
+	if err != nil {
+		return layer, err
+	}
+	if err := os.WriteFile(filepath.Join(partial.Path, "layer.json"), raw, 0o644); err != nil {
+		return layer, err
+	}
+	return layer, finish(partial, final)
+}
+
+// finish gives a folder its real name, unless another process was first: then both have the same in them.
+func finish(partial *dirs.Partial, name string) error {
+	if err := partial.Finish(name); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// enter makes images/{image}: manifest.json, the config, and a link for every layer.
+func (img Image) enter(d dirs.Dirs, manifest tarball.Descriptor, rawConfig []byte) error {
+	partial, err := dirs.NewPartial(d.Images())
+	if err != nil {
+		return err
+	}
+	defer partial.Discard()
+	rawManifest, err := json.Marshal(tarball.Manifest{manifest})
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"manifest.json": rawManifest, img.Digest + ".json": rawConfig} {
+		if err := os.WriteFile(filepath.Join(partial.Path, name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	for i, name := range layerNames(manifest) {
+		to := filepath.Join("..", "..", "layers", strings.TrimPrefix(img.Layers[i].ChainID, "sha256:"))
+		if err := os.Symlink(to, filepath.Join(partial.Path, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(partial.Path, 0o755); err != nil {
+		return err
+	}
+	return finish(partial, d.Image(img.ID))
+}
+
+// layerNames are the {layer} of an image's layers: the first 12 digits of their names in the manifest, which are a
+// digest ("59bf1c3509f3….tar.gz"), or a folder named by a v1 ID ("47d7af55c64c…/layer.tar") in archives of the older
+// kind. An image may have the same layer twice; the second is named …-2.
+func layerNames(manifest tarball.Descriptor) []string {
+	seen := map[string]int{}
+	var names []string
+	for _, file := range manifest.Layers {
+		name := path.Base(file)
+		if name == "layer.tar" {
+			name = path.Base(path.Dir(file))
+		}
+		name, _, _ = strings.Cut(name, ".")
+		name = dirs.Short(strings.TrimPrefix(name, "sha256:"))
+		if seen[name]++; seen[name] > 1 {
+			name = fmt.Sprintf("%s-%d", name, seen[name])
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// readManifest reads and checks manifest.json and the config in dir: tmp/{image} or images/{image}.
+func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte, error) {
+	fail := func(err error) (tarball.Descriptor, *v1.ConfigFile, []byte, error) {
+		return tarball.Descriptor{}, nil, nil, fmt.Errorf("read %q: %w", filepath.Join(dir, "manifest.json"), err)
+	}
+	raw, err := readInside(dir, "manifest.json")
+	if err != nil {
+		return fail(err)
+	}
+	var all tarball.Manifest
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return fail(fmt.Errorf("%w: %w", ErrManifest, err))
+	}
+	if len(all) != 1 {
+		return fail(fmt.Errorf("%w: it has %d images, wanted 1", ErrManifest, len(all)))
+	}
+	manifest := all[0]
+	rawConfig, err := readInside(dir, manifest.Config)
+	if errors.Is(err, os.ErrNotExist) {
+		// In images/ the config has its plain hash as name, whatever the package called it.
+		name := strings.TrimSuffix(strings.TrimPrefix(path.Base(manifest.Config), "sha256:"), ".json") + ".json"
+		rawConfig, err = readInside(dir, name)
+	}
+	if err != nil {
+		return fail(fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err))
+	}
+	if got := sum(rawConfig); dirs.Short(got) != image {
+		return fail(fmt.Errorf("%w: config %q has the digest sha256:%s, wanted %s…", ErrDigest, manifest.Config, got, image))
+	}
+	config, err := v1.ParseConfigFile(strings.NewReader(string(rawConfig)))
+	if err != nil {
+		return fail(fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err))
+	}
+	if len(manifest.Layers) != len(config.RootFS.DiffIDs) || len(manifest.Layers) == 0 {
+		return fail(fmt.Errorf("%w: it lists %d layers, the config %d", ErrManifest, len(manifest.Layers), len(config.RootFS.DiffIDs)))
+	}
+	for _, diffID := range config.RootFS.DiffIDs {
+		if diffID.Algorithm != "sha256" {
+			return fail(fmt.Errorf("%w: diffID %s is no sha256", ErrManifest, diffID))
+		}
+	}
+	return manifest, config, rawConfig, nil
+}
+
+// openInside opens a file that an archive brought along. The name, and what a link of that name leads to, are the
+// archive's own words: os.Root keeps both inside dir, and what is no file (a fifo would block us forever) is refused.
+func openInside(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%q is no regular file", name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// maxJSON is the most that a manifest or a config may have, in bytes. Real ones have some kilobytes.
+const maxJSON = 8 << 20
+
+func readInside(dir, name string) ([]byte, error) {
+	f, err := openInside(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	if err == nil && len(raw) > maxJSON {
+		err = fmt.Errorf("%q is larger than %d bytes", name, maxJSON)
+	}
+	return raw, err
+}
+
+// chainIDs computes what names a layer together with all below it: the lowest layer's diffID, and then always
+// sha256(chainID of what is below + " " + diffID).
+func chainIDs(diffIDs []v1.Hash) []string {
+	var ids []string
+	for i, diffID := range diffIDs {
+		if i == 0 {
+			ids = append(ids, diffID.Hex)
+		} else {
+			ids = append(ids, sum([]byte("sha256:"+ids[i-1]+" "+diffID.String())))
+		}
+	}
+	return ids
+}
+
+func sum(data []byte) string {
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package layers
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Stack is folders that lie over each other as overlayfs lays them, the lowest first.
+type Stack []string
+
+const opaqueXattr = "trusted.overlay.opaque"
+
+// Find returns the index of the layer that a name of the merged view comes from, and what it is there; -1 where the
+// merged view has no such name. No link is followed.
+func (s Stack) Find(name string) (int, fs.FileInfo) {
+	for i := len(s) - 1; i >= 0; i-- {
+		info, hidden := look(s[i], name)
+		if info != nil {
+			return i, info
+		}
+		if hidden {
+			return -1, nil
+		}
+	}
+	return -1, nil
+}
+
+// look looks for name in one layer alone. Where it is not, hidden says that the layer also hides it in those below:
+// by a whiteout on the way, an opaque folder, or a file where the name needs a folder.
+func look(layer, name string) (info fs.FileInfo, hidden bool) {
+	at := layer
+	parts := strings.Split(filepath.Clean(name), "/")
+	for i, part := range parts {
+		at = filepath.Join(at, part)
+		info, err := os.Lstat(at)
+		if err != nil {
+			return nil, i > 0 && isOpaque(filepath.Dir(at)) || hidden
+		}
+		if IsWhiteout(info) || i < len(parts)-1 && !info.IsDir() {
+			return nil, true
+		}
+		if i == len(parts)-1 {
+			return info, false
+		}
+		hidden = hidden || at != layer && isOpaque(at)
+	}
+	return nil, hidden
+}
+
+// Names returns what a folder of the merged view has in it, sorted.
+func (s Stack) Names(dir string) []string {
+	var names []string
+	for _, layer := range s {
+		if info, _ := look(layer, dir); info == nil || !info.IsDir() {
+			continue
+		}
+		entries, _ := os.ReadDir(filepath.Join(layer, dir)) // a layer that cannot be read adds nothing
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return slices.DeleteFunc(names, func(name string) bool {
+		i, _ := s.Find(filepath.Join(dir, name))
+		return i < 0
+	})
+}
+
+// IsWhiteout tells whether a file of a layer says that the name is deleted: a character device 0/0.
+func IsWhiteout(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode()&fs.ModeCharDevice != 0 && stat.Rdev == 0
+}
+
+// IsOpaque tells whether a folder of a layer hides all that layers below have in it.
+func IsOpaque(dir string) bool { return isOpaque(dir) }
+
+func isOpaque(dir string) bool {
+	value := make([]byte, 1)
+	n, err := unix.Lgetxattr(dir, opaqueXattr, value)
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+// xattrs reads the extended attributes of a file, as PAX records, but for those that overlayfs keeps for itself.
+func xattrs(path string) (map[string]string, error) {
+	list := make([]byte, 64<<10) // XATTR_LIST_MAX: see xattr(7)
+	n, err := unix.Llistxattr(path, list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
+	}
+	records := map[string]string{}
+	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
+		if name == "" || strings.HasPrefix(name, overlayXattrs) {
+			continue
+		}
+		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
+		n, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return nil, &fs.PathError{Op: "getxattr " + name, Path: path, Err: err}
+		}
+		records["SCHILY.xattr."+name] = string(value[:n])
+	}
+	return records, nil
+}

@@ -1,0 +1,319 @@
+//go:build linux
+
+package layers
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step02-untar/untar"
+)
+
+// How a layer's tar archive spells what it deletes: see layer.md, "Whiteouts".
+const (
+	whiteoutPrefix = ".wh."
+	whiteoutMeta   = ".wh..wh." // aufs kept files of its own under such names
+	whiteoutOpaque = ".wh..wh..opq"
+)
+
+// overlayXattrs is what overlayfs understands on its layers. An archive has no business setting them: they hide
+// files, or redirect folders, outside of what the layer's digest and any scanner can see.
+const overlayXattrs = "trusted.overlay."
+
+// An unpacker turns one layer's tar archive into a folder for overlayfs.
+type unpacker struct {
+	to    string // the folder
+	below Stack
+	layer *Layer // where entries are counted
+
+	w         *untar.Writer
+	whiteouts map[string]bool // names that the layer deletes
+	opaque    map[string]bool // folders in which it deletes all
+	written   map[string]bool // names that it adds or updates
+
+	lastDir, lastDirResolved string
+}
+
+// unpack reads the archive to its end and returns its diffID.
+func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
+	plain := untar.Decompress(archive)
+	defer plain.Close()
+	hash := sha256.New()
+	tee := io.TeeReader(plain, hash)
+
+	u.w, err = untar.NewWriter(u.to)
+	if err != nil {
+		return "", err
+	}
+	defer u.w.Close()
+	u.w.MakeParent = u.makeParent
+	u.whiteouts, u.opaque, u.written = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
+	if i, _ := u.below.Find("."); i >= 0 {
+		if err := u.copyFromBelow("."); err != nil {
+			return "", err
+		}
+	}
+	if err := untar.Each(tee, u.entry); err != nil && !(errors.Is(err, untar.ErrArchive) && isEmptyTar(hash.Sum(nil))) {
+		return "", err
+	}
+	// An archive ends before its bytes do: zeros follow, and they are part of the diffID.
+	if _, err := io.Copy(io.Discard, tee); err != nil {
+		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)
+	}
+	if err := u.settle(); err != nil {
+		return "", err
+	}
+	if err := u.w.Finish(); err != nil {
+		return "", err
+	}
+	u.count()
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// isEmptyTar tells whether a digest is that of 1024 zeros: a tar archive with nothing in it. As a package it would be
+// damaged, as a layer it is common: a build step that changed no file.
+func isEmptyTar(sum []byte) bool {
+	empty := sha256.Sum256(make([]byte, 1024))
+	return slices.Equal(sum, empty[:])
+}
+
+// entry notes a whiteout and writes anything else.
+func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
+	name, err := untar.Clean(header.Name)
+	if err != nil {
+		return err
+	}
+	dir, err := u.resolve(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
+	name = path.Join(dir, base)
+	switch {
+	case base == whiteoutOpaque:
+		u.opaque[dir] = true
+		return nil
+	case strings.HasPrefix(base, whiteoutMeta):
+		return nil
+	case strings.HasPrefix(base, whiteoutPrefix):
+		hidden := strings.TrimPrefix(base, whiteoutPrefix)
+		if hidden == "" || hidden == "." || hidden == ".." {
+			return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
+		}
+		u.whiteouts[path.Join(dir, hidden)] = true
+		return nil
+	}
+	if header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0 {
+		return fmt.Errorf("%w: a device 0/0, which overlayfs would take for a whiteout", untar.ErrArchive)
+	}
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "SCHILY.xattr."+overlayXattrs) {
+			delete(header.PAXRecords, key)
+		}
+	}
+	if header.Typeflag == tar.TypeLink {
+		if err := u.linkTarget(header); err != nil {
+			return err
+		}
+	}
+	header.Name = name
+	u.written[name] = true
+	if header.Typeflag == tar.TypeSymlink {
+		u.lastDir = "" // what was resolved may lead elsewhere now
+	}
+	return u.w.Write(header, content)
+}
+
+// resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where
+// this layer or one below has the link bin -> usr/bin, and links to absolute names begin at the image's root.
+func (u *unpacker) resolve(dir string) (string, error) {
+	if dir == "." || dir == u.lastDir && u.lastDir != "" {
+		return map[bool]string{true: ".", false: u.lastDirResolved}[dir == "."], nil
+	}
+	view := append(slices.Clone(u.below), u.to)
+	resolved, rest, links := ".", strings.Split(dir, "/"), 0
+	for len(rest) > 0 {
+		next := rest[0]
+		rest = rest[1:]
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			resolved = path.Dir(resolved) // the parent of the root is the root
+			continue
+		}
+		at := path.Join(resolved, next)
+		i, info := view.Find(at)
+		if i < 0 || info.Mode()&fs.ModeSymlink == 0 {
+			resolved = at
+			continue
+		}
+		if links++; links > 40 { // as path_resolution(7) has it
+			return "", fmt.Errorf("%q: %w", dir, unix.ELOOP)
+		}
+		target, err := os.Readlink(filepath.Join(view[i], at))
+		if err != nil {
+			return "", err
+		}
+		if path.IsAbs(target) {
+			resolved = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	u.lastDir, u.lastDirResolved = dir, resolved
+	return resolved, nil
+}
+
+// linkTarget makes sure that a hard link has something to link to: a file of a layer below is copied up first, as
+// overlayfs does when one is linked.
+func (u *unpacker) linkTarget(header *tar.Header) error {
+	target, err := untar.Clean(header.Linkname)
+	if err != nil {
+		return fmt.Errorf("%w: it is a hard link to %q", err, header.Linkname)
+	}
+	dir, err := u.resolve(path.Dir(target))
+	if err != nil {
+		return err
+	}
+	target = path.Join(dir, path.Base(target))
+	header.Linkname = target
+	if info, _ := look(u.to, target); info != nil {
+		return nil
+	}
+	if i, _ := u.below.Find(target); i < 0 {
+		return fmt.Errorf("%w: it is a hard link to %q, which neither this layer nor one below has", untar.ErrArchive, header.Linkname)
+	}
+	return u.copyFromBelow(target)
+}
+
+// makeParent makes a folder that the archive left out: the one of the layers below, where they have it.
+func (u *unpacker) makeParent(name string) error {
+	if i, info := u.below.Find(name); i >= 0 && info.IsDir() {
+		return u.copyFromBelow(name)
+	}
+	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
+}
+
+// copyFromBelow copies a file, or a folder without its contents, with all its attributes.
+func (u *unpacker) copyFromBelow(name string) error {
+	i, info := u.below.Find(name)
+	from := filepath.Join(u.below[i], name)
+	link := ""
+	if info.Mode()&fs.ModeSymlink != 0 {
+		var err error
+		if link, err = os.Readlink(from); err != nil {
+			return err
+		}
+	}
+	header, err := tar.FileInfoHeader(info, link)
+	if err != nil {
+		return err
+	}
+	header.Name = name
+	if header.PAXRecords, err = xattrs(from); err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return u.w.Write(header, nil)
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return u.w.Write(header, f)
+}
+
+// settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
+// layers below only, wherever in the archive they stand.
+func (u *unpacker) settle() error {
+	for dir := range u.opaque {
+		if dir == "." {
+			// overlayfs does not look at the xattr of a layer's top folder: hide each of its names instead.
+			for _, name := range u.below.Names(".") {
+				u.whiteouts[name] = true
+			}
+			continue
+		}
+		if i, info := u.below.Find(dir); i < 0 || !info.IsDir() {
+			continue // nothing to hide
+		}
+		if info, _ := look(u.to, dir); info == nil {
+			if err := u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil); err != nil {
+				return err
+			}
+		}
+		if err := u.setOpaque(dir); err != nil {
+			return err
+		}
+	}
+	for name := range u.whiteouts {
+		if i, _ := u.below.Find(name); i < 0 {
+			continue // a whiteout of nothing shows as a ghost: readdir(3) lists it, lstat(2) does not find it
+		}
+		info, hidden := look(u.to, name)
+		var err error
+		switch {
+		case info == nil && hidden: // a folder above it is deleted as well
+		case info == nil:
+			err = u.whiteout(name)
+		case info.IsDir(): // deleted, and made anew by the same layer
+			err = u.setOpaque(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) setOpaque(dir string) error {
+	if err := unix.Lsetxattr(filepath.Join(u.to, dir), opaqueXattr, []byte("y"), 0); err != nil {
+		return fmt.Errorf("make %q opaque: %w", dir, err)
+	}
+	return nil
+}
+
+// whiteout makes the device 0/0, which is nothing's number. No privilege is needed for this one: see mknod(2).
+func (u *unpacker) whiteout(name string) error {
+	return u.w.Write(&tar.Header{Typeflag: tar.TypeChar, Name: name}, nil)
+}
+
+// count compares the layer with what is below it.
+func (u *unpacker) count() {
+	for name := range u.written {
+		if i, _ := u.below.Find(name); i < 0 {
+			u.layer.Added++
+		} else {
+			u.layer.Updated++
+		}
+	}
+	for name := range u.whiteouts {
+		if i, _ := u.below.Find(name); i >= 0 && !u.written[name] {
+			u.layer.Deleted++
+		}
+	}
+	for dir := range u.opaque {
+		if dir == "." {
+			continue // its names are among the whiteouts
+		}
+		for _, name := range u.below.Names(dir) {
+			if name := path.Join(dir, name); !u.written[name] && !u.whiteouts[name] {
+				u.layer.Deleted++
+			}
+		}
+	}
+}

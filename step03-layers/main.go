@@ -1,0 +1,135 @@
+//go:build linux
+
+// Step 3: layers become folders that can be laid over each other, and the image gets its name.
+//
+//	go run ./step03-layers [IMAGE]
+//	go run ./step03-layers --list
+//	go run ./step03-layers --remove [IMAGE]
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/docker/go-units"
+
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/lesson"
+	"gocker/step01-pull/pull"
+	"gocker/step02-untar/untar"
+	"gocker/step03-layers/layers"
+)
+
+func main() { lesson.Main("step03-layers", run) }
+
+func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) error {
+	var d dirs.Dirs
+	flags := lesson.Flags(stdout, &d, "step03-layers [flags] [IMAGE]", "Unpacks the layers of an image that step02-untar laid out.")
+	list := flags.Bool("list", false, "list the images that are here")
+	remove := flags.Bool("remove", false, "remove IMAGE")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	ref, err := pull.ParseReference(lesson.Image(flags))
+	if err != nil {
+		return err
+	}
+	if err := lesson.NeedsRoot("layers have files of many owners"); err != nil {
+		return err
+	}
+	switch {
+	case *list:
+		return showImages(stdout, d)
+	case *remove:
+		return removeImage(stdout, d, ref)
+	}
+
+	image, lock, err := pull.FindOrSave(ctx, d, ref, lesson.Say(stdout))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(filepath.Join(d.Tmp(image), "manifest.json")); err != nil {
+		fmt.Fprintf(stdout, "package.tar is not unpacked yet: doing it, as step02-untar does\n")
+		if err := untar.Package(d, image); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(stdout, "1. Unpacking every layer of %s, the lowest first\n", d.Tmp(image))
+	img, err := layers.Add(d, ref, image)
+	if err != nil {
+		return err
+	}
+	if err := showLayers(stdout, d, img); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "2. The temporary folder is gone; what is kept is in %s\n", d.Image(image))
+	if err := showFolder(stdout, d.Image(image)); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "3. %s knows its name\n", d.ImagesJSON())
+	if err := showImages(stdout, d); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "\nnext: go run ./step04-overlay %s\n", strings.TrimSuffix(ref.String(), ":latest"))
+	return nil
+}
+
+func showLayers(stdout io.Writer, d dirs.Dirs, img layers.Image) error {
+	for i, l := range img.Layers {
+		fmt.Fprintf(stdout, "   layer %d    %s, %d added, %d updated, %d deleted\n", i+1, units.HumanSize(float64(l.Size)), l.Added, l.Updated, l.Deleted)
+		fmt.Fprintf(stdout, "     digest   %s  the archive as it was sent\n", l.Digest)
+		fmt.Fprintf(stdout, "     diffID   %s  the tar inside\n", l.DiffID)
+		fmt.Fprintf(stdout, "     chainID  %s  with all layers below\n", l.ChainID)
+	}
+	return nil
+}
+
+func showFolder(stdout io.Writer, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			fmt.Fprintf(stdout, "   %s\n", e.Name())
+			continue
+		}
+		fmt.Fprintf(stdout, "   %s -> %s\n", e.Name(), target)
+	}
+	return nil
+}
+
+func showImages(stdout io.Writer, d dirs.Dirs) error {
+	images, err := layers.List(d)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "   NAME\tTAG\tIMAGE\n")
+	for _, name := range slices.Sorted(maps.Keys(images)) {
+		for _, tag := range slices.Sorted(maps.Keys(images[name])) {
+			fmt.Fprintf(w, "   %s\t%s\t%s\n", name, tag, images[name][tag])
+		}
+	}
+	return w.Flush()
+}
+
+func removeImage(stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
+	untagged, deleted, err := layers.Remove(d, ref)
+	for _, name := range untagged {
+		fmt.Fprintf(stdout, "Untagged: %s\n", name)
+	}
+	for _, id := range deleted {
+		fmt.Fprintf(stdout, "Deleted: %s\n", id)
+	}
+	return err
+}

@@ -1,0 +1,255 @@
+//go:build linux
+
+// Package overlay stacks read-only layers under one writable folder.
+//
+//	{run}/containers/{id}/fs/mnt        what the process will see
+//	{run}/containers/{id}/fs/upperdir   what it adds, updates and deletes
+//	{run}/containers/{id}/fs/workdir    overlayfs prepares files here, so that they appear in upperdir at once
+//	{run}/containers/{id}/image         a link to the image's folder: who uses it may not lose it
+//	lowerdir                            the image's layers, the topmost first: shared, never written
+//
+//	fs, err := overlay.Create(d, img)
+//	err = fs.Mount()
+//	…                                   use fs.Mnt()
+//	err = fs.Remove()
+//
+// As long as the FS is not closed, its folder is locked: a container without a lock is one whose gocker died, and
+// RemoveDead clears it away. It isolates nothing: namespaces do that.
+//
+// See mount(2) and https://docs.kernel.org/filesystems/overlayfs.html.
+package overlay
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step03-layers/layers"
+)
+
+// An FS is the file system of one container.
+type FS struct {
+	ID    string       // 12 hex digits
+	Dir   string       // {run}/containers/{id}
+	Lower layers.Stack // the lowest first
+
+	lock *os.File
+}
+
+// Mnt is where the merged files are, once mounted.
+func (f *FS) Mnt() string { return filepath.Join(f.Dir, "fs", "mnt") }
+
+// Upperdir is where changes go.
+func (f *FS) Upperdir() string { return filepath.Join(f.Dir, "fs", "upperdir") }
+
+// Workdir is overlayfs's own.
+func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
+
+// Create makes the folders of a new container of img. The caller ends with Remove or Close.
+func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
+	// Held until the link below says that the image is used: layers.Remove waits for it.
+	image, err := dirs.LockShared(d.Image(img.ID))
+	if err != nil {
+		return nil, advice.Add(err, "the image was removed a moment ago; pull it again")
+	}
+	defer image.Close()
+
+	run, err := filepath.Abs(d.Run)
+	if err != nil {
+		return nil, err
+	}
+	root, err := filepath.Abs(d.Root)
+	if err != nil {
+		return nil, err
+	}
+	d = dirs.Dirs{Root: root, Run: run}
+	random := make([]byte, 6)
+	rand.Read(random)
+	id := hex.EncodeToString(random)
+	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d)}
+	if f.lock, err = dirs.Lock(f.Dir); err != nil {
+		return nil, err
+	}
+	if err := f.makeFolders(d.Image(img.ID)); err != nil {
+		return nil, errors.Join(err, f.Remove())
+	}
+	return f, nil
+}
+
+func (f *FS) makeFolders(image string) error {
+	if err := os.Symlink(image, filepath.Join(f.Dir, "image")); err != nil {
+		return err
+	}
+	for _, dir := range []string{f.Mnt(), f.Upperdir(), f.Workdir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	// The merged root folder has the mode, owner and times of the topmost folder of all, which is upperdir.
+	var top unix.Stat_t
+	if err := unix.Stat(f.Lower[len(f.Lower)-1], &top); err != nil {
+		return fmt.Errorf("stat %q: %w", f.Lower[len(f.Lower)-1], err)
+	}
+	if err := os.Chown(f.Upperdir(), int(top.Uid), int(top.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(f.Upperdir(), top.Mode&0o7777); err != nil {
+		return fmt.Errorf("chmod %q: %w", f.Upperdir(), err)
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, f.Upperdir(), []unix.Timespec{top.Atim, top.Mtim}, 0)
+}
+
+// Mount lays the layers over each other at Mnt.
+func (f *FS) Mount() error {
+	data := f.options(f.Lower)
+	if len(data) >= os.Getpagesize() {
+		links, err := f.shorten()
+		if err != nil {
+			return err
+		}
+		defer links.remove()
+		data = f.options(links.lower)
+	}
+	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, data); err != nil {
+		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
+	}
+	return nil
+}
+
+// options are the last argument of mount(2). A page is all that the kernel reads of it.
+func (f *FS) options(lower layers.Stack) string {
+	topmostFirst := slices.Clone(lower)
+	slices.Reverse(topmostFirst)
+	for i, dir := range topmostFirst {
+		topmostFirst[i] = escape(dir)
+	}
+	return fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
+		strings.Join(topmostFirst, ":"), escape(f.Upperdir()), escape(f.Workdir()))
+}
+
+// escape protects the characters that part options and folders from each other.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
+}
+
+// short stands for layers whose real names together are longer than a page.
+type short struct {
+	dir   *os.File
+	lower layers.Stack
+}
+
+// shorten makes a folder of links 0, 1, 2, … to the layers, and names them through its descriptor. The kernel keeps
+// the folders, not their names, so the links are needed only while mounting.
+func (f *FS) shorten() (*short, error) {
+	path := filepath.Join(f.Dir, "lower")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &short{dir: dir}
+	for i, layer := range f.Lower {
+		if err := os.Symlink(layer, filepath.Join(path, strconv.Itoa(i))); err != nil {
+			s.remove()
+			return nil, err
+		}
+		s.lower = append(s.lower, fmt.Sprintf("/proc/self/fd/%d/%d", dir.Fd(), i))
+	}
+	return s, nil
+}
+
+func (s *short) remove() {
+	os.RemoveAll(s.dir.Name())
+	s.dir.Close()
+}
+
+// explain finds out which precondition of mount(2) did not hold, as far as that can be seen from here.
+func (f *FS) explain(err error) error {
+	for _, layer := range f.Lower {
+		if _, statErr := os.Stat(layer); statErr != nil {
+			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), "a layer of this image is gone; pull it again")
+		}
+	}
+	var upper unix.Statfs_t
+	_ = unix.Statfs(f.Upperdir(), &upper) // where it fails, its type is 0, which is none
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return advice.Add(err, "only root may mount, and in a container only one with CAP_SYS_ADMIN: run it as root")
+	case errors.Is(err, unix.ENODEV):
+		return advice.Add(err, "this kernel has no overlayfs, or its module is not loaded: modprobe overlay")
+	case errors.Is(err, unix.EINVAL) && upper.Type == unix.OVERLAYFS_SUPER_MAGIC:
+		return advice.Add(err, "%q lies on an overlay itself (inside a container?), which cannot be an upperdir: choose a folder on another file system with --run", f.Dir)
+	case errors.Is(err, unix.EINVAL):
+		return advice.Add(err, "the file system of %q cannot be an upperdir (it needs xattrs and d_type): choose another with --run; the kernel's reason is the last line of: dmesg", f.Dir)
+	}
+	return err
+}
+
+// Unmount undoes Mount. Where nothing is mounted it does nothing.
+func (f *FS) Unmount() error {
+	// A process that still has a file open there keeps the mount busy; MNT_DETACH takes the name away at once.
+	err := unix.Unmount(f.Mnt(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // EINVAL: not a mount point
+		return fmt.Errorf("unmount %q: %w", f.Mnt(), err)
+	}
+	return nil
+}
+
+// Remove unmounts and removes all that the container has on disk.
+func (f *FS) Remove() error {
+	defer f.Close()
+	// If the overlay stayed mounted, removing files below it would be the container's files, not its folder.
+	if err := f.Unmount(); err != nil {
+		return err
+	}
+	return os.RemoveAll(f.Dir)
+}
+
+// Close gives up the lock and leaves the folder.
+func (f *FS) Close() error { return f.lock.Close() }
+
+// Dead opens the containers whose gocker died, all of them locked for the caller, who ends each with Remove or Close.
+func Dead(d dirs.Dirs) ([]*FS, error) {
+	folders, err := filepath.Glob(filepath.Join(d.Containers(), "*"))
+	if err != nil {
+		return nil, err
+	}
+	var dead []*FS
+	for _, folder := range folders {
+		lock, err := dirs.TryLock(folder)
+		if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+			continue // alive, or gone meanwhile
+		}
+		if err != nil {
+			return dead, err
+		}
+		dead = append(dead, &FS{ID: filepath.Base(folder), Dir: folder, lock: lock})
+	}
+	return dead, nil
+}
+
+// RemoveDead removes what dead containers have left, but for those that a record says are kept: see package engine
+// of the final runtime.
+func RemoveDead(d dirs.Dirs) error {
+	dead, err := Dead(d)
+	for _, f := range dead {
+		if _, statErr := os.Stat(filepath.Join(f.Dir, "config.json")); statErr == nil {
+			f.Close()
+			continue
+		}
+		err = errors.Join(err, f.Remove())
+	}
+	return err
+}
