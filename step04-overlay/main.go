@@ -116,14 +116,20 @@ func change(root string) error {
 }
 
 func origin(f *overlay.FS, img layers.Image, path string) string {
-	switch i := f.Origin(path); i {
-	case -1:
-		return "no layer has it"
-	case len(img.Layers):
-		return "upperdir"
-	default:
-		return fmt.Sprintf("layer %d, %s", i+1, img.Layers[i].Digest)
+	layer, resolved, err := f.Origin(path)
+	via := ""
+	if resolved != path {
+		via = " (as " + resolved + ")"
 	}
+	switch {
+	case err != nil:
+		return err.Error()
+	case layer < 0:
+		return "no layer has it" + via
+	case layer == len(img.Layers):
+		return "upperdir" + via
+	}
+	return fmt.Sprintf("layer %d, %s%s", layer+1, img.Layers[layer].Digest, via)
 }
 
 func names(dir string) string {

@@ -4,6 +4,7 @@ package layers
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,6 +33,34 @@ func (s Stack) Find(name string) (int, fs.FileInfo) {
 		}
 	}
 	return -1, nil
+}
+
+// Resolve follows all links of a name, as a process whose root folder is the merged view: links to absolute names
+// begin at that root, and ".." ends there. What does not exist is left as it is. See path_resolution(7).
+func (s Stack) Resolve(name string) (string, error) {
+	resolved, rest, links := ".", strings.Split(name, "/"), 0
+	for len(rest) > 0 {
+		next := rest[0]
+		rest = rest[1:]
+		at := filepath.Join("/", resolved, next)[1:]
+		i, info := s.Find(at)
+		if next == "" || i < 0 || info.Mode()&fs.ModeSymlink == 0 {
+			resolved = at
+			continue
+		}
+		if links++; links > 40 {
+			return "", fmt.Errorf("%q: %w", name, unix.ELOOP)
+		}
+		target, err := os.Readlink(filepath.Join(s[i], at))
+		if err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(target) {
+			resolved = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return filepath.Clean(resolved), nil
 }
 
 // look looks for name in one layer alone. Where it is not, hidden says that the layer also hides it in those below:

@@ -138,43 +138,16 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 }
 
 // resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where
-// this layer or one below has the link bin -> usr/bin, and links to absolute names begin at the image's root.
+// this layer or one below has the link bin -> usr/bin. Entries of one folder come together, so the last is kept.
 func (u *unpacker) resolve(dir string) (string, error) {
-	if dir == "." || dir == u.lastDir && u.lastDir != "" {
-		return map[bool]string{true: ".", false: u.lastDirResolved}[dir == "."], nil
-	}
-	view := append(slices.Clone(u.below), u.to)
-	resolved, rest, links := ".", strings.Split(dir, "/"), 0
-	for len(rest) > 0 {
-		next := rest[0]
-		rest = rest[1:]
-		switch next {
-		case "", ".":
-			continue
-		case "..":
-			resolved = path.Dir(resolved) // the parent of the root is the root
-			continue
-		}
-		at := path.Join(resolved, next)
-		i, info := view.Find(at)
-		if i < 0 || info.Mode()&fs.ModeSymlink == 0 {
-			resolved = at
-			continue
-		}
-		if links++; links > 40 { // as path_resolution(7) has it
-			return "", fmt.Errorf("%q: %w", dir, unix.ELOOP)
-		}
-		target, err := os.Readlink(filepath.Join(view[i], at))
+	if dir != u.lastDir {
+		resolved, err := append(slices.Clone(u.below), u.to).Resolve(dir)
 		if err != nil {
 			return "", err
 		}
-		if path.IsAbs(target) {
-			resolved = "."
-		}
-		rest = append(strings.Split(target, "/"), rest...)
+		u.lastDir, u.lastDirResolved = dir, resolved
 	}
-	u.lastDir, u.lastDirResolved = dir, resolved
-	return resolved, nil
+	return u.lastDirResolved, nil
 }
 
 // linkTarget makes sure that a hard link has something to link to: a file of a layer below is copied up first, as

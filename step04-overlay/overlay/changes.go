@@ -5,6 +5,7 @@ package overlay
 import (
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"gocker/step03-layers/layers"
 )
@@ -59,10 +60,13 @@ func what(path string, info fs.FileInfo) string {
 	}
 }
 
-// Origin returns which layer a name of the merged view comes from: 0 is the image's lowest, len(Lower) is upperdir,
-// -1 is none: there is no such name.
-func (f *FS) Origin(name string) int {
-	stack := append(append(layers.Stack{}, f.Lower...), f.Upperdir())
-	i, _ := stack.Find(filepath.Join(".", name))
-	return i
+// Origin returns which layer a name of the merged view comes from, once its links are followed: 0 is the image's
+// lowest, len(Lower) is upperdir, -1 is none: there is no such name.
+func (f *FS) Origin(name string) (layer int, resolved string, err error) {
+	stack := append(slices.Clone(f.Lower), f.Upperdir())
+	if resolved, err = stack.Resolve(name); err != nil {
+		return -1, "", err
+	}
+	layer, _ = stack.Find(resolved)
+	return layer, "/" + resolved, nil
 }

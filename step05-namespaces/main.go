@@ -1,0 +1,90 @@
+//go:build linux
+
+// Step 5: a process that sees only itself.
+//
+//	go run ./step05-namespaces [IMAGE [CMD…]]
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/lesson"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+)
+
+func main() {
+	namespaces.Init()
+	lesson.Main("step05-namespaces", run)
+}
+
+func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (err error) {
+	var d dirs.Dirs
+	flags := lesson.Flags(stdout, &d, "step05-namespaces [flags] [IMAGE [CMD…]]",
+		"Runs CMD, a shell if there is none, in namespaces of its own.")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := lesson.NeedsRoot("making namespaces"); err != nil {
+		return err
+	}
+	ref, err := pull.ParseReference(lesson.Image(flags))
+	if err != nil {
+		return err
+	}
+	if err := overlay.RemoveDead(d); err != nil {
+		return err
+	}
+	img, err := layers.Get(ctx, d, ref, lesson.Say(stdout))
+	if err != nil {
+		return err
+	}
+	command := []string{"/bin/sh"}
+	if flags.NArg() > 1 {
+		command = flags.Args()[1:]
+	}
+
+	f, err := overlay.Create(d, img)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Remove()) }()
+	fmt.Fprintf(stdout, "1. Mounting the root file system of container %s, as step04-overlay does\n", f.ID)
+	if err := f.Mount(); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(stdout, "2. Cloning a process into new namespaces, and making %s its root\n", f.Mnt())
+	spec := namespaces.Spec(f.Mnt(), f.ID, command)
+	terminal := namespaces.UseTerminal(spec, stdin)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, nil)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, p.Kill)()
+
+	fmt.Fprintf(stdout, "3. What this program is in, and what pid %d is in, which is PID 1 in there\n", p.Pid)
+	if err := namespaces.Compare(stdout, os.Getpid(), p.Pid); err != nil {
+		p.Abort()
+		return err
+	}
+	fmt.Fprintf(stdout, "4. It becomes %s\n", strings.Join(command, " "))
+	status, err := p.Run(terminal, stdout)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "5. It ended with status %d, and its namespaces with it\n", status)
+	fmt.Fprintf(stdout, "\nnext: go run ./step06-cgroups %s\n", strings.TrimSuffix(ref.String(), ":latest"))
+	if status != 0 {
+		return lesson.Exit(status)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+//go:build linux
+
+// Package namespaces starts a process that sees only itself.
+//
+// A namespace is a private copy of one of the kernel's tables: mounts, pids, host name, network devices, … A process
+// in it sees the copy, and cannot name what the others have. The way in is clone(2) with a CLONE_NEW… flag each:
+//
+//	parent (this program)                    child (this program again, as PID 1 of the new pid namespace)
+//	Create: clone
+//	        put the child in its cgroup
+//	        send the spec          ────────▶ host name, loopback, mounts, pivot_root, terminal
+//	        wait                   ◀──────── ready
+//	Start:  go                     ────────▶ execve the command: the child becomes it
+//	Wait:   its exit status
+//
+// Go cannot fork without exec: a Go process is several threads, and fork(2) copies one. So the child is this very
+// program, started anew with another name, and main must call Init before anything else.
+//
+// The description of the container is the OCI runtime specification's. What this package does not do yet, it refuses.
+//
+// See namespaces(7), pivot_root(2), and https://github.com/opencontainers/runtime-spec/blob/main/config.md.
+package namespaces
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+)
+
+// Why a command did not start. The exit statuses that shells, docker and podman use for them are 127 and 126.
+var (
+	ErrNotFound      = errors.New("command not found")
+	ErrNotExecutable = errors.New("command cannot be executed")
+)
+
+// cloneFlags is the flag for each namespace of the specification; the cgroup namespace is made later, by the child.
+var cloneFlags = map[specs.LinuxNamespaceType]uintptr{
+	specs.PIDNamespace:     unix.CLONE_NEWPID,
+	specs.MountNamespace:   unix.CLONE_NEWNS,
+	specs.UTSNamespace:     unix.CLONE_NEWUTS,
+	specs.IPCNamespace:     unix.CLONE_NEWIPC,
+	specs.NetworkNamespace: unix.CLONE_NEWNET,
+	specs.CgroupNamespace:  0,
+}
+
+// Spec describes a container with its own root file system, namespaces, /proc, /dev and /sys, and the host name id,
+// that runs args. See config.md and config-linux.md, "Default Filesystems".
+func Spec(rootfs, id string, args []string) *specs.Spec {
+	return &specs.Spec{
+		Version:  specs.Version,
+		Root:     &specs.Root{Path: rootfs},
+		Hostname: id,
+		Process: &specs.Process{
+			Args: args,
+			Env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+			Cwd:  "/",
+		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+			{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.UTSNamespace},
+			{Type: specs.IPCNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
+		}},
+	}
+}
+
+// Stdio is what the process reads and writes where it has no terminal. A nil Stdin is /dev/null.
+type Stdio struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// A Process is the first process of a container: PID 1 in there.
+type Process struct {
+	Pid      int      // as the host counts
+	Terminal *os.File // the master side of its terminal, if the spec wants one; the caller closes it
+
+	cmd    *exec.Cmd
+	socket *os.File // to the child; it closes by itself when the child executes its command
+}
+
+// Create makes the namespaces and the root file system, and stops just before the command. place, if not nil, is
+// called with the pid before the child does anything: the time to put it into its cgroup. If Create fails, nothing is
+// left. The process dies when the thread that called Create does.
+func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process, error) {
+	flags, err := flagsOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "gocker")
+	defer theirs.Close()
+
+	cmd := &exec.Cmd{
+		Path:       "/proc/self/exe",
+		Args:       []string{initName},
+		Env:        []string{}, // what the host's environment says is nothing for the container
+		ExtraFiles: []*os.File{theirs},
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags: flags,
+			Setsid:     true,            // the host's terminal is not the container's: no Ctrl-C, no TIOCSTI
+			Pdeathsig:  syscall.SIGKILL, // a container without its gocker would be nobody's
+		},
+	}
+	if !spec.Process.Terminal {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
+	}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return nil, explainClone(fmt.Errorf("clone a process into new namespaces: %w", err))
+	}
+	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, socket: ours}
+	if place != nil {
+		err = place(p.Pid)
+	}
+	if err == nil {
+		err = json.NewEncoder(ours).Encode(spec)
+	}
+	if err == nil {
+		p.Terminal, err = p.answer()
+	}
+	if err != nil {
+		p.Abort()
+		return nil, err
+	}
+	return p, nil
+}
+
+func flagsOf(spec *specs.Spec) (flags uintptr, err error) {
+	for _, ns := range spec.Linux.Namespaces {
+		flag, ok := cloneFlags[ns.Type]
+		if !ok || ns.Path != "" {
+			return 0, fmt.Errorf("namespace %q (path %q): not supported", ns.Type, ns.Path)
+		}
+		flags |= flag
+	}
+	return flags, nil
+}
+
+func explainClone(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return advice.Add(err, "new namespaces need root (CAP_SYS_ADMIN): run it as root")
+	case errors.Is(err, unix.EINVAL):
+		return advice.Add(err, "this kernel lacks one of the namespaces: look for CONFIG_*_NS in its configuration")
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		return advice.Add(err, "too many namespaces: raise the limits in /proc/sys/user")
+	}
+	return err
+}
+
+// Start lets the child execute its command. ErrNotFound and ErrNotExecutable say that it could not; then the process
+// is gone.
+func (p *Process) Start() error {
+	_, err := p.socket.Write([]byte{proceed})
+	if err == nil {
+		_, err = p.answer()
+	}
+	if err != nil {
+		p.Abort()
+		return err
+	}
+	return p.socket.Close()
+}
+
+// answer reads what the child has to say: an error, "ready" (maybe with a terminal), or the end of the stream, which
+// comes when execve(2) closes its side.
+func (p *Process) answer() (terminal *os.File, err error) {
+	kind, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, oobn, _, _, err = unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("recvmsg: %w", err)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	if kind[0] == failed {
+		var f failure
+		if err := json.NewDecoder(p.socket).Decode(&f); err != nil {
+			return nil, fmt.Errorf("the container's init ended without a word: %w", err)
+		}
+		return nil, f.err()
+	}
+	if oobn == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:oobn])
+	if err != nil {
+		return nil, err
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "terminal"), nil
+}
+
+// Run starts the command, connects its terminal, if it has one, with stdin and stdout, and waits for its end.
+func (p *Process) Run(stdin *os.File, stdout io.Writer) (status int, err error) {
+	if err := p.Start(); err != nil {
+		return -1, err
+	}
+	if p.Terminal != nil {
+		if err := Attach(p.Terminal, stdin, stdout); err != nil {
+			p.Abort()
+			return -1, err
+		}
+	}
+	return p.Wait()
+}
+
+// Signal sends a signal to the process. One that has ended is no error.
+func (p *Process) Signal(sig os.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Wait waits for the end of the process and of its output. The status is its exit status, or 128 + the number of the
+// signal that ended it. With PID 1 the kernel ends all processes of the pid namespace: see pid_namespaces(7).
+func (p *Process) Wait() (status int, err error) {
+	err = p.cmd.Wait()
+	state := p.cmd.ProcessState
+	if state == nil {
+		return -1, err
+	}
+	ws := state.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return -1, err // its output could not be copied
+	}
+	return ws.ExitStatus(), nil
+}
+
+// Kill ends the process, and with it all processes of its pid namespace.
+func (p *Process) Kill() { p.cmd.Process.Kill() }
+
+// Abort kills a process that is not wanted any more, and waits for its end.
+func (p *Process) Abort() {
+	p.socket.Close()
+	if p.Terminal != nil {
+		p.Terminal.Close()
+	}
+	// Errors would say that it has ended already, which is what we want.
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}

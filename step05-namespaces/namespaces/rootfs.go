@@ -1,0 +1,107 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// enterRootfs makes spec.Root.Path the root folder of this mount namespace, and mounts what the spec asks for.
+func enterRootfs(spec *specs.Spec) error {
+	// systemd makes / a shared mount: what one namespace mounts, all others get. A new mount namespace starts as a
+	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
+	// And pivot_root refuses a shared parent, with EINVAL.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
+	rootfs := spec.Root.Path
+	if err := unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind rootfs %q: %w", rootfs, err)
+	}
+	if err := unix.Chdir(rootfs); err != nil {
+		return fmt.Errorf("chdir to rootfs %q: %w", rootfs, err)
+	}
+	// chroot(2) would change what "/" means and leave the old root mounted: who is root walks out again by a second
+	// chroot. pivot_root takes it away. With "." twice the old root ends up on top of the new one, where it is
+	// unmounted below, and the image needs no folder to put it: see NOTES in pivot_root(2).
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
+	}
+	// All names below begin at the new root, so links of the image lead nowhere else. The old one is still there
+	// underneath, because a user namespace may mount proc and sysfs only where it can see others.
+	for _, m := range spec.Mounts {
+		if err := mount(m); err != nil {
+			return err
+		}
+		if m.Destination == "/dev" {
+			if err := makeDevices(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(spec.Process.Cwd, 0o755); err != nil { // as docker does
+		return fmt.Errorf("make the working folder: %w", err)
+	}
+	return nil
+}
+
+// mountFlags are the options of mount(8) that mount(2) wants as bits. All others are left for the file system.
+var mountFlags = map[string]uintptr{
+	"ro": unix.MS_RDONLY, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
+	"strictatime": unix.MS_STRICTATIME, "relatime": unix.MS_RELATIME, "noatime": unix.MS_NOATIME,
+}
+
+func mount(m specs.Mount) error {
+	if err := os.MkdirAll(m.Destination, 0o755); err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	var flags uintptr
+	var data []string
+	for _, option := range m.Options {
+		if flag, ok := mountFlags[option]; ok {
+			flags |= flag
+		} else {
+			data = append(data, option)
+		}
+	}
+	if err := unix.Mount(m.Source, m.Destination, m.Type, flags, strings.Join(data, ",")); err != nil {
+		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
+	}
+	return nil
+}
+
+// makeDevices makes the nodes without which programs do not work: see config-linux.md, "Default Devices".
+func makeDevices() error {
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	for _, d := range []struct {
+		name         string
+		major, minor uint32
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		if err := unix.Mknod(filepath.Join("/dev", d.name), unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
+			return fmt.Errorf("mknod /dev/%s: %w", d.name, err)
+		}
+	}
+	for link, target := range map[string]string{
+		"ptmx": "pts/ptmx", "fd": "/proc/self/fd",
+		"stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	} {
+		if err := os.Symlink(target, filepath.Join("/dev", link)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// openTerminal makes a pseudo-terminal and puts this process at its slave side: the container's end. It is made of
+// the container's own devpts, so that its name, /dev/pts/0, means the same inside. See pty(7).
+func openTerminal(process *specs.Process) (master *os.File, err error) {
+	master, err = os.OpenFile("/dev/pts/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		return nil, fmt.Errorf("unlock it: %w", err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		return nil, fmt.Errorf("ask its number: %w", err)
+	}
+	name := fmt.Sprintf("/dev/pts/%d", number)
+	slaveFile, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer slaveFile.Close()
+	slave := int(slaveFile.Fd())
+	if size := process.ConsoleSize; size != nil {
+		err := unix.IoctlSetWinsize(slave, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
+		if err != nil {
+			return nil, fmt.Errorf("set its size: %w", err)
+		}
+	}
+	if err := unix.Fchown(slave, int(process.User.UID), -1); err != nil {
+		return nil, fmt.Errorf("chown it: %w", err)
+	}
+	// Setsid came with the clone; the session's terminal is where Ctrl-C comes from.
+	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
+		return nil, fmt.Errorf("make it the controlling terminal: %w", err)
+	}
+	for fd := range 3 {
+		if err := unix.Dup3(slave, fd, 0); err != nil {
+			return nil, fmt.Errorf("dup3: %w", err)
+		}
+	}
+	// Some programs write to /dev/console, whoever they are: see config-linux.md, "Default Devices".
+	if err := os.WriteFile("/dev/console", nil, 0o600); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount(name, "/dev/console", "", unix.MS_BIND, ""); err != nil {
+		return nil, fmt.Errorf("bind it on /dev/console: %w", err)
+	}
+	return master, nil
+}
+
+// UseTerminal makes the spec ask for a terminal as large as stdin's, where stdin is one; else it returns nil.
+func UseTerminal(spec *specs.Spec, stdin any) *os.File {
+	f, ok := stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	spec.Process.Terminal = true
+	if width, height, err := term.GetSize(int(f.Fd())); err == nil {
+		spec.Process.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)}
+	}
+	return f
+}
+
+// Attach connects the user's terminal with the container's until the latter is closed from inside: keys go in as they
+// are typed, output comes out, and a new window size is passed on.
+func Attach(master, stdin *os.File, stdout io.Writer) error {
+	defer master.Close()
+	state, err := term.MakeRaw(int(stdin.Fd()))
+	if err != nil {
+		return fmt.Errorf("make the terminal raw: %w", err)
+	}
+	defer term.Restore(int(stdin.Fd()), state)
+
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	defer signal.Stop(resized)
+	resized <- unix.SIGWINCH
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case <-resized:
+				if size, err := unix.IoctlGetWinsize(int(stdin.Fd()), unix.TIOCGWINSZ); err == nil {
+					unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size)
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	go io.Copy(master, stdin)
+	// When the last process has closed the slave side, reading from the master fails with EIO: that is the end.
+	if _, err := io.Copy(stdout, master); err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
+}
