@@ -1,3 +1,47 @@
 module gocker/step06-cgroups
 
 go 1.26.5
+
+require (
+	github.com/docker/go-units v0.5.0
+	github.com/moby/sys/mountinfo v0.7.3
+	github.com/opencontainers/runtime-spec v1.3.0
+	gocker/step01-pull v0.0.0
+	gocker/step03-layers v0.0.0
+	gocker/step04-overlay v0.0.0
+	gocker/step05-namespaces v0.0.0
+	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/andybalholm/brotli v1.2.8 // indirect
+	github.com/docker/cli v29.7.2+incompatible // indirect
+	github.com/docker/docker-credential-helpers v0.9.3 // indirect
+	github.com/dsnet/compress v0.0.2-0.20210315054119-f66993602bf5 // indirect
+	github.com/golang/snappy v1.0.0 // indirect
+	github.com/google/go-containerregistry v0.22.1 // indirect
+	github.com/google/renameio/v2 v2.0.2 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/klauspost/pgzip v1.3.0 // indirect
+	github.com/mholt/archiver/v3 v3.5.1 // indirect
+	github.com/nwaples/rardecode v1.1.3 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/pierrec/lz4/v4 v4.1.33 // indirect
+	github.com/sirupsen/logrus v1.9.4 // indirect
+	github.com/ulikunitz/xz v0.5.17 // indirect
+	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
+	gocker/step02-untar v0.0.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/term v0.47.0 // indirect
+)
+
+replace gocker/step01-pull => ../step01-pull
+
+replace gocker/step02-untar => ../step02-untar
+
+replace gocker/step03-layers => ../step03-layers
+
+replace gocker/step04-overlay => ../step04-overlay
+
+replace gocker/step05-namespaces => ../step05-namespaces

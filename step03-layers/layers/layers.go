@@ -68,6 +68,7 @@ type Layer struct {
 	DiffID  string // of the tar archive inside
 	ChainID string // of the layer with all below it
 	Size    int64  // bytes, as it was sent
+	Files   int64  // bytes of all its files, unpacked
 
 	// Entries, compared with the layers below.
 	Added, Updated, Deleted int

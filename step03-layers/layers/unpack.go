@@ -131,6 +131,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	}
 	header.Name = name
 	u.written[name] = true
+	u.layer.Files += header.Size
 	if header.Typeflag == tar.TypeSymlink {
 		u.lastDir = "" // what was resolved may lead elsewhere now
 	}

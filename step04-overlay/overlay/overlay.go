@@ -220,35 +220,49 @@ func (f *FS) Remove() error {
 // Close gives up the lock and leaves the folder.
 func (f *FS) Close() error { return f.lock.Close() }
 
+// Open opens a container that nobody has open, else it fails with dirs.ErrLocked. The caller ends with Remove or Close.
+func Open(d dirs.Dirs, id string) (*FS, error) {
+	f := &FS{ID: id, Dir: d.Container(id)}
+	var err error
+	f.lock, err = dirs.TryLock(f.Dir)
+	return f, err
+}
+
 // Dead opens the containers whose gocker died, all of them locked for the caller, who ends each with Remove or Close.
-func Dead(d dirs.Dirs) ([]*FS, error) {
+// A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
+// it, and is left alone.
+func Dead(d dirs.Dirs, known ...string) ([]*FS, error) {
 	folders, err := filepath.Glob(filepath.Join(d.Containers(), "*"))
 	if err != nil {
 		return nil, err
 	}
+	known = append([]string{"fs", "image", "lower"}, known...)
 	var dead []*FS
 	for _, folder := range folders {
-		lock, err := dirs.TryLock(folder)
+		f, err := Open(d, filepath.Base(folder))
 		if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
 			continue // alive, or gone meanwhile
 		}
 		if err != nil {
 			return dead, err
 		}
-		dead = append(dead, &FS{ID: filepath.Base(folder), Dir: folder, lock: lock})
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return append(dead, f), err
+		}
+		if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !slices.Contains(known, e.Name()) }) {
+			f.Close()
+			continue
+		}
+		dead = append(dead, f)
 	}
 	return dead, nil
 }
 
-// RemoveDead removes what dead containers have left, but for those that a record says are kept: see package engine
-// of the final runtime.
+// RemoveDead removes what dead containers have left.
 func RemoveDead(d dirs.Dirs) error {
 	dead, err := Dead(d)
 	for _, f := range dead {
-		if _, statErr := os.Stat(filepath.Join(f.Dir, "config.json")); statErr == nil {
-			f.Close()
-			continue
-		}
 		err = errors.Join(err, f.Remove())
 	}
 	return err

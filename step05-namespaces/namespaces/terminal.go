@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 
@@ -78,36 +77,30 @@ func UseTerminal(spec *specs.Spec, stdin any) *os.File {
 }
 
 // Attach connects the user's terminal with the container's until the latter is closed from inside: keys go in as they
-// are typed, output comes out, and a new window size is passed on.
+// are typed, output comes out, and a new window size is passed on. Without stdin it only shows.
 func Attach(master, stdin *os.File, stdout io.Writer) error {
 	defer master.Close()
-	state, err := term.MakeRaw(int(stdin.Fd()))
-	if err != nil {
-		return fmt.Errorf("make the terminal raw: %w", err)
-	}
-	defer term.Restore(int(stdin.Fd()), state)
-
-	resized := make(chan os.Signal, 1)
-	signal.Notify(resized, unix.SIGWINCH)
-	defer signal.Stop(resized)
-	resized <- unix.SIGWINCH
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for {
-			select {
-			case <-resized:
+	if stdin != nil {
+		state, err := term.MakeRaw(int(stdin.Fd()))
+		if err != nil {
+			return fmt.Errorf("make the terminal raw: %w", err)
+		}
+		defer term.Restore(int(stdin.Fd()), state)
+		resized := make(chan os.Signal, 1)
+		signal.Notify(resized, unix.SIGWINCH)
+		defer close(resized)
+		defer signal.Stop(resized)
+		go func() {
+			for range resized {
 				if size, err := unix.IoctlGetWinsize(int(stdin.Fd()), unix.TIOCGWINSZ); err == nil {
 					unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size)
 				}
-			case <-done:
-				return
 			}
-		}
-	}()
-	go io.Copy(master, stdin)
+		}()
+		go io.Copy(master, stdin)
+	}
 	// When the last process has closed the slave side, reading from the master fails with EIO: that is the end.
-	if _, err := io.Copy(stdout, master); err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, fs.ErrClosed) {
+	if _, err := io.Copy(stdout, master); err != nil && !errors.Is(err, unix.EIO) {
 		return err
 	}
 	return nil

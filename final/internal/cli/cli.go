@@ -1,0 +1,88 @@
+//go:build linux
+
+// Package cli is the command line: a file for each command, which parses, calls the engine, and prints.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// Exit statuses as docker has them.
+const (
+	exitFailed        = 1   // a command, but not run, failed
+	exitGocker        = 125 // gocker itself failed to run the container, or does not know a flag
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// exit is an error with the status that the program ends with, and with nothing to say if err is nil.
+type exit struct {
+	status int
+	err    error
+}
+
+func (e exit) Error() string { return fmt.Sprint(e.err) }
+func (e exit) Unwrap() error { return e.err }
+
+// Main runs the command line and returns the program's exit status.
+func Main(args []string) int {
+	e := &engine.Engine{Dirs: dirs.Default()}
+	root := &cobra.Command{
+		Use:           "gocker",
+		Short:         "Runs containers, and shows how it is done",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVar(&e.Dirs.Root, "root", e.Dirs.Root, "`folder` of images and layers (GOCKER_ROOT)")
+	root.PersistentFlags().StringVar(&e.Dirs.Run, "run", e.Dirs.Run, "`folder` of containers (GOCKER_RUN)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
+	})
+	root.AddCommand(pullCommand(e), imagesCommand(e), rmiCommand(e), runCommand(e), psCommand(e), rmCommand(e))
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	status := exitFailed
+	var withStatus exit
+	if errors.As(err, &withStatus) {
+		if status = withStatus.status; withStatus.err == nil {
+			return status
+		}
+		err = withStatus.err
+	}
+	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
+	return status
+}
+
+// runStatus is the exit status of a run that failed with err.
+func runStatus(err error) int {
+	var interrupted engine.Interrupted
+	switch {
+	case errors.Is(err, namespaces.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, namespaces.ErrNotExecutable):
+		return exitNotExecutable
+	case errors.As(err, &interrupted):
+		return 128 + int(interrupted.Signal)
+	}
+	return exitGocker
+}
+
+// each calls do for every argument and goes on after an error; the errors are joined.
+func each(args []string, do func(arg string) error) (err error) {
+	for _, arg := range args {
+		err = errors.Join(err, do(arg))
+	}
+	return err
+}

@@ -1,0 +1,199 @@
+//go:build linux
+
+package engine
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step04-overlay/overlay"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// What can be wrong with the name of a container.
+var (
+	ErrNoContainer = errors.New("no such container")
+	ErrNameTaken   = errors.New("the name is taken")
+	ErrRunning     = errors.New("the container is running")
+)
+
+// A State is what is known of a container: {run}/containers/{id}/state.json. The first fields are those of the OCI
+// runtime specification's state (runtime.md, "State"). A container whose state says "running" and whose folder nobody
+// has locked is one whose gocker died.
+type State struct {
+	specs.State
+	Name     string
+	Image    string // the reference that it was made of
+	Command  []string
+	Created  time.Time
+	Finished time.Time
+	ExitCode int
+	Remove   bool // at its end, as "run --rm" asks for
+}
+
+// files are what a container's folder has, beside what overlay makes.
+var files = []string{"cgroups", "config.json", "state.json"}
+
+func writeJSON(file string, value any) error {
+	raw, err := json.MarshalIndent(value, "", "\t")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(file, raw, 0o600)
+}
+
+func readState(folder string) (State, error) {
+	var s State
+	raw, err := os.ReadFile(filepath.Join(folder, "state.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	return s, err
+}
+
+// Ps lists the containers, the newest first.
+func (e Engine) Ps() ([]State, error) {
+	if err := e.bury(); err != nil {
+		return nil, err
+	}
+	folders, err := filepath.Glob(e.Dirs.Container("*"))
+	if err != nil {
+		return nil, err
+	}
+	var states []State
+	for _, folder := range folders {
+		s, err := readState(folder)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // one that a step made, or one that is not ready yet
+		}
+		if err != nil {
+			return nil, fmt.Errorf("container %s: read its state: %w", filepath.Base(folder), err)
+		}
+		states = append(states, s)
+	}
+	slices.SortFunc(states, func(a, b State) int { return b.Created.Compare(a.Created) })
+	return states, nil
+}
+
+// find returns the container that has this name, this id, or the only one whose id begins so.
+func (e Engine) find(name string) (State, error) {
+	states, err := e.Ps()
+	if err != nil {
+		return State{}, err
+	}
+	var found []State
+	for _, s := range states {
+		if s.Name == name || s.ID == name {
+			return s, nil
+		}
+		if name != "" && strings.HasPrefix(s.ID, name) {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return State{}, advice.Add(fmt.Errorf("%w: %q", ErrNoContainer, name), "to see those that are here: gocker ps --all")
+	}
+	return State{}, fmt.Errorf("%w: %d ids begin with %q", ErrNoContainer, len(found), name)
+}
+
+// Rm removes a container that is not running.
+func (e Engine) Rm(name string) error {
+	s, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	f, err := overlay.Open(e.Dirs, s.ID)
+	if errors.Is(err, dirs.ErrLocked) {
+		return advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first")
+	}
+	if err != nil {
+		return err
+	}
+	return e.remove(f, s)
+}
+
+func (e Engine) remove(f *overlay.FS, s State) error {
+	e.freeName(s)
+	return f.Remove()
+}
+
+// bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
+func (e Engine) bury() error {
+	dead, err := overlay.Dead(e.Dirs, files...)
+	for _, f := range dead {
+		err = errors.Join(err, e.buryOne(f))
+	}
+	return err
+}
+
+func (e Engine) buryOne(f *overlay.FS) error {
+	s, err := readState(f.Dir)
+	if err == nil && s.Status == specs.StateStopped {
+		return f.Close()
+	}
+	cgErr := cgroups.RemoveRecorded(f)
+	if err != nil || s.Remove {
+		return errors.Join(cgErr, e.remove(f, s))
+	}
+	s.ExitCode, s.Finished = 137, time.Now() // it was killed with its gocker
+	return errors.Join(cgErr, e.stop(f, s))
+}
+
+// stop keeps a container that has ended.
+func (e Engine) stop(f *overlay.FS, s State) error {
+	defer f.Close()
+	s.Status, s.Pid = specs.StateStopped, 0
+	return errors.Join(f.Unmount(), writeJSON(filepath.Join(f.Dir, "state.json"), s))
+}
+
+// nameChars is what docker allows.
+var nameChars = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+func (e Engine) nameLink(name string) string { return filepath.Join(e.Dirs.Run, "names", name) }
+
+// takeName makes {run}/names/{name}, a link to the container. Only one can make it, so no lock is needed.
+func (e Engine) takeName(name, id string) error {
+	if !nameChars.MatchString(name) {
+		return advice.Add(fmt.Errorf("%q is no name for a container", name), "names have letters, digits and _.- and begin with a letter or digit")
+	}
+	link := e.nameLink(name)
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return err
+	}
+	for {
+		err := os.Symlink(filepath.Join("..", "containers", id), link)
+		if !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		if _, err := os.Stat(link); err == nil {
+			owner, _ := os.Readlink(link) // only for the message
+			return advice.Add(fmt.Errorf("%w: %q is that of container %s", ErrNameTaken, name, filepath.Base(owner)),
+				"choose another, or remove that one: gocker rm %s", name)
+		}
+		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) { // its container is gone
+			return err
+		}
+	}
+}
+
+func (e Engine) freeName(s State) {
+	if owner, err := os.Readlink(e.nameLink(cmp.Or(s.Name, "-"))); err == nil && filepath.Base(owner) == s.ID {
+		os.Remove(e.nameLink(s.Name)) // what stays points nowhere, and the next who wants it removes it
+	}
+}

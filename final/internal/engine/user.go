@@ -1,0 +1,132 @@
+//go:build linux
+
+package engine
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+	"gocker/step04-overlay/overlay"
+)
+
+// ErrUser says that a user or group is not one that the image knows.
+var ErrUser = errors.New("no such user or group in the image")
+
+type user struct {
+	specs.User
+	home string
+}
+
+// lookUser finds who "user[:group]" is, by the image's /etc/passwd and /etc/group; both are names or numbers, and a
+// number need not be listed. Without a group it is the user's own and all that list it. See passwd(5) and group(5).
+func lookUser(f *overlay.FS, wanted string) (user, error) {
+	name, group, hasGroup := strings.Cut(wanted, ":")
+	if name == "" {
+		name = "0"
+	}
+	u := user{home: "/"}
+	passwd, err := lines(f, "etc/passwd", 7)
+	if err != nil {
+		return u, err
+	}
+	groups, err := lines(f, "etc/group", 4)
+	if err != nil {
+		return u, err
+	}
+	number, isNumber := parseID(name)
+	i := slices.IndexFunc(passwd, func(line []string) bool {
+		uid, ok := parseID(line[2])
+		return ok && (line[0] == name || isNumber && uid == number)
+	})
+	switch {
+	case i >= 0:
+		line := passwd[i]
+		gid, ok := parseID(line[3])
+		if !ok {
+			return u, fmt.Errorf("%w: the line of %q in /etc/passwd has the group %q", ErrUser, name, line[3])
+		}
+		u.UID, _ = parseID(line[2])
+		u.GID, u.home = gid, line[5]
+		if !hasGroup {
+			for _, g := range groups {
+				if gid, ok := parseID(g[2]); ok && slices.Contains(strings.Split(g[3], ","), line[0]) {
+					u.AdditionalGids = append(u.AdditionalGids, gid)
+				}
+			}
+		}
+	case isNumber:
+		u.UID = number
+	default:
+		return u, advice.Add(fmt.Errorf("%w: user %q", ErrUser, name), "name one of its /etc/passwd, or a number below 2147483648")
+	}
+	if !hasGroup {
+		return u, nil
+	}
+	gid, isNumber := parseID(group)
+	if !isNumber {
+		i := slices.IndexFunc(groups, func(line []string) bool { return line[0] == group })
+		if i >= 0 {
+			gid, isNumber = parseID(groups[i][2])
+		}
+	}
+	if !isNumber {
+		return u, advice.Add(fmt.Errorf("%w: group %q", ErrUser, group), "name one of its /etc/group, or a number below 2147483648")
+	}
+	u.GID = gid
+	return u, nil
+}
+
+// parseID reads a uid or gid. What is no number is nobody's: never 0, which would be root's.
+func parseID(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	return uint32(n), err == nil && s[0] != '+'
+}
+
+// maxLines is how much of /etc/passwd and /etc/group is read, in bytes.
+const maxLines = 4 << 20
+
+// lines reads a file of lines with fields between colons, out of the container; lines with fewer fields are left out,
+// a file that is not there has none.
+func lines(f *overlay.FS, name string, fields int) ([][]string, error) {
+	// The image's links may lead anywhere: followed as the container would, then opened where nothing leads out.
+	resolved, err := f.Lower.Resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(f.Mnt())
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := root.OpenFile(resolved, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo would block forever
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read /%s of the image: %w", name, err)
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read /%s of the image: it is no regular file", name)
+	}
+	var out [][]string
+	scanner := bufio.NewScanner(io.LimitReader(file, maxLines))
+	scanner.Buffer(nil, maxLines)
+	for scanner.Scan() {
+		if line := strings.Split(scanner.Text(), ":"); len(line) >= fields {
+			out = append(out, line)
+		}
+	}
+	return out, scanner.Err()
+}

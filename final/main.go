@@ -1,0 +1,16 @@
+//go:build linux
+
+// Command gocker runs containers. Each capability is a step of this project, and final is where they meet.
+package main
+
+import (
+	"os"
+
+	"gocker/final/internal/cli"
+	"gocker/step05-namespaces/namespaces"
+)
+
+func main() {
+	namespaces.Init()
+	os.Exit(cli.Main(os.Args[1:]))
+}

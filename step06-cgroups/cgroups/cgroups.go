@@ -1,0 +1,233 @@
+//go:build linux
+
+// Package cgroups gives processes limits.
+//
+// A control group is a folder that the kernel makes files in: some say what its processes use, some are limits. There
+// are two kinds, and this package hides which one the machine has:
+//
+//	v2    one tree for all:          /sys/fs/cgroup/…/gocker-{id}/{memory.max,cpu.max,pids.max}
+//	v1    a tree for each controller: /sys/fs/cgroup/memory/…/gocker-{id}/memory.limit_in_bytes, …
+//	      (hybrid is v1 with an empty v2 tree beside it)
+//
+//	cg, err := cgroups.New(id, resources)   // makes it, writes the limits
+//	err = cg.Add(pid)                       // before the process does anything: its children are born there
+//	stats, err := cg.Stats()
+//	err = cg.Remove()                       // kills what is left in it
+//
+// It is made below the cgroup that this process is in, or as near to it as the kernel allows: limits that somebody
+// gave us hold for our containers too.
+//
+// See cgroups(7), https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/,
+// and https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#control-groups.
+package cgroups
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step04-overlay/overlay"
+)
+
+// ErrUnsupported says that this machine cannot hold a limit.
+var ErrUnsupported = errors.New("this machine has no cgroup controller for it")
+
+// A Cgroup is the control group of one container.
+type Cgroup interface {
+	// Version is "v1" or "v2".
+	Version() string
+	// Add moves a process into the cgroup.
+	Add(pid int) error
+	// Stats reads what its processes have used so far.
+	Stats() (Stats, error)
+	// Files are the kernel's files that tell about "memory", "cpu" or "pids".
+	Files(controller string) []string
+	// Paths are its folders.
+	Paths() []string
+}
+
+// Stats is what the kernel counted. A file that the kernel lacks leaves its number 0.
+type Stats struct {
+	MemoryPeak uint64        // bytes
+	OOMKills   uint64        // processes killed because memory was at its limit
+	CPU        time.Duration // of all processors together
+	Throttled  uint64        // periods in which the processes had to wait, their share being used up
+	PidsMax    uint64        // forks that failed because of the limit
+}
+
+// New makes a cgroup for container id and writes the limits. What resources does not name is not limited. If New
+// fails, nothing is left.
+func New(id string, resources *specs.LinuxResources) (Cgroup, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return nil, fmt.Errorf("read mountinfo: %w", err)
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	name := "gocker-" + id
+	if trees := v1Trees(mounts, own); len(trees) > 0 {
+		return newV1(trees, name, resources)
+	}
+	for _, m := range mounts {
+		if m.FSType == "cgroup2" {
+			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), name, resources)
+		}
+	}
+	return nil, advice.Add(fmt.Errorf("cgroups: %w", ErrUnsupported), "mount them: mount -t cgroup2 none /sys/fs/cgroup")
+}
+
+// ownPath finds our cgroup in the lines of /proc/self/cgroup, "4:memory:/user" or "0::/user", which is v2's: see
+// cgroups(7).
+func ownPath(proc []byte, controller string) string {
+	for line := range strings.Lines(string(proc)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		for _, c := range strings.Split(parts[1], ",") {
+			if c == controller {
+				return parts[2]
+			}
+		}
+	}
+	return "/"
+}
+
+// inside turns a path in the whole tree into one below the mount point, which may show only a part of the tree.
+func inside(m *mountinfo.Info, path string) string {
+	if rel, err := filepath.Rel(m.Root, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return "."
+}
+
+// Remove kills what is left in a cgroup and removes its folders.
+func Remove(cg Cgroup) error { return remove(cg.Paths()) }
+
+func remove(paths []string) (err error) {
+	for _, path := range paths {
+		if e := removeFolder(path); e != nil {
+			err = errors.Join(err, fmt.Errorf("remove cgroup %q: %w", path, e))
+		}
+	}
+	return err
+}
+
+// removeFolder is rmdir(2): the files in a cgroup are not there to be removed. It is busy as long as a process in it
+// is not quite dead, so it is tried for some seconds.
+func removeFolder(path string) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := unix.Rmdir(path)
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || wait > 2*time.Second {
+			return err
+		}
+		kill(path)
+		time.Sleep(wait)
+	}
+}
+
+// kill sends SIGKILL to all processes of a cgroup: at once where the kernel (5.14 and later, v2) has cgroup.kill.
+func kill(path string) {
+	if os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0) == nil {
+		return
+	}
+	procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+	if err != nil {
+		return // removeFolder says what is wrong
+	}
+	for _, line := range strings.Fields(string(procs)) {
+		if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// write writes a control file. The kernel says EINVAL for any value that it does not like.
+func write(path, file string, value any) error {
+	file = filepath.Join(path, file)
+	// Not os.WriteFile: without O_CREAT a file that the kernel does not have is ENOENT, not EPERM.
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprint(f, value)
+		err = errors.Join(err, f.Close())
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrNotExist):
+		return advice.Add(fmt.Errorf("write %v to %q: %w", value, file, ErrUnsupported), "is the controller switched on? look at /proc/cgroups and at cgroup.controllers")
+	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EROFS):
+		return advice.Add(fmt.Errorf("write %v: %w", value, err), "limits need root, and a cgroup file system that is mounted writable")
+	}
+	return fmt.Errorf("write %v: %w", value, err)
+}
+
+// number reads a file that holds one number.
+func number(path, file string) uint64 {
+	raw, err := os.ReadFile(filepath.Join(path, file))
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(bytes.TrimSpace(raw)), 10, 64)
+	return n
+}
+
+// field reads a number from a file of lines "key number".
+func field(path, file, key string) uint64 {
+	raw, err := os.ReadFile(filepath.Join(path, file))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			n, _ := strconv.ParseUint(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// record is the file in a container's folder that says where its cgroups are, for the case that gocker dies.
+const record = "cgroups"
+
+// Record writes down where the cgroup of a container is.
+func Record(f *overlay.FS, cg Cgroup) error {
+	return os.WriteFile(filepath.Join(f.Dir, record), []byte(strings.Join(cg.Paths(), "\n")), 0o600)
+}
+
+// RemoveRecorded removes the cgroups that Record wrote down, if there are any.
+func RemoveRecorded(f *overlay.FS) error {
+	raw, err := os.ReadFile(filepath.Join(f.Dir, record))
+	if errors.Is(err, os.ErrNotExist) || len(raw) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return remove(strings.Split(string(raw), "\n"))
+}
+
+// RemoveDead removes what dead containers have left: processes, cgroups, mounts and folders.
+func RemoveDead(d dirs.Dirs) error {
+	dead, err := overlay.Dead(d, record)
+	for _, f := range dead {
+		err = errors.Join(err, RemoveRecorded(f), f.Remove())
+	}
+	return err
+}

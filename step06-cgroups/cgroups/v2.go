@@ -1,0 +1,123 @@
+//go:build linux
+
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+)
+
+// v2 is one folder for all controllers.
+type v2 struct{ path string }
+
+// newV2 makes a cgroup named name below own, or below the nearest of own's ancestors that can have it.
+//
+// A cgroup has the controllers that its parent switched on in cgroup.subtree_control, and a parent may do so only
+// while no process is in it, the root excepted ("no internal processes"). We are in our own cgroup ourselves, so
+// unless that is the root, the container's becomes our sibling or is further up.
+func newV2(root, own, name string, r *specs.LinuxResources) (Cgroup, error) {
+	var firstErr error
+	for at := filepath.Join(root, own); ; at = filepath.Dir(at) {
+		err := enable(at, controllers)
+		if err == nil {
+			cg := v2{filepath.Join(at, name)}
+			if err := os.Mkdir(cg.path, 0o755); err != nil {
+				return nil, fmt.Errorf("make cgroup: %w", err)
+			}
+			if err := cg.set(r); err != nil {
+				return nil, errors.Join(err, remove(cg.Paths()))
+			}
+			return cg, nil
+		}
+		if firstErr == nil || !errors.Is(err, unix.EBUSY) {
+			firstErr = err
+		}
+		if at == root {
+			return nil, advice.Add(fmt.Errorf("no cgroup at or above %q can have the controllers %s: %w", filepath.Join(root, own), strings.Join(controllers, ", "), firstErr),
+				"ask systemd for one of your own: systemd-run --scope -p Delegate=yes gocker …")
+		}
+	}
+}
+
+// controllers are what limits need. A controller that only counts costs next to nothing, so all are always wanted.
+var controllers = []string{"cpu", "memory", "pids"}
+
+// enable switches controllers on for the children of a cgroup.
+func enable(path string, controllers []string) error {
+	on, err := os.ReadFile(filepath.Join(path, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	for _, c := range controllers {
+		if slices.Contains(strings.Fields(string(on)), c) {
+			continue
+		}
+		if err := write(path, "cgroup.subtree_control", "+"+c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (cg v2) set(r *specs.LinuxResources) error {
+	if m := r.Memory; m != nil && m.Limit != nil {
+		if err := write(cg.path, "memory.max", *m.Limit); err != nil {
+			return err
+		}
+		if m.Swap != nil {
+			// The specification counts memory and swap together, v2 swap alone. Without swap there is no such file.
+			err := write(cg.path, "memory.swap.max", *m.Swap-*m.Limit)
+			if err != nil && !errors.Is(err, ErrUnsupported) {
+				return err
+			}
+		}
+	}
+	if c := r.CPU; c != nil && c.Quota != nil {
+		if err := write(cg.path, "cpu.max", fmt.Sprintf("%d %d", *c.Quota, *c.Period)); err != nil {
+			return err
+		}
+	}
+	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {
+		return write(cg.path, "pids.max", *p.Limit)
+	}
+	return nil
+}
+
+func (cg v2) Version() string { return "v2" }
+
+func (cg v2) Add(pid int) error { return write(cg.path, "cgroup.procs", pid) }
+
+func (cg v2) Stats() (Stats, error) {
+	return Stats{
+		MemoryPeak: number(cg.path, "memory.peak"), // since Linux 5.19
+		OOMKills:   field(cg.path, "memory.events", "oom_kill"),
+		CPU:        time.Duration(field(cg.path, "cpu.stat", "usage_usec")) * time.Microsecond,
+		Throttled:  field(cg.path, "cpu.stat", "nr_throttled"),
+		PidsMax:    field(cg.path, "pids.events", "max"),
+	}, nil
+}
+
+func (cg v2) Files(controller string) []string {
+	names := map[string][]string{
+		"memory": {"memory.max", "memory.peak", "memory.events"},
+		"cpu":    {"cpu.max", "cpu.stat"},
+		"pids":   {"pids.max", "pids.current", "pids.events"},
+	}[controller]
+	var files []string
+	for _, name := range names {
+		files = append(files, filepath.Join(cg.path, name))
+	}
+	return files
+}
+
+func (cg v2) Paths() []string { return []string{cg.path} }
