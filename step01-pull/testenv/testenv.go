@@ -1,0 +1,85 @@
+//go:build linux
+
+// Package testenv is what the tests of all steps need: root, folders of their own, and proof that nothing stays.
+package testenv
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gocker/step01-pull/dirs"
+)
+
+// NeedRoot skips a test that needs privileges, and says so. Where CI is set it fails instead: there nothing is skipped.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("this test needs root, and in CI no test may be skipped")
+	}
+	t.Skip("SKIPPED: this test makes mounts, namespaces or cgroups, and needs root: sudo $(which go) test work")
+}
+
+// Dirs returns empty folders, and fails the test if at its end a container or a mount is left in them.
+func Dirs(t testing.TB) dirs.Dirs {
+	t.Helper()
+	base := t.TempDir()
+	d := dirs.Dirs{Root: filepath.Join(base, "root"), Run: filepath.Join(base, "run")}
+	t.Cleanup(func() { NothingLeft(t, d) })
+	return d
+}
+
+// NothingLeft fails the test if a container, a mount or an unfinished folder is left below d, or a cgroup of a
+// container that nobody is in.
+func NothingLeft(t testing.TB, d dirs.Dirs) {
+	t.Helper()
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil {
+		t.Error(err)
+	} else {
+		for line := range strings.Lines(string(mounts)) {
+			if strings.Contains(line, d.Run) || strings.Contains(line, d.Root) {
+				t.Errorf("a mount is left: %s", line)
+			}
+		}
+	}
+	for _, pattern := range []string{d.Container("*"), filepath.Join(d.Layers(), ".*"), filepath.Join(d.Images(), ".*"), filepath.Join(d.AllTmp(), ".*"), filepath.Join(d.AllTmp(), "*", ".*")} {
+		left, err := filepath.Glob(pattern)
+		if err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v %v", left, err)
+		}
+	}
+	// Other packages' tests run at the same time, and their cgroups have processes. An empty one that stays is a leak.
+	deadline := time.Now().Add(5 * time.Second)
+	left := emptyCgroups(t)
+	for len(left) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+		now := emptyCgroups(t)
+		for path := range left {
+			if !now[path] {
+				delete(left, path)
+			}
+		}
+	}
+	for path := range left {
+		t.Errorf("a cgroup is left: %s", path)
+	}
+}
+
+func emptyCgroups(t testing.TB) map[string]bool {
+	empty := map[string]bool{}
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), "gocker-") {
+			return nil // cgroups come and go while we walk
+		}
+		if procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs")); err == nil && len(procs) == 0 {
+			empty[path] = true
+		}
+		return nil
+	})
+	return empty
+}
