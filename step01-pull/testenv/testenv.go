@@ -83,3 +83,20 @@ func emptyCgroups(t testing.TB) map[string]bool {
 	})
 	return empty
 }
+
+// Output runs a lesson and returns what it wrote. It writes to a file, not to a buffer: a container's process writes
+// there at the same time.
+func Output(t testing.TB, run func(stdout *os.File) error) (string, error) {
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	runErr := run(out)
+	written, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(written), runErr
+}

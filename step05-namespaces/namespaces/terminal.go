@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -70,6 +72,9 @@ func UseTerminal(spec *specs.Spec, stdin any) *os.File {
 		return nil
 	}
 	spec.Process.Terminal = true
+	if !slices.ContainsFunc(spec.Process.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
+		spec.Process.Env = append(spec.Process.Env, "TERM=xterm")
+	}
 	if width, height, err := term.GetSize(int(f.Fd())); err == nil {
 		spec.Process.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)}
 	}

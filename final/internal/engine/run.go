@@ -165,11 +165,7 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 	spec := namespaces.Spec(f.Mnt(), cmp.Or(opts.Hostname, f.ID), args)
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
-	env := append(spec.Process.Env, "HOSTNAME="+spec.Hostname)
-	if opts.Terminal {
-		env = append(env, "TERM=xterm")
-	}
-	env = append(env, "HOME="+user.home)
+	env := append(spec.Process.Env, "HOSTNAME="+spec.Hostname, "HOME="+user.home)
 	spec.Process.Env = lastOfEach(append(append(env, config.Env...), opts.Env...))
 	return spec, nil
 }

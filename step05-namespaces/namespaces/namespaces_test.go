@@ -1,0 +1,351 @@
+//go:build linux
+
+package namespaces_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/testenv"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+)
+
+func TestMain(m *testing.M) {
+	namespaces.Init()
+	os.Exit(m.Run())
+}
+
+// rootfs mounts the sample image.
+func rootfs(t testing.TB) *overlay.FS {
+	t.Helper()
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	return mounted(t, d, sample(t, d))
+}
+
+func sample(t testing.TB, d dirs.Dirs) layers.Image {
+	t.Helper()
+	ref, err := pull.ParseReference(pull.Sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := layers.Get(t.Context(), d, ref, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func mounted(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
+	t.Helper()
+	f, err := overlay.Create(d, img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := f.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// output runs a command to its end and returns what it wrote.
+func output(t testing.TB, spec *specs.Spec) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil)
+	if err != nil {
+		t.Fatalf("Create = %v", err)
+	}
+	status, err := p.Run(nil, nil)
+	if err != nil {
+		t.Fatalf("Run(%q) = %v", spec.Process.Args, err)
+	}
+	return strings.TrimSpace(out.String()), status
+}
+
+func sh(f *overlay.FS, script string) *specs.Spec {
+	return namespaces.Spec(f.Mnt(), "testhost", []string{"sh", "-c", script})
+}
+
+func TestProcessSeesOnlyItself(t *testing.T) {
+	f := rootfs(t)
+	for _, tt := range []struct{ name, script, want string }{
+		{"it is PID 1", "echo $$", "1"},
+		{"there is no other process", "ls -d /proc/[0-9]* | grep -c .", "4"}, // sh, ls, grep, and the subshell
+		{"the host name is its own", "hostname", "testhost"},
+		{"the root is the image's", "cat /etc/motd", "layer 3 updated this"},
+		{"what a layer deleted is gone", "test -e /srv/draft || echo gone", "gone"},
+		{"loopback is the only interface", "ls /sys/class/net", "lo"},
+		{"loopback is up", "cat /sys/class/net/lo/flags", "0x9"}, // IFF_UP | IFF_LOOPBACK
+		{"its cgroup is the root that it sees", "grep -vc ':/$' /proc/self/cgroup", "0"},
+		{"/dev/null takes all", "echo x > /dev/null && echo ok", "ok"},
+		{"devices are the standard ones", "ls /dev", "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero"},
+		{"devpts is its own", "ls /dev/pts", "ptmx"},
+		{"/sys cannot be written", "touch /sys/x 2>/dev/null || echo no", "no"},
+		{"no file of the host's program is open", "ls /proc/self/fd", "0\n1\n2\n3"}, // 3 is ls's own
+		{"the host's mounts are gone", "grep -c ' / / ' /proc/self/mountinfo; grep -c /sys/fs/cgroup /proc/self/mountinfo", "1\n0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			// A file that whoever started gocker left open on purpose.
+			leak, err := unix.Open("/", unix.O_RDONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(leak)
+			got, status := output(t, sh(f, tt.script))
+			if got != tt.want && !(tt.name == "there is no other process" && (got == "2" || got == "3")) {
+				t.Errorf("%s = %q (status %d), want %q", tt.script, got, status, tt.want)
+			}
+		})
+	}
+}
+
+func TestStatusIsThatOfTheCommand(t *testing.T) {
+	f := rootfs(t)
+	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "exit 255": 255, "sleep 60 & exit 3": 3} {
+		if _, got := output(t, sh(f, script)); got != want {
+			t.Errorf("%s ended with %d, want %d", script, got, want)
+		}
+	}
+}
+
+func TestCommandThatCannotStart(t *testing.T) {
+	f := rootfs(t)
+	for name, file := range map[string]struct {
+		content string
+		mode    os.FileMode
+	}{
+		"not-executable":  {"#!/bin/sh\n", 0o644},
+		"no-interpreter":  {"#!/no/such/interpreter\n", 0o755},
+		"unknown-format":  {"\x00\x01\x02\x03 neither ELF nor a script", 0o755},
+		"a-dir/something": {"", 0o644},
+	} {
+		path := filepath.Join(f.Mnt(), "tmp", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(file.content), file.mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		command string
+		want    error
+		says    string
+	}{
+		{"no-such-command", namespaces.ErrNotFound, "no-such-command"},
+		{"", namespaces.ErrNotFound, ""},
+		{"/no/such/file", namespaces.ErrNotFound, "/no/such/file"},
+		{"/etc/passwd/x", namespaces.ErrNotFound, "/etc/passwd/x"},
+		{"/tmp/no-interpreter", namespaces.ErrNotFound, "interpreter"},
+		{"/tmp/not-executable", namespaces.ErrNotExecutable, "permission denied"},
+		{"/tmp/unknown-format", namespaces.ErrNotExecutable, "exec format error"},
+		{"/tmp/a-dir", namespaces.ErrNotExecutable, "is a directory"},
+	} {
+		t.Run(tt.command, func(t *testing.T) {
+			p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{tt.command}), namespaces.Stdio{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Run(nil, nil)
+			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("Run(%q) = %v, want %v with %q", tt.command, err, tt.want, tt.says)
+			}
+		})
+	}
+}
+
+func TestFailedCreateLeavesNoProcess(t *testing.T) {
+	f := rootfs(t)
+	for name, change := range map[string]func(*specs.Spec){
+		"no such rootfs":            func(s *specs.Spec) { s.Root.Path = "/no/such/rootfs" },
+		"a mount that fails":        func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "nonsense"}) },
+		"an unsupported namespace":  func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "user" },
+		"a namespace to be entered": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" },
+		"a folder that is a file":   func(s *specs.Spec) { s.Process.Cwd = "/etc/passwd/x" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := sh(f, "true")
+			change(spec)
+			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+			if err == nil {
+				p.Abort()
+				t.Fatal("Create succeeded")
+			}
+			if children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid())); len(children) > 0 {
+				t.Errorf("Create = %v, and left processes %s", err, children)
+			}
+		})
+	}
+}
+
+func TestUserAndFolder(t *testing.T) {
+	f := rootfs(t)
+	spec := sh(f, "id -u; id -g; id -G; pwd; touch /etc/x 2>/dev/null || echo refused")
+	spec.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{7, 8}}
+	spec.Process.Cwd = "/new/folder"
+	if got, want := first(output(t, spec)), "1000\n1001\n1001 7 8\n/new/folder\nrefused"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func first(s string, _ int) string { return s }
+
+func TestTerminalIsTheContainersOwn(t *testing.T) {
+	f := rootfs(t)
+	spec := sh(f, "tty; stty size; test -t 0 && test -t 2 && echo all; echo console > /dev/console")
+	spec.Process.Terminal = true
+	spec.Process.ConsoleSize = &specs.Box{Width: 91, Height: 37}
+	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := p.Run(nil, &out); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "/dev/pts/0\r\n37 91\r\nall\r\nconsole\r\n"; got != want {
+		t.Errorf("terminal had %q, want %q", got, want)
+	}
+}
+
+func TestLongOutputArrivesWhole(t *testing.T) {
+	f := rootfs(t)
+	const n = 20_000_000
+	spec := sh(f, fmt.Sprintf("yes | head -c %d", n))
+	if got, _ := output(t, spec); len(got) != n-1 { // the last newline is trimmed
+		t.Errorf("got %d bytes, want %d", len(got), n-1)
+	}
+}
+
+// The ordinary machine has systemd, which makes / shared. Here may be none, so the test makes it so.
+func TestNothingLeaksFromASharedRoot(t *testing.T) {
+	testenv.NeedRoot(t)
+	if os.Getenv("SHARED_ROOT") == "" {
+		cmd := exec.Command("unshare", "--mount", "--propagation", "shared", "/proc/self/exe", "-test.run", t.Name(), "-test.v")
+		cmd.Env = append(os.Environ(), "SHARED_ROOT=1")
+		// /proc/self/exe would be unshare's own by then.
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Args[4] = exe
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("--- PASS")) {
+			t.Errorf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		return
+	}
+	f := rootfs(t)
+	before := mounts(t)
+	for range 2 { // the second run is the one that finds no /proc/self/exe, if the first left its /proc
+		if got, status := output(t, sh(f, "echo $$")); got != "1" || status != 0 {
+			t.Errorf("got %q, status %d", got, status)
+		}
+	}
+	if after := mounts(t); after != before {
+		t.Errorf("mounts leaked:\nbefore %s\nafter %s", before, after)
+	}
+}
+
+func mounts(t *testing.T) string {
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestListIsWhatLsnsSays(t *testing.T) {
+	if _, err := exec.LookPath("lsns"); err != nil {
+		t.Fatal("lsns is missing; install util-linux")
+	}
+	f := rootfs(t)
+	r, w := io.Pipe()
+	p, err := namespaces.Create(sh(f, "cat"), namespaces.Stdio{Stdin: r}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Wait()
+	defer w.Close()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Other processes come and go, so look at the rows of this container, whose process stays.
+	ours := func(line string) bool { return strings.Contains(line, " "+strconv.Itoa(p.Pid)+" ") }
+	out, err := exec.Command("lsns", "--list", "--noheadings", "--notruncate", "--output", "NS,TYPE,NPROCS,PID,USER,COMMAND").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for line := range strings.Lines(string(out)) {
+		if ours(line) {
+			want = append(want, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	list, err := namespaces.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, ns := range list {
+		line := fmt.Sprintf("%d %s %d %d %s %s", ns.NS, ns.Type, ns.NProcs, ns.PID, ns.User, ns.Command)
+		if ours(line) {
+			got = append(got, line)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) != 6 || !slices.Equal(got, want) {
+		t.Errorf("List = \n%s\nlsns says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestCompareShowsBothSides(t *testing.T) {
+	f := rootfs(t)
+	p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	var out bytes.Buffer
+	if err := namespaces.Compare(&out, os.Getpid(), p.Pid); err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []string{"cgroup", "ipc", "mnt", "net", "pid", "uts"} {
+		if strings.Count(out.String(), " "+typ+" ") != 2 {
+			t.Errorf("want two rows of %s in\n%s", typ, out.String())
+		}
+	}
+	if !strings.Contains(out.String(), "both") {
+		t.Errorf("want the user namespace to be of both in\n%s", out.String())
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	f := rootfs(b)
+	for b.Loop() {
+		output(b, namespaces.Spec(f.Mnt(), "bench", []string{"true"}))
+	}
+}

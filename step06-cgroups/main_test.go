@@ -1,0 +1,107 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/lesson"
+	"gocker/step01-pull/testenv"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
+)
+
+func TestMain(m *testing.M) {
+	namespaces.Init()
+	os.Exit(m.Run())
+}
+
+func output(t *testing.T, d dirs.Dirs, args ...string) (string, error) {
+	t.Helper()
+	return testenv.Output(t, func(stdout *os.File) error {
+		return run(t.Context(), nil, stdout, append([]string{"--root", d.Root, "--run", d.Run}, args...))
+	})
+}
+
+func TestExperiments(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	for name, count := range map[string]string{
+		"memory": `killed because memory was full: (\d+)`,
+		"cpu":    `nr_throttled (\d+), .*\n?$`,
+		"pids":   `forks refused: (\d+)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := output(t, d, "--experiment", name)
+			if err != nil {
+				t.Fatalf("run = %v\n%s", err, out)
+			}
+			found := regexp.MustCompile("(?m)"+count).FindAllStringSubmatch(out, -1)
+			if len(found) == 0 {
+				t.Fatalf("want %q in\n%s", count, out)
+			}
+			if n, _ := strconv.Atoi(found[len(found)-1][1]); n == 0 {
+				t.Errorf("the kernel counted nothing:\n%s", out)
+			}
+		})
+	}
+}
+
+func TestRunSaysWhatTheLimitsAre(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	out, err := output(t, d, "-m", "48m", "--cpus", "0.5", "--pids-limit", "20", "sample", "sh", "-c", "exit 7")
+	var exit lesson.Exit
+	if !errors.As(err, &exit) || exit != 7 {
+		t.Errorf("run = %v, want exit status 7", err)
+	}
+	for _, want := range []string{": 50331648", "50000", "pids.max: 20", "ended with status 7", "next: go run ./final run"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}
+
+func TestNonsensicalLimitsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"-m", "lots"}, {"-m", "1k"}, {"--cpus", "-1"}, {"--cpus", "1000"}, {"--pids-limit", "-5"}} {
+		if err := run(t.Context(), nil, io.Discard, args); !errors.Is(err, cgroups.ErrLimit) {
+			t.Errorf("run(%q) = %v, want ErrLimit", args, err)
+		}
+	}
+	if err := run(t.Context(), nil, io.Discard, []string{"--experiment", "disk"}); err == nil {
+		t.Error("an unknown experiment was accepted")
+	}
+}
+
+func TestCtrlCLeavesNothing(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t) // looks at its end
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for scanner := bufio.NewScanner(r); scanner.Scan(); {
+			if strings.HasPrefix(scanner.Text(), "3. It becomes") {
+				cancel()
+			}
+		}
+	}()
+	err = run(ctx, nil, stdout, []string{"--root", d.Root, "--run", d.Run, "sample", "sleep", "1000"})
+	stdout.Close()
+	var exit lesson.Exit
+	if !errors.As(err, &exit) || exit != 137 {
+		t.Errorf("run = %v, want exit status 137", err)
+	}
+}
