@@ -1,0 +1,116 @@
+//go:build linux
+
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"gocker/final/internal/cli"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/sample"
+	"gocker/step01-pull/testenv"
+	"gocker/step03-layers/layers"
+	"gocker/step05-namespaces/namespaces"
+)
+
+func TestMain(m *testing.M) {
+	namespaces.Init()
+	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
+}
+
+// The scripts in testdata/script are what a person types. In each, gocker is this very code, $REGISTRY has the images
+// that serveImages makes, and the image sample is here already. At the end nothing may be left.
+//
+//	status N COMMAND…   the command ends with exit status N
+//	own-root            this script wants folders of its own, and nothing in them
+func TestScripts(t *testing.T) {
+	testenv.NeedRoot(t)
+	shared := testenv.Dirs(t)
+	ref, err := pull.ParseReference(pull.Sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := layers.Pull(context.Background(), shared, ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	address := serveImages(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("REGISTRY", address)
+			// Each script has its own containers, and all share the images.
+			d := dirs.Dirs{Root: shared.Root, Run: filepath.Join(env.WorkDir, "run")}
+			env.Setenv("GOCKER_ROOT", d.Root)
+			env.Setenv("GOCKER_RUN", d.Run)
+			env.Defer(func() {
+				testenv.NothingLeft(env.T().(testing.TB), dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
+			})
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec(args[1], args[2:]...)
+				status := 0
+				var exit *exec.ExitError
+				if errors.As(err, &exit) {
+					status = exit.ExitCode()
+				} else if err != nil {
+					ts.Fatalf("%v", err)
+				}
+				if fmt.Sprint(status) != args[0] {
+					ts.Fatalf("%s ended with %d, want %s", strings.Join(args[1:], " "), status, args[0])
+				}
+			},
+			"own-root": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("GOCKER_ROOT", ts.MkAbs("root"))
+			},
+		},
+	})
+}
+
+// serveImages starts a registry with images that are the sample image with another config.
+func serveImages(t *testing.T) (address string) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	address = strings.TrimPrefix(server.URL, "http://")
+	base, _, err := sample.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := base.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := config.Config.Env
+	for name, c := range map[string]v1.Config{
+		"plain":      {Env: env},
+		"configured": {Env: append(env, "FROM=image", "BOTH=image"), Entrypoint: []string{"echo", "entry"}, Cmd: []string{"cmd"}, WorkingDir: "/srv", User: "guest"},
+		"nobody":     {Env: env, User: "no-such-user", Cmd: []string{"true"}},
+	} {
+		img, err := mutate.Config(base, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := crane.Push(img, address+"/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return address
+}

@@ -1,0 +1,114 @@
+//go:build linux
+
+package house
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A shell is a bash in which a reader of a page might type: in the repository's root, with empty default folders.
+type shell struct {
+	in  io.Writer
+	out chan string // lines of stdout and stderr
+}
+
+// commandTime is how long one command may take; the first ones compile.
+const commandTime = 3 * time.Minute
+
+const endMark = "-- end of command --"
+
+// setup makes the default folders empty. On cgroup v1 it hides in which cgroup the test runs, so that no page shows it.
+const setup = `unset GOCKER_ROOT GOCKER_RUN
+mount -t tmpfs tmpfs /var/lib/gocker
+mount -t tmpfs tmpfs /var/run/gocker
+while IFS=: read -r _ controllers path; do
+	tree=/sys/fs/cgroup/$controllers
+	if [ -n "$controllers" ] && [ "$path" != / ] && [ -d "$tree$path" ]; then mount --bind "$tree$path" "$tree"; fi
+done < /proc/self/cgroup`
+
+// newShell starts a bash with a mount namespace of its own.
+func newShell(t *testing.T) *shell {
+	for _, dir := range []string{"/var/lib/gocker", "/var/run/gocker"} {
+		if err := os.Mkdir(dir, 0o755); err == nil {
+			t.Cleanup(func() { os.Remove(dir) })
+		}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--mount", "bash")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = root, w, w
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "GOFLAGS=", "TERM=dumb")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	s := &shell{in: in, out: make(chan string)}
+	go func() {
+		defer close(s.out)
+		for lines := bufio.NewReader(r); ; {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			s.out <- strings.TrimSuffix(line, "\n")
+		}
+	}()
+	t.Cleanup(func() {
+		in.Close()
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+		r.Close()
+	})
+	if out := s.run(t, setup); len(out) > 0 {
+		t.Fatalf("set up the shell: %q", out)
+	}
+	return s
+}
+
+// run runs a command and returns the lines that it printed. It has no standard input.
+func (s *shell) run(t *testing.T, command string) (lines []string) {
+	t.Helper()
+	fmt.Fprintf(s.in, "{\n%s\n} < /dev/null\nprintf '\\n%%s\\n' '%s'\n", command, endMark)
+	timeout := time.After(commandTime)
+	for {
+		select {
+		case line, ok := <-s.out:
+			if !ok {
+				t.Fatalf("the shell ended at: %s\nafter printing: %q", command, lines)
+			}
+			if line != endMark {
+				lines = append(lines, line)
+				continue
+			}
+			for len(lines) > 0 && lines[len(lines)-1] == "" {
+				lines = lines[:len(lines)-1]
+			}
+			return lines
+		case <-timeout:
+			t.Fatalf("not ended after %v: %s\nit printed: %q", commandTime, command, lines)
+		}
+	}
+}
+
+// cgroupVersion is "v2" where one tree has all controllers, else "v1".
+func cgroupVersion() string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return "v2"
+	}
+	return "v1"
+}
