@@ -99,6 +99,9 @@ func checkConsole(t *testing.T, file string) {
 		for _, re := range mark(strings.Join(p.text, "\n"), "any order") {
 			c.anyOrder = append(c.anyOrder, regexp.MustCompile(re))
 		}
+		for _, re := range mark(strings.Join(p.text, "\n"), "maybe") {
+			c.maybe = append(c.maybe, regexp.MustCompile(re))
+		}
 		if p.lang != "console " {
 			continue
 		}
