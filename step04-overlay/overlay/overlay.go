@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/check"
 	"gocker/step01-pull/dirs"
 	"gocker/step03-layers/layers"
 )
@@ -182,19 +183,7 @@ func (f *FS) explain(err error) error {
 			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), "a layer of this image is gone; pull it again")
 		}
 	}
-	var upper unix.Statfs_t
-	_ = unix.Statfs(f.Upperdir(), &upper) // where it fails, its type is 0, which is none
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return advice.Add(err, "only root may mount, and in a container only one with CAP_SYS_ADMIN: run it as root")
-	case errors.Is(err, unix.ENODEV):
-		return advice.Add(err, "this kernel has no overlayfs, or its module is not loaded: modprobe overlay")
-	case errors.Is(err, unix.EINVAL) && upper.Type == unix.OVERLAYFS_SUPER_MAGIC:
-		return advice.Add(err, "%q lies on an overlay itself (inside a container?), which cannot be an upperdir: choose a folder on another file system with --run", f.Dir)
-	case errors.Is(err, unix.EINVAL):
-		return advice.Add(err, "the file system of %q cannot be an upperdir (it needs xattrs and d_type): choose another with --run; the kernel's reason is the last line of: dmesg", f.Dir)
-	}
-	return err
+	return check.Explain(err, Checks(dirs.Dirs{Run: filepath.Dir(filepath.Dir(f.Dir))}))
 }
 
 // Unmount undoes Mount. Where nothing is mounted it does nothing.

@@ -25,6 +25,7 @@ const initName = "gocker-init"
 const (
 	ready   = 'r' // child: all is set up (with the terminal's descriptor, if there is one)
 	failed  = 'f' // child: it is not; a failure follows as JSON
+	ended   = 0   // child: it has closed its side
 	proceed = 'g' // parent: execute the command
 )
 
@@ -110,8 +111,8 @@ func initialize(socket *os.File) error {
 		return err
 	}
 	// Go opens all its files close-on-exec. Those that whoever started gocker left open are closed here.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
-		return fmt.Errorf("close inherited files: %w", err)
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close inherited files (this needs Linux %s): %w", leastKernel, err)
 	}
 	if err := unix.Sendmsg(int(socket.Fd()), []byte{ready}, rights, nil, 0); err != nil {
 		return fmt.Errorf("sendmsg: %w", err)

@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/check"
 )
 
 // Why a command did not start. The exit statuses that shells, docker and podman use for them are 127 and 126.
@@ -125,7 +126,7 @@ func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process,
 	}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
-		return nil, explainClone(fmt.Errorf("clone a process into new namespaces: %w", err))
+		return nil, check.Explain(fmt.Errorf("clone a process into new namespaces: %w", err), Checks())
 	}
 	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, socket: ours}
 	if place != nil {
@@ -134,8 +135,16 @@ func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process,
 	if err == nil {
 		err = json.NewEncoder(ours).Encode(spec)
 	}
+	var said byte
 	if err == nil {
-		p.Terminal, err = p.answer()
+		said, p.Terminal, err = p.answer()
+	}
+	if err == nil && said == ended {
+		p.cmd.Wait() // for its state
+		err = fmt.Errorf("set up the container: its first process ended early: %v", p.cmd.ProcessState)
+		if p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+			err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")
+		}
 	}
 	if err != nil {
 		p.Abort()
@@ -155,24 +164,12 @@ func flagsOf(spec *specs.Spec) (flags uintptr, err error) {
 	return flags, nil
 }
 
-func explainClone(err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return advice.Add(err, "new namespaces need root (CAP_SYS_ADMIN): run it as root")
-	case errors.Is(err, unix.EINVAL):
-		return advice.Add(err, "this kernel lacks one of the namespaces: look for CONFIG_*_NS in its configuration")
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
-		return advice.Add(err, "too many namespaces: raise the limits in /proc/sys/user")
-	}
-	return err
-}
-
 // Start lets the child execute its command. ErrNotFound and ErrNotExecutable say that it could not; then the process
 // is gone.
 func (p *Process) Start() error {
 	_, err := p.socket.Write([]byte{proceed})
-	if err == nil {
-		_, err = p.answer()
+	if err == nil || errors.Is(err, unix.EPIPE) {
+		_, _, err = p.answer() // ended: it executes its command, or was killed; Wait tells which
 	}
 	if err != nil {
 		p.Abort()
@@ -181,39 +178,39 @@ func (p *Process) Start() error {
 	return p.socket.Close()
 }
 
-// answer reads what the child has to say: an error, "ready" (maybe with a terminal), or the end of the stream, which
-// comes when execve(2) closes its side.
-func (p *Process) answer() (terminal *os.File, err error) {
+// answer reads what the child has to say: failed, which is returned as its error, ready, maybe with a terminal, or
+// ended: its side is closed, by execve(2) or by its death.
+func (p *Process) answer() (said byte, terminal *os.File, err error) {
 	kind, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
 	for err == unix.EINTR {
 		n, oobn, _, _, err = unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("recvmsg: %w", err)
+	if n == 0 && err == nil || err == unix.ECONNRESET { // reset: it died before it read our last word
+		return ended, nil, nil
 	}
-	if n == 0 {
-		return nil, nil
+	if err != nil {
+		return ended, nil, fmt.Errorf("recvmsg: %w", err)
 	}
 	if kind[0] == failed {
 		var f failure
 		if err := json.NewDecoder(p.socket).Decode(&f); err != nil {
-			return nil, fmt.Errorf("the container's init ended without a word: %w", err)
+			return failed, nil, fmt.Errorf("read the error of the container's first process: %w", err)
 		}
-		return nil, f.err()
+		return failed, nil, f.err()
 	}
 	if oobn == 0 {
-		return nil, nil
+		return kind[0], nil, nil
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:oobn])
 	if err != nil {
-		return nil, err
+		return kind[0], nil, fmt.Errorf("read the terminal's descriptor: %w", err)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {
-		return nil, err
+		return kind[0], nil, fmt.Errorf("read the terminal's descriptor: %w", err)
 	}
-	return os.NewFile(uintptr(fds[0]), "terminal"), nil
+	return kind[0], os.NewFile(uintptr(fds[0]), "terminal"), nil
 }
 
 // Run starts the command, connects its terminal, if it has one, with stdin and stdout, and waits for its end.

@@ -36,6 +36,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/check"
 	"gocker/step01-pull/dirs"
 	"gocker/step04-overlay/overlay"
 )
@@ -69,6 +70,14 @@ type Stats struct {
 // New makes a cgroup for container id and writes the limits. What resources does not name is not limited. If New
 // fails, nothing is left.
 func New(id string, resources *specs.LinuxResources) (Cgroup, error) {
+	cg, err := newCgroup("gocker-"+id, resources)
+	if err != nil {
+		return nil, check.Explain(err, []check.Result{check.Privilege(), checkControllers()})
+	}
+	return cg, nil
+}
+
+func newCgroup(name string, resources *specs.LinuxResources) (Cgroup, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
@@ -77,7 +86,6 @@ func New(id string, resources *specs.LinuxResources) (Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := "gocker-" + id
 	if trees := v1Trees(mounts, own); len(trees) > 0 {
 		return newV1(trees, name, resources)
 	}
@@ -86,7 +94,7 @@ func New(id string, resources *specs.LinuxResources) (Cgroup, error) {
 			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), name, resources)
 		}
 	}
-	return nil, advice.Add(fmt.Errorf("cgroups: %w", ErrUnsupported), "mount them: mount -t cgroup2 none /sys/fs/cgroup")
+	return nil, ErrUnsupported
 }
 
 // ownPath finds our cgroup in the lines of /proc/self/cgroup, "4:memory:/user" or "0::/user", which is v2's: see

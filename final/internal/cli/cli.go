@@ -47,7 +47,7 @@ func Main(args []string) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
 	})
-	root.AddCommand(pullCommand(e), imagesCommand(e), rmiCommand(e), runCommand(e), psCommand(e), rmCommand(e))
+	root.AddCommand(pullCommand(e), imagesCommand(e), rmiCommand(e), runCommand(e), psCommand(e), rmCommand(e), doctorCommand(e))
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {

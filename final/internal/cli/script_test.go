@@ -28,6 +28,7 @@ import (
 	"gocker/step01-pull/testenv"
 	"gocker/step03-layers/layers"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
 )
 
 func TestMain(m *testing.M) {
@@ -63,6 +64,10 @@ func TestScripts(t *testing.T) {
 				testenv.NothingLeft(env.T().(testing.TB), dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
 			})
 			return nil
+		},
+		Condition: func(cond string) (bool, error) { // [cgroup-v1], [cgroup-v2], [cgroup-hybrid]
+			mode, _, err := cgroups.Mode()
+			return cond == "cgroup-"+mode, err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": func(ts *testscript.TestScript, _ bool, args []string) {

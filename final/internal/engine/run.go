@@ -23,6 +23,7 @@ import (
 
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/check"
 	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
@@ -53,8 +54,8 @@ func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (stat
 	if err != nil {
 		return -1, err
 	}
-	if os.Geteuid() != 0 {
-		return -1, advice.Add(errors.New("run: containers need root"), "run it as root: sudo gocker run …")
+	if r := check.Privilege(); !r.OK {
+		return -1, check.Explain(errors.New("run"), []check.Result{r})
 	}
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()

@@ -1,0 +1,102 @@
+//go:build linux
+
+// Package doctor says what this machine can do. The checks are those of the packages that need what they check.
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/check"
+	"gocker/step01-pull/dirs"
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// Run makes all checks.
+func Run(d dirs.Dirs) []check.Result {
+	all := []check.Result{check.Space("space for images", d.Root)}
+	all = append(all, overlay.Checks(d)...)
+	all = append(all, namespaces.Checks()...)
+	all = append(all, cgroups.Checks()...)
+	all = append(all, propagation(), namespaces.Proc(), namespaces.Inside(), namespaces.UserNamespaces(),
+		namespaces.SubordinateIDs(), seccomp(), nftables(), memory())
+	// Several packages ask for the same thing first.
+	seen := map[string]bool{}
+	var results []check.Result
+	for _, r := range all {
+		if !seen[r.Name] {
+			seen[r.Name] = true
+			results = append(results, r)
+		}
+	}
+	return results
+}
+
+// CanRun tells whether all that containers need is there.
+func CanRun(results []check.Result) bool {
+	for _, r := range results {
+		if r.Required && !r.OK {
+			return false
+		}
+	}
+	return true
+}
+
+// propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.
+func propagation() check.Result {
+	const name = "mount propagation"
+	for line := range strings.Lines(check.Text("/proc/self/mountinfo")) {
+		fields := strings.Fields(line)
+		if len(fields) < 7 || fields[4] != "/" {
+			continue
+		}
+		if strings.HasPrefix(fields[6], "shared:") {
+			return check.Good(name, "/ is shared, as systemd makes it: containers make their copy private").Optional()
+		}
+		return check.Good(name, "/ is not shared").Optional()
+	}
+	return check.Miss(name, "/ is no mount point (a chroot?)", "pivot_root by hand", "bind it onto itself: mount --bind / /").Optional()
+}
+
+// seccomp filters are not used yet: see seccomp(2).
+func seccomp() check.Result {
+	if actions := check.Text("/proc/sys/kernel/seccomp/actions_avail"); actions != "" {
+		return check.Good("seccomp", "%s", actions).Optional()
+	}
+	return check.Miss("seccomp", "this kernel has no filters", "system calls cannot be denied to containers", "a kernel with CONFIG_SECCOMP_FILTER").Optional()
+}
+
+// nftables are not used yet: container networks will need them.
+func nftables() check.Result {
+	const name = "nftables"
+	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return check.Miss(name, err.Error(), "container networks", "modprobe nf_tables").Optional()
+	}
+	unix.Close(socket)
+	return check.Good(name, "netfilter answers").Optional()
+}
+
+// memory is what the experiments of step06-cgroups want: room beside the limit that is to be reached, not beyond it.
+func memory() check.Result {
+	const name, want = "memory", 128 // MB
+	file, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return check.Miss(name, err.Error(), "experiments", "mount /proc").Optional()
+	}
+	var kB int
+	for line := range strings.Lines(string(file)) {
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kB); err == nil {
+			break
+		}
+	}
+	if mb := kB / 1000; mb < want {
+		return check.Miss(name, fmt.Sprintf("%d MB are available", mb), "the memory experiment may end other processes", fmt.Sprintf("end something else until there are %d MB", want)).Optional()
+	}
+	return check.Good(name, "%d MB are available", kB/1000).Optional()
+}

@@ -1,0 +1,28 @@
+//go:build linux
+
+package check
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// OnThread calls try on a thread that ends with it. A thread may leave the namespaces that the others are in, see
+// unshare(2); when it ends, what it made there is gone, whatever happens.
+func OnThread(try func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// Not on the first thread: it ends only with the process, and /proc/self means it. While this one is held
+			// here, another goroutine gets another thread.
+			err := OnThread(try)
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		result <- try() // and never unlocked: so the thread ends, and is not used again
+	}()
+	return <-result
+}

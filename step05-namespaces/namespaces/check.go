@@ -1,0 +1,183 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/check"
+)
+
+// Checks tells whether this process can make the namespaces of a container, by making them.
+func Checks() []check.Result {
+	results := []check.Result{check.Privilege()}
+	if !results[0].OK {
+		return results
+	}
+	return append(results, checkNamespaces(), checkKernel())
+}
+
+// checkNamespaces lets a thread leave the namespaces that the others share, one after the other: see unshare(2).
+func checkNamespaces() check.Result {
+	const name, breaks = "namespaces", "containers see the host"
+	flags := []struct {
+		typ   string
+		flag  int
+		limit string // the file in /proc/sys/user that limits how many there may be: see namespaces(7)
+	}{
+		{"mnt", unix.CLONE_NEWNS, "max_mnt_namespaces"}, {"pid", unix.CLONE_NEWPID, "max_pid_namespaces"},
+		{"uts", unix.CLONE_NEWUTS, "max_uts_namespaces"}, {"ipc", unix.CLONE_NEWIPC, "max_ipc_namespaces"},
+		{"net", unix.CLONE_NEWNET, "max_net_namespaces"}, {"cgroup", unix.CLONE_NEWCGROUP, "max_cgroup_namespaces"},
+	}
+	r := check.Good(name, "mnt, pid, uts, ipc, net, cgroup")
+	check.OnThread(func() error {
+		for _, ns := range flags {
+			err := unix.Unshare(ns.flag)
+			if errors.Is(err, unix.ENOSPC) {
+				file := "/proc/sys/user/" + ns.limit
+				r = check.Miss(name, fmt.Sprintf("no more %s namespaces: %s is %s", ns.typ, file, check.Text(file)), breaks, "echo 10000 > "+file)
+				return err
+			}
+			if err != nil {
+				r = check.Miss(name, fmt.Sprintf("%s: %v", ns.typ, err), breaks, "a kernel with CONFIG_NAMESPACES and all below it, and no security module that forbids them")
+				return err
+			}
+		}
+		return nil
+	})
+	return r
+}
+
+// leastKernel has close_range(2) with CLOSE_RANGE_CLOEXEC, without which files could leak into containers.
+const leastKernel = "5.11"
+
+func checkKernel() check.Result {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return check.Miss("kernel", err.Error(), "nothing is known of it", "none")
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	if slices.Compare(numbers(release), numbers(leastKernel)) < 0 {
+		return check.Miss("kernel", release+" is older than "+leastKernel, "files of the host could leak into containers", "install a newer kernel, of the distribution's backports for example")
+	}
+	return check.Good("kernel", "%s", release)
+}
+
+// numbers are the first two of a kernel's release, "6.1.0-37-amd64".
+func numbers(release string) []int {
+	var major, minor int
+	fmt.Sscanf(release, "%d.%d", &major, &minor) // what is no number is 0: older than any
+	return []int{major, minor}
+}
+
+// UserNamespaces tells whether this user can make a user namespace and map ids into it: what containers without root
+// will need. The map must be written to be sure: some kernels let the namespace be made and refuse the map.
+// See user_namespaces(7).
+func UserNamespaces() check.Result {
+	const name, breaks = "user namespaces", "containers without root"
+	miss := func(found, mend string) check.Result { return check.Miss(name, found, breaks, mend).Optional() }
+	cmd := exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{initName}, // it ends at once, nobody talks to it
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+		},
+	}
+	err := cmd.Start()
+	if err == nil {
+		cmd.Wait() // its failure is what we expect
+		return check.Good(name, "can be made, and ids can be mapped").Optional()
+	}
+	for _, s := range []struct{ file, forbids, mend string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for gocker with the rule userns"},
+	} {
+		if check.Text(s.file) == s.forbids {
+			return miss(fmt.Sprintf("%v: %s is %s", err, s.file, s.forbids), s.mend)
+		}
+	}
+	if readOnly("/proc") {
+		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
+	}
+	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
+}
+
+func readOnly(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
+
+// Proc tells whether /proc shows all and can be written.
+func Proc() check.Result {
+	const name, breaks = "/proc", "lsns and ps miss processes; sysctls and id maps cannot be written"
+	if readOnly("/proc") {
+		return check.Miss(name, "read-only", breaks, "mount -o remount,rw /proc").Optional()
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo") // what cannot be read says nothing
+	for line := range strings.Lines(string(mounts)) {
+		if at, options, ok := strings.Cut(line, " - proc "); ok && strings.Contains(at, " /proc ") && hides(options) {
+			return check.Miss(name, "mounted with hidepid: other users' processes are hidden", breaks, "mount -o remount,hidepid=0 /proc").Optional()
+		}
+	}
+	return check.Good(name, "shows all processes").Optional()
+}
+
+// hides tells whether one of a proc mount's options is hidepid, and not off: see proc(5).
+func hides(options string) bool {
+	_, value, ok := strings.Cut(options, "hidepid=")
+	return ok && !strings.HasPrefix(value, "0") && !strings.HasPrefix(value, "off")
+}
+
+// Inside tells whether this process is in a container itself. The namespaces that the kernel starts with have fixed
+// inode numbers: see include/linux/proc_ns.h in its sources.
+func Inside() check.Result {
+	initial := map[string]uint64{"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
+	var in []string
+	for typ, first := range initial {
+		if ns, err := inode(os.Getpid(), typ); err == nil && ns != first {
+			in = append(in, typ)
+		}
+	}
+	slices.Sort(in)
+	if len(in) > 0 {
+		return check.Miss("host", "inside a container: its own "+strings.Join(in, ", ")+" namespaces",
+			"it can forbid what its own host allows, and limits hold only below its own", "run gocker on the host, or give that container what the lines above miss").Optional()
+	}
+	return check.Good("host", "not inside a container").Optional()
+}
+
+// SubordinateIDs tells whether this user has ids to map, and the programs that may map them: see subuid(5) and
+// newuidmap(1).
+func SubordinateIDs() check.Result {
+	const name, breaks = "subordinate ids", "containers without root have one user only"
+	uid := strconv.Itoa(os.Getuid())
+	user, _, err := describe(os.Getpid())
+	if err != nil {
+		user = uid
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if !slices.ContainsFunc(strings.Split(check.Text(file), "\n"), func(line string) bool {
+			return strings.HasPrefix(line, user+":") || strings.HasPrefix(line, uid+":")
+		}) {
+			return check.Miss(name, file+" has none for "+user, breaks, "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "+user).Optional()
+		}
+	}
+	for _, program := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return check.Miss(name, filepath.Base(program)+" is not installed", breaks, "apt-get install uidmap").Optional()
+		}
+	}
+	return check.Good(name, "%s has some", user).Optional()
+}
