@@ -80,24 +80,32 @@ func numbers(release string) []int {
 	return []int{major, minor}
 }
 
-// UserNamespaces tells whether this user can make a user namespace and map ids into it: what containers without root
-// will need. The map must be written to be sure: some kernels let the namespace be made and refuse the map.
-// See user_namespaces(7).
-func UserNamespaces() check.Result {
+// UserNamespaces tells whether this user can make a user namespace and map ids into it, and mount an overlay there:
+// what containers without root will need. dir is an empty folder for the overlay. The map must be written to be sure:
+// some kernels let the namespace be made and refuse the map. See user_namespaces(7).
+func UserNamespaces(dir string) []check.Result {
 	const name, breaks = "user namespaces", "containers without root"
-	miss := func(found, mend string) check.Result { return check.Miss(name, found, breaks, mend).Optional() }
+	miss := func(found, mend string) []check.Result {
+		return []check.Result{check.Miss(name, found, breaks, mend).Optional()}
+	}
 	cmd := exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{initName}, // it ends at once, nobody talks to it
+		Path: "/proc/self/exe", Args: []string{overlayProbe, dir},
 		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER,
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 		},
 	}
+	var said strings.Builder
+	cmd.Stderr = &said
 	err := cmd.Start()
 	if err == nil {
-		cmd.Wait() // its failure is what we expect
-		return check.Good(name, "can be made, and ids can be mapped").Optional()
+		results := []check.Result{check.Good(name, "can be made, and ids can be mapped").Optional()}
+		if err := cmd.Wait(); err != nil {
+			return append(results, check.Miss("overlay without root", said.String(), breaks,
+				"a kernel from 5.11 on, and a folder that is not on an overlay itself").Optional())
+		}
+		return append(results, check.Good("overlay without root", "can be mounted in a user namespace").Optional())
 	}
 	for _, s := range []struct{ file, forbids, mend string }{
 		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"},
@@ -112,6 +120,28 @@ func UserNamespaces() check.Result {
 		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
 	}
 	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
+}
+
+// overlayProbe is the name under which this program mounts an overlay in the folder that is its argument, and ends.
+const overlayProbe = "gocker-overlay-probe"
+
+func probeOverlay(dir string) {
+	var options []string
+	for _, option := range []string{"lowerdir", "upperdir", "workdir"} {
+		path := filepath.Join(dir, option)
+		options = append(options, option+"="+path)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			fmt.Fprint(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	// userxattr: who is root only in a user namespace cannot write trusted.overlay.*, but user.overlay.*.
+	err := unix.Mount("overlay", filepath.Join(dir, "lowerdir"), "overlay", 0, strings.Join(options, ",")+",userxattr")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "mount overlay: %v", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 func readOnly(dir string) bool {

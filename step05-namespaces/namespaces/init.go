@@ -54,9 +54,14 @@ type remote struct {
 func (r remote) Error() string { return r.message }
 func (r remote) Unwrap() error { return r.is }
 
-// Init does nothing, unless this process is the child of Create: then it never returns. main calls it first.
+// Init does nothing, unless this process is the child of Create or of a check: then it never returns. main calls it
+// first.
 func Init() {
-	if os.Args[0] != initName {
+	switch os.Args[0] {
+	case initName:
+	case overlayProbe:
+		probeOverlay(os.Args[1])
+	default:
 		return
 	}
 	// unshare(2), setns(2) and prctl(2) are about the calling thread: from here on there is only this one.

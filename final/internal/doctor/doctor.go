@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"strings"
@@ -23,8 +24,9 @@ func Run(d dirs.Dirs) []check.Result {
 	all = append(all, overlay.Checks(d)...)
 	all = append(all, namespaces.Checks()...)
 	all = append(all, cgroups.Checks()...)
-	all = append(all, propagation(), namespaces.Proc(), namespaces.Inside(), namespaces.UserNamespaces(),
-		namespaces.SubordinateIDs(), seccomp(), nftables(), memory())
+	all = append(all, propagation(), namespaces.Proc(), namespaces.Inside())
+	all = append(all, userNamespaces(d)...)
+	all = append(all, namespaces.SubordinateIDs(), seccomp(), nftables(), memory())
 	// Several packages ask for the same thing first.
 	seen := map[string]bool{}
 	var results []check.Result
@@ -71,15 +73,44 @@ func seccomp() check.Result {
 	return check.Miss("seccomp", "this kernel has no filters", "system calls cannot be denied to containers", "a kernel with CONFIG_SECCOMP_FILTER").Optional()
 }
 
-// nftables are not used yet: container networks will need them.
+func userNamespaces(d dirs.Dirs) []check.Result {
+	partial, err := dirs.NewPartial(d.Containers())
+	if err != nil {
+		return nil // the check of the space said so
+	}
+	defer partial.Discard()
+	return namespaces.UserNamespaces(partial.Path)
+}
+
+// nftables are not used yet: container networks will need them. It asks for the generation of the rules, which changes
+// nothing: see NFT_MSG_GETGEN in linux/netfilter/nf_tables.h, and netlink(7).
 func nftables() check.Result {
 	const name = "nftables"
+	miss := func(err error) check.Result {
+		return check.Miss(name, err.Error(), "container networks", "modprobe nf_tables, as root").Optional()
+	}
 	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return check.Miss(name, err.Error(), "container networks", "modprobe nf_tables").Optional()
+		return miss(err)
 	}
-	unix.Close(socket)
-	return check.Good(name, "netfilter answers").Optional()
+	defer unix.Close(socket)
+	const length = unix.NLMSG_HDRLEN + 4 // and struct nfgenmsg
+	request := binary.NativeEndian.AppendUint32(nil, length)
+	request = binary.NativeEndian.AppendUint16(request, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN)
+	request = binary.NativeEndian.AppendUint16(request, unix.NLM_F_REQUEST)
+	request = append(request, make([]byte, length-len(request))...)
+	if err := unix.Sendto(socket, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return miss(err)
+	}
+	reply := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(socket, reply, 0)
+	if err != nil {
+		return miss(err)
+	}
+	if n >= unix.NLMSG_HDRLEN+4 && binary.NativeEndian.Uint16(reply[4:]) == unix.NLMSG_ERROR {
+		return miss(unix.Errno(-int32(binary.NativeEndian.Uint32(reply[unix.NLMSG_HDRLEN:]))))
+	}
+	return check.Good(name, "answer").Optional()
 }
 
 // memory is what the experiments of step06-cgroups want: room beside the limit that is to be reached, not beyond it.
