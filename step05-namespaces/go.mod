@@ -3,6 +3,7 @@ module gocker/step05-namespaces
 go 1.26.5
 
 require (
+	github.com/moby/sys/capability v0.5.0
 	github.com/opencontainers/runtime-spec v1.3.0
 	gocker/step01-pull v0.0.0
 	gocker/step03-layers v0.0.0

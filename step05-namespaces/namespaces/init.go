@@ -112,8 +112,16 @@ func initialize(socket *os.File) error {
 		rights = unix.UnixRights(int(master.Fd()))
 		defer master.Close()
 	}
+	if err := dropCapabilities(spec.Process.Capabilities); err != nil {
+		return err
+	}
 	if err := becomeUser(spec.Process); err != nil {
 		return err
+	}
+	if spec.Process.NoNewPrivileges { // from here on no setuid program gives more; see PR_SET_NO_NEW_PRIVS in prctl(2)
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
+		}
 	}
 	// Go opens all its files close-on-exec. Those that whoever started gocker left open are closed here.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {

@@ -283,7 +283,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 	}
 	f := rootfs(t)
 	r, w := io.Pipe()
-	p, err := namespaces.Create(sh(f, "cat"), namespaces.Stdio{Stdin: r}, nil)
+	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

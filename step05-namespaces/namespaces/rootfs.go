@@ -46,6 +46,9 @@ func enterRootfs(spec *specs.Spec) error {
 			}
 		}
 	}
+	if err := coverPaths(spec.Linux); err != nil {
+		return err
+	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount the old root: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 func runCommand(e *engine.Engine) *cobra.Command {
 	var opts engine.RunOptions
 	var entrypoint string
+	var securityOpts []string
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -38,6 +39,12 @@ func runCommand(e *engine.Engine) *cobra.Command {
 				opts.Entrypoint = &entrypoint
 			}
 			opts.Env = fromHost(opts.Env)
+			for _, o := range securityOpts {
+				if o != "no-new-privileges" {
+					return exit{exitGocker, fmt.Errorf("--security-opt %q: only no-new-privileges is supported", o)}
+				}
+				opts.NoNewPrivileges = true
+			}
 			status, err := e.Run(opts, func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
 			if err != nil {
 				return exit{runStatus(err), err}
@@ -62,6 +69,10 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.StringVarP(&opts.Limits.Memory, "memory", "m", "", "memory `limit`: bytes, with b, k, m or g")
 	f.StringVar(&opts.Limits.CPUs, "cpus", "", "`number` of processors, for example 0.5")
 	f.Int64Var(&opts.Limits.Pids, "pids-limit", 0, "most `processes`, -1 for no limit")
+	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
+	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
+	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities, and nothing of /proc and /sys covered: as strong as the host's root")
+	f.StringArrayVar(&securityOpts, "security-opt", nil, "`no-new-privileges`: setuid programs give nothing")
 	f.Bool("help", false, "help for run") // without its usual -h, which is --hostname
 	return cmd
 }

@@ -45,6 +45,10 @@ type RunOptions struct {
 	Terminal    bool
 	Interactive bool
 	Remove      bool
+
+	Privileged      bool // nothing is taken away: what follows is not looked at
+	CapAdd, CapDrop []string
+	NoNewPrivileges bool
 }
 
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
@@ -95,6 +99,9 @@ func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (stat
 		return -1, err
 	}
 	spec.Linux.Resources = resources
+	if err := restrict(spec, opts); err != nil {
+		return -1, err
+	}
 	state.Command = spec.Process.Args
 
 	var terminal *os.File

@@ -1,0 +1,92 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/advice"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// ErrCapability says that a name is not one of a capability.
+var ErrCapability = errors.New("no such capability")
+
+// defaultCapabilities are what root of a container keeps: podman's choice. docker's has three more: with CAP_MKNOD and
+// no device cgroup (there is none yet) a container could read the host's disks, CAP_NET_RAW lets it forge packets, and
+// CAP_AUDIT_WRITE lets it write to the host's audit log.
+var defaultCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
+	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+// What /proc and /sys show of the host, or let root change of it, though all namespaces are new: docker's list.
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// restrict takes from the container what it does not need.
+func restrict(spec *specs.Spec, opts RunOptions) error {
+	if opts.Privileged {
+		return nil
+	}
+	keep, err := capabilities(opts.CapAdd, opts.CapDrop)
+	if err != nil {
+		return err
+	}
+	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: keep, Effective: keep, Permitted: keep}
+	spec.Process.NoNewPrivileges = opts.NoNewPrivileges
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
+	return nil
+}
+
+// capabilities are the default ones, with what is added and without what is dropped; "ALL" means all, and a name may
+// lack its CAP_.
+func capabilities(add, drop []string) ([]string, error) {
+	all, err := namespaces.Capabilities()
+	if err != nil {
+		return nil, err
+	}
+	named := func(names []string) (set []string, err error) {
+		for _, name := range names {
+			upper := strings.ToUpper(name)
+			if upper == "ALL" {
+				return all, nil
+			}
+			if !strings.HasPrefix(upper, "CAP_") {
+				upper = "CAP_" + upper
+			}
+			if !slices.Contains(all, upper) {
+				return nil, advice.Add(fmt.Errorf("%w: %q", ErrCapability, name), "names are those of capabilities(7), or ALL")
+			}
+			set = append(set, upper)
+		}
+		return set, nil
+	}
+	added, err := named(add)
+	if err != nil {
+		return nil, err
+	}
+	dropped, err := named(drop)
+	if err != nil {
+		return nil, err
+	}
+	// As docker has it: --cap-drop ALL --cap-add X leaves X.
+	keep := slices.DeleteFunc(slices.Clone(defaultCapabilities), func(c string) bool { return slices.Contains(dropped, c) })
+	for _, c := range added {
+		if !slices.Contains(keep, c) && (len(dropped) == len(all) || !slices.Contains(dropped, c)) {
+			keep = append(keep, c)
+		}
+	}
+	return keep, nil
+}
