@@ -20,8 +20,8 @@ type shell struct {
 	out chan string // lines of stdout and stderr
 }
 
-// commandTime is how long one command may take; the first ones compile.
-const commandTime = 3 * time.Minute
+// commandTime is how long one command may take. The first "go run" of a program links it.
+const commandTime = time.Minute
 
 const endMark = "-- end of command --"
 
