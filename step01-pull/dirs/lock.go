@@ -16,17 +16,15 @@ var ErrLocked = errors.New("in use by another process")
 // Lock makes the folder if need be, waits until no other process holds it, and holds it until the returned file is
 // closed. The kernel drops the lock when its holder dies, however it dies, so a lock is never stale. See flock(2).
 func Lock(folder string) (*os.File, error) {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, err
-	}
 	for {
+		// ErrExist: it was there for mkdir(2), and gone when MkdirAll looked whether it is a folder.
+		if err := os.MkdirAll(folder, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		// ErrNotExist: the holder that we waited for removed the folder. Begin again with a new one.
 		f, err := flock(folder, unix.LOCK_EX)
 		if !errors.Is(err, os.ErrNotExist) {
 			return f, err
-		}
-		// The holder that we waited for removed the folder: begin again with a new one.
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return nil, err
 		}
 	}
 }
@@ -94,8 +92,13 @@ func NewPartial(parent string) (*Partial, error) {
 			return nil, err
 		}
 		// Between MkdirTemp and TryLock somebody may have taken it for a dead one: then it is gone, and we make another.
-		if lock, err := TryLock(p); err == nil {
+		lock, err := TryLock(p)
+		if err == nil {
 			return &Partial{Path: p, lock: lock}, nil
+		}
+		if !errors.Is(err, ErrLocked) && !errors.Is(err, os.ErrNotExist) {
+			os.Remove(p)
+			return nil, err
 		}
 	}
 }

@@ -175,17 +175,27 @@ func Find(d dirs.Dirs, ref Reference) (image string, lock *os.File, err error) {
 		return "", nil, err
 	}
 	for _, file := range files {
-		saved, err := os.ReadFile(file)
+		image := filepath.Base(filepath.Dir(file))
+		if !IsImage(image) || !isSavedAs(file, ref) {
+			continue
+		}
+		lock, err := dirs.Lock(d.Tmp(image))
 		if err != nil {
 			return "", nil, err
 		}
-		image := filepath.Base(filepath.Dir(file))
-		if strings.TrimSpace(string(saved)) == ref.String() && IsImage(image) {
-			lock, err := dirs.Lock(d.Tmp(image))
-			return image, lock, err
+		// Whoever held the lock before may have unpacked the image and removed the folder, or pulled another name to it.
+		if isSavedAs(file, ref) {
+			return image, lock, nil
 		}
+		os.Remove(d.Tmp(image)) // where Lock has made it anew it is empty, else it stays
+		lock.Close()
 	}
 	return "", nil, nil
+}
+
+func isSavedAs(file string, ref Reference) bool {
+	saved, err := os.ReadFile(file)
+	return err == nil && strings.TrimSpace(string(saved)) == ref.String()
 }
 
 // FindOrSave is Find, and where there is nothing to find, Image and Save; say is told.

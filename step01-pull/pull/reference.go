@@ -32,14 +32,26 @@ type Reference struct {
 // Sample is the name of the image that needs no network.
 const Sample = "sample"
 
+// repository is the grammar of the distribution-spec ("Pulling manifests"). The library's own check knows only which
+// characters there are: to it, "../x" is a name too.
+var repository = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
 // ParseReference reads what a user typed. Its error is an ErrReference.
 func ParseReference(s string) (Reference, error) {
 	full, err := name.ParseReference(s)
 	if err != nil {
-		// ParseReference tries a tag, then a digest, and says only that neither fits; the tag's error says why.
-		if _, reason := name.NewTag(s); reason != nil && !strings.Contains(s, "@") {
+		// ParseReference tries a tag, then a digest, and says only that neither fits; the one that was meant says why.
+		_, reason := name.NewTag(s)
+		if strings.Contains(s, "@") {
+			_, reason = name.NewDigest(s)
+		}
+		if reason != nil {
 			err = reason
 		}
+	} else if !repository.MatchString(full.Context().RepositoryStr()) {
+		err = errors.New("between slashes, a name is letters and digits, with single . or _ or any number of - between them")
+	}
+	if err != nil {
 		return Reference{}, advice.Add(fmt.Errorf("%w: %q: %w", ErrReference, s, err),
 			"a reference is [registry[:port]/]name[:tag][@sha256:digest], in lower case but for the tag; for example alpine:latest")
 	}

@@ -4,11 +4,14 @@
 package testenv
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/dirs"
 )
@@ -47,12 +50,7 @@ func NothingLeft(t testing.TB, d dirs.Dirs) {
 			}
 		}
 	}
-	for _, pattern := range []string{d.Container("*"), filepath.Join(d.Layers(), ".*"), filepath.Join(d.Images(), ".*"), filepath.Join(d.AllTmp(), ".*"), filepath.Join(d.AllTmp(), "*", ".*")} {
-		left, err := filepath.Glob(pattern)
-		if err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v %v", left, err)
-		}
-	}
+	nothingUnfinished(t, d)
 	// Other packages' tests run at the same time, and their cgroups have processes. An empty one that stays is a leak.
 	deadline := time.Now().Add(5 * time.Second)
 	left := emptyCgroups(t)
@@ -68,6 +66,36 @@ func NothingLeft(t testing.TB, d dirs.Dirs) {
 	for path := range left {
 		t.Errorf("a cgroup is left: %s", path)
 	}
+}
+
+func nothingUnfinished(t testing.TB, d dirs.Dirs) {
+	t.Helper()
+	for _, pattern := range []string{d.Container("*"), filepath.Join(d.Layers(), ".*"), filepath.Join(d.Images(), ".*"), filepath.Join(d.AllTmp(), ".*"), filepath.Join(d.AllTmp(), "*", ".*")} {
+		left, err := filepath.Glob(pattern)
+		if err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v %v", left, err)
+		}
+	}
+}
+
+// SmallDisk is Dirs with the root on a file system of its own that is soon full.
+func SmallDisk(t testing.TB, bytes int) dirs.Dirs {
+	t.Helper()
+	NeedRoot(t)
+	d := Dirs(t)
+	if err := os.MkdirAll(d.Root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", d.Root, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Fatalf("mount tmpfs on %q: %v", d.Root, err)
+	}
+	t.Cleanup(func() {
+		nothingUnfinished(t, d)
+		if err := unix.Unmount(d.Root, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %q: %v", d.Root, err)
+		}
+	})
+	return d
 }
 
 func emptyCgroups(t testing.TB) map[string]bool {
@@ -99,4 +127,17 @@ func Output(t testing.TB, run func(stdout *os.File) error) (string, error) {
 		t.Fatal(err)
 	}
 	return string(written), runErr
+}
+
+// InOrder fails the test where output lacks one of the parts, or has them in another order.
+func InOrder(t testing.TB, output string, parts ...string) {
+	t.Helper()
+	rest := output
+	for _, part := range parts {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			t.Fatalf("the output has no %q after what was looked for before:\n%s", part, output)
+		}
+		rest = after
+	}
 }

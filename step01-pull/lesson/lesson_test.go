@@ -1,0 +1,89 @@
+package lesson
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+)
+
+func TestFlagsOfTheCommandStayWithTheCommand(t *testing.T) {
+	var d dirs.Dirs
+	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
+	if err := flags.Parse(strings.Fields("--root /r --run /u alpine ls --root -l")); err != nil {
+		t.Fatal(err)
+	}
+	if want := (dirs.Dirs{Root: "/r", Run: "/u"}); d != want {
+		t.Errorf("folders are %v, want %v", d, want)
+	}
+	if got := Image(flags); got != "alpine" {
+		t.Errorf("Image = %q, want alpine", got)
+	}
+	if got, want := flags.Args()[1:], []string{"ls", "--root", "-l"}; !slices.Equal(got, want) {
+		t.Errorf("command is %q, want %q", got, want)
+	}
+}
+
+func TestWithoutAnImageItIsTheSample(t *testing.T) {
+	var d dirs.Dirs
+	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
+	if err := flags.Parse(nil); err != nil || Image(flags) != "sample" || d != dirs.Default() {
+		t.Errorf("Parse() = %v, Image = %q, folders %v; want sample, %v", err, Image(flags), d, dirs.Default())
+	}
+}
+
+func TestHelpAndUnknownFlagsShowTheUsage(t *testing.T) {
+	for arg, want := range map[string]string{"-h": "", "--nonsense": "flag provided but not defined: -nonsense\n"} {
+		var d dirs.Dirs
+		var out bytes.Buffer
+		err := Flags(&out, &d, "stepNN [flags] [IMAGE]", "Does a thing.").Parse([]string{arg})
+		if err == nil || (arg == "-h") != errors.Is(err, flag.ErrHelp) {
+			t.Errorf("Parse(%s) = %v", arg, err)
+		}
+		if got, want := out.String(), want+"Does a thing.\n\nusage: go run ./stepNN [flags] [IMAGE]\n\n  -root folder\n"; !strings.HasPrefix(got, want) {
+			t.Errorf("Parse(%s) prints %q, want %q and so on", arg, got, want)
+		}
+	}
+}
+
+func TestEnterEndsWithEnterOrTheContext(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	Enter(ctx, r)
+	w.WriteString("\n")
+	w.Close()
+	Enter(t.Context(), r) // hangs where it does not see the end
+}
+
+func TestNeedsRootSaysWhatFor(t *testing.T) {
+	err := NeedsRoot("mounting")
+	if os.Geteuid() == 0 {
+		if err != nil {
+			t.Errorf("NeedsRoot as root = %v", err)
+		}
+		return
+	}
+	if err == nil || !strings.Contains(err.Error(), "mounting") || !strings.Contains(advice.Of(err), "sudo") {
+		t.Errorf("NeedsRoot = %v, want what for, and advice", err)
+	}
+}
+
+func TestSayWritesLines(t *testing.T) {
+	var out bytes.Buffer
+	Say(&out)("%d layers", 4)
+	if got := out.String(); got != "4 layers\n" {
+		t.Errorf("Say wrote %q", got)
+	}
+}

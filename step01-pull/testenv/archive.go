@@ -1,0 +1,131 @@
+package testenv
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// Epoch is the time of all entries that Tar is not told another for.
+var Epoch = time.Date(2021, 11, 24, 20, 19, 40, 0, time.UTC)
+
+// An Entry is one entry of a tar archive.
+type Entry struct {
+	tar.Header
+	Content string
+}
+
+// File is an entry for a file with mode 0644.
+func File(name, content string) Entry {
+	return Entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, content}
+}
+
+// Dir is an entry for a folder with mode 0755.
+func Dir(name string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755}}
+}
+
+// Symlink is an entry for a symbolic link.
+func Symlink(name, target string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}}
+}
+
+// Link is an entry for a hard link.
+func Link(name, target string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}}
+}
+
+// Tar writes a tar archive. Entries are in PAX format where they do not say another.
+func Tar(t testing.TB, entries ...Entry) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, e := range entries {
+		e.Size = int64(len(e.Content))
+		if e.Typeflag != tar.TypeXGlobalHeader {
+			if e.ModTime.IsZero() {
+				e.ModTime = Epoch
+			}
+			if e.Format == tar.FormatUnknown {
+				e.Format = tar.FormatPAX
+			}
+		}
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatalf("header of %q: %v", e.Name, err)
+		}
+		if _, err := io.WriteString(w, e.Content); err != nil {
+			t.Fatalf("content of %q: %v", e.Name, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// Image is an image for this machine, of tar archives, the lowest layer first.
+func Image(t testing.TB, layers ...[]byte) v1.Image {
+	t.Helper()
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH})
+	for _, plain := range layers {
+		if err != nil {
+			break
+		}
+		var layer v1.Layer
+		layer, err = tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(plain)), nil
+		}, tarball.WithCompressedCaching)
+		if err == nil {
+			img, err = mutate.AppendLayers(img, layer)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// ID is the {image} of an image.
+func ID(t testing.TB, img v1.Image) string {
+	t.Helper()
+	name, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name.Hex[:12]
+}
+
+// Registry serves an empty registry on the loopback interface until the test ends, and returns its "host:port".
+// wrap may stand between it and its clients; nil: nothing does.
+func Registry(t testing.TB, wrap func(http.Handler) http.Handler) string {
+	t.Helper()
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// Push sends an image to a registry.
+func Push(t testing.TB, img v1.Image, reference string) {
+	t.Helper()
+	if err := crane.Push(img, reference); err != nil {
+		t.Fatalf("push %s: %v", reference, err)
+	}
+}
