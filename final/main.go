@@ -7,10 +7,12 @@ import (
 	"os"
 
 	"gocker/final/internal/cli"
+	"gocker/final/internal/engine"
 	"gocker/step05-namespaces/namespaces"
 )
 
 func main() {
 	namespaces.Init()
+	engine.Monitor()
 	os.Exit(cli.Main(os.Args[1:]))
 }

@@ -64,7 +64,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 
 	fmt.Fprintf(stdout, "2. Cloning a process into new namespaces, and making %s its root\n", f.Mnt())
 	spec := namespaces.Spec(f.Mnt(), f.ID, command)
-	terminal := namespaces.UseTerminal(spec, stdin)
+	terminal := namespaces.UseTerminal(spec.Process, stdin)
 	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, nil)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		return err
 	}
 	fmt.Fprintf(stdout, "4. It becomes %s\n", strings.Join(command, " "))
-	status, err := p.Run(terminal, stdout)
+	status, err := p.Run(terminal, stdout, nil)
 	if err != nil {
 		return err
 	}

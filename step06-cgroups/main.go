@@ -139,7 +139,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		return -1, err
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
-	terminal := namespaces.UseTerminal(spec, stdin)
+	terminal := namespaces.UseTerminal(spec.Process, stdin)
 	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cg.Add)
 	if err != nil {
 		return -1, err
@@ -158,7 +158,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		return -1, err
 	}
 	began := time.Now()
-	status, err = p.Run(terminal, stdout)
+	status, err = p.Run(terminal, stdout, nil)
 	if err != nil {
 		return -1, err
 	}

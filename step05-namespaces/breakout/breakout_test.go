@@ -61,7 +61,7 @@ func TestASecondChrootDoesNotLeaveAContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, err := p.Run(nil, nil); status != 0 || err != nil {
+	if status, err := p.Run(nil, nil, nil); status != 0 || err != nil {
 		t.Fatalf("Run = %d, %v\n%s", status, err, out.Bytes())
 	}
 	if root := roots(t, out.Bytes(), 2); root[1] != root[0] {

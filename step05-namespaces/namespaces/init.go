@@ -16,6 +16,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
 )
 
 // initName is what the child is called until it executes its command; ps and lsns show it.
@@ -24,28 +26,38 @@ const initName = "gocker-init"
 // What goes over the socket between parent and child, after the spec.
 const (
 	ready   = 'r' // child: all is set up (with the terminal's descriptor, if there is one)
-	failed  = 'f' // child: it is not; a failure follows as JSON
+	failed  = 'f' // child: it is not; a Failure follows as JSON
 	ended   = 0   // child: it has closed its side
 	proceed = 'g' // parent: execute the command
 )
 
-// failure is an error that crosses from child to parent.
-type failure struct {
-	Message                 string
+// A Failure is an error on its way from one process to another.
+type Failure struct {
+	Message, Advice         string
 	NotFound, NotExecutable bool
 }
 
-func (f failure) err() error {
-	switch {
-	case f.NotFound:
-		return remote{f.Message, ErrNotFound}
-	case f.NotExecutable:
-		return remote{f.Message, ErrNotExecutable}
-	}
-	return errors.New(f.Message)
+// NewFailure packs an error.
+func NewFailure(err error) Failure {
+	return Failure{err.Error(), advice.Of(err), errors.Is(err, ErrNotFound), errors.Is(err, ErrNotExecutable)}
 }
 
-// remote is an error whose text was made in the child.
+// Err unpacks it: the same message and advice, and ErrNotFound or ErrNotExecutable if it was one.
+func (f Failure) Err() error {
+	err := errors.New(f.Message)
+	switch {
+	case f.NotFound:
+		err = remote{f.Message, ErrNotFound}
+	case f.NotExecutable:
+		err = remote{f.Message, ErrNotExecutable}
+	}
+	if f.Advice != "" {
+		return advice.Add(err, "%s", f.Advice)
+	}
+	return err
+}
+
+// remote is an error whose text was made in another process.
 type remote struct {
 	message string
 	is      error
@@ -69,8 +81,7 @@ func Init() {
 	socket := os.NewFile(3, "gocker")
 	unix.CloseOnExec(3)
 	err := initialize(socket)
-	f := failure{err.Error(), errors.Is(err, ErrNotFound), errors.Is(err, ErrNotExecutable)}
-	message, _ := json.Marshal(f) // strings and booleans can always be encoded
+	message, _ := json.Marshal(NewFailure(err)) // strings and booleans can always be encoded
 	socket.Write(append([]byte{failed}, message...))
 	os.Exit(1)
 }
@@ -105,7 +116,7 @@ func initialize(socket *os.File) error {
 	}
 	var rights []byte
 	if spec.Process.Terminal {
-		master, err := openTerminal(spec.Process)
+		master, err := takeTerminal(spec.Process)
 		if err != nil {
 			return fmt.Errorf("open a terminal: %w", err)
 		}
@@ -123,9 +134,8 @@ func initialize(socket *os.File) error {
 			return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
 		}
 	}
-	// Go opens all its files close-on-exec. Those that whoever started gocker left open are closed here.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("close inherited files (this needs Linux %s): %w", leastKernel, err)
+	if err := closeInherited(); err != nil {
+		return err
 	}
 	if err := unix.Sendmsg(int(socket.Fd()), []byte{ready}, rights, nil, 0); err != nil {
 		return fmt.Errorf("sendmsg: %w", err)
@@ -135,6 +145,15 @@ func initialize(socket *os.File) error {
 		return fmt.Errorf("wait for the start: %w", err)
 	}
 	return execute(spec.Process)
+}
+
+// closeInherited closes, at the next execve(2), the files that whoever started gocker left open: nothing of the host
+// is to be found open in a container. Go's own files all are close-on-exec.
+func closeInherited() error {
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close inherited files (this needs Linux %s): %w", leastKernel, err)
+	}
+	return nil
 }
 
 // loopbackUp does what "ip link set lo up" does: a new network namespace has only lo, and it is down.
@@ -187,10 +206,15 @@ func execute(process *specs.Process) error {
 	}
 	err = unix.Exec(path, process.Args, process.Env)
 	if errors.Is(err, unix.ENOENT) {
-		// The file is there, lookPath saw it. What is missing is the program that it names to run it.
-		return fmt.Errorf("%w: %q: the interpreter that it needs is not in the image", ErrNotFound, path)
+		return missingInterpreter(path)
 	}
 	return fmt.Errorf("%w: %q: %w", ErrNotExecutable, path, err)
+}
+
+// missingInterpreter is the error of a command that lookPath saw and execve(2) did not find: it names another program
+// to run it, by "#!" or in its ELF header, and that one is missing.
+func missingInterpreter(path string) error {
+	return fmt.Errorf("%w: %q: the interpreter that it needs is not in the image", ErrNotFound, path)
 }
 
 // lookPath finds a command as execvp(3) does, with the container's PATH.

@@ -193,11 +193,11 @@ func (p *Process) answer() (said byte, terminal *os.File, err error) {
 		return ended, nil, fmt.Errorf("recvmsg: %w", err)
 	}
 	if kind[0] == failed {
-		var f failure
+		var f Failure
 		if err := json.NewDecoder(p.socket).Decode(&f); err != nil {
 			return failed, nil, fmt.Errorf("read the error of the container's first process: %w", err)
 		}
-		return failed, nil, f.err()
+		return failed, nil, f.Err()
 	}
 	if oobn == 0 {
 		return kind[0], nil, nil
@@ -213,10 +213,19 @@ func (p *Process) answer() (said byte, terminal *os.File, err error) {
 	return kind[0], os.NewFile(uintptr(fds[0]), "terminal"), nil
 }
 
-// Run starts the command, connects its terminal, if it has one, with stdin and stdout, and waits for its end.
-func (p *Process) Run(stdin *os.File, stdout io.Writer) (status int, err error) {
+// Run starts the command, calls started, connects its terminal, if it has one, with stdin and stdout, and waits for
+// its end.
+func (p *Process) Run(stdin *os.File, stdout io.Writer, started func()) (status int, err error) {
 	if err := p.Start(); err != nil {
 		return -1, err
+	}
+	return p.follow(stdin, stdout, started)
+}
+
+// follow is Run for a process that has started.
+func (p *Process) follow(stdin *os.File, stdout io.Writer, started func()) (status int, err error) {
+	if started != nil {
+		started()
 	}
 	if p.Terminal != nil {
 		if err := Attach(p.Terminal, stdin, stdout); err != nil {
@@ -239,19 +248,17 @@ func (p *Process) Signal(sig os.Signal) error {
 // signal that ended it. With PID 1 the kernel ends all processes of the pid namespace: see pid_namespaces(7).
 func (p *Process) Wait() (status int, err error) {
 	err = p.cmd.Wait()
-	state := p.cmd.ProcessState
-	if state == nil {
+	if p.cmd.ProcessState == nil {
 		return -1, err
-	}
-	ws := state.Sys().(syscall.WaitStatus)
-	if ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return -1, err // its output could not be copied
 	}
-	return ws.ExitStatus(), nil
+	if ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return p.cmd.ProcessState.ExitCode(), nil
 }
 
 // Kill ends the process, and with it all processes of its pid namespace.
@@ -259,7 +266,9 @@ func (p *Process) Kill() { p.cmd.Process.Kill() }
 
 // Abort kills a process that is not wanted any more, and waits for its end.
 func (p *Process) Abort() {
-	p.socket.Close()
+	if p.socket != nil {
+		p.socket.Close()
+	}
 	if p.Terminal != nil {
 		p.Terminal.Close()
 	}

@@ -77,7 +77,7 @@ func output(t testing.TB, spec *specs.Spec) (string, int) {
 	if err != nil {
 		t.Fatalf("Create = %v", err)
 	}
-	status, err := p.Run(nil, nil)
+	status, err := p.Run(nil, nil, nil)
 	if err != nil {
 		t.Fatalf("Run(%q) = %v", spec.Process.Args, err)
 	}
@@ -168,7 +168,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = p.Run(nil, nil)
+			_, err = p.Run(nil, nil, nil)
 			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Run(%q) = %v, want %v with %q", tt.command, err, tt.want, tt.says)
 			}
@@ -222,7 +222,7 @@ func TestTerminalIsTheContainersOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if _, err := p.Run(nil, &out); err != nil {
+	if _, err := p.Run(nil, &out, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := out.String(), "/dev/pts/0\r\n37 91\r\nall\r\nconsole\r\n"; got != want {

@@ -16,42 +16,56 @@ import (
 	"golang.org/x/term"
 )
 
-// openTerminal makes a pseudo-terminal and puts this process at its slave side: the container's end. It is made of
-// the container's own devpts, so that its name, /dev/pts/0, means the same inside. See pty(7).
-func openTerminal(process *specs.Process) (master *os.File, err error) {
+// openTerminal makes a pseudo-terminal of the container's own devpts, so that its name, /dev/pts/0, means the same
+// inside. See pty(7).
+func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
 	master, err = os.OpenFile("/dev/pts/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	defer func() {
+		if err != nil {
+			master.Close()
+		}
+	}()
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		return nil, fmt.Errorf("unlock it: %w", err)
+		return nil, nil, fmt.Errorf("unlock it: %w", err)
 	}
 	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
 	if err != nil {
-		return nil, fmt.Errorf("ask its number: %w", err)
+		return nil, nil, fmt.Errorf("ask its number: %w", err)
 	}
-	name := fmt.Sprintf("/dev/pts/%d", number)
-	slaveFile, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if size := process.ConsoleSize; size != nil {
+		err = unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
+		if err != nil {
+			slave.Close()
+			return nil, nil, fmt.Errorf("set its size: %w", err)
+		}
+	}
+	if err = unix.Fchown(int(slave.Fd()), int(process.User.UID), -1); err != nil {
+		slave.Close()
+		return nil, nil, fmt.Errorf("chown it: %w", err)
+	}
+	return master, slave, nil
+}
+
+// takeTerminal opens a terminal and puts this process at its slave side.
+func takeTerminal(process *specs.Process) (master *os.File, err error) {
+	master, slave, err := openTerminal(process)
 	if err != nil {
 		return nil, err
 	}
-	defer slaveFile.Close()
-	slave := int(slaveFile.Fd())
-	if size := process.ConsoleSize; size != nil {
-		err := unix.IoctlSetWinsize(slave, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
-		if err != nil {
-			return nil, fmt.Errorf("set its size: %w", err)
-		}
-	}
-	if err := unix.Fchown(slave, int(process.User.UID), -1); err != nil {
-		return nil, fmt.Errorf("chown it: %w", err)
-	}
+	defer slave.Close()
 	// Setsid came with the clone; the session's terminal is where Ctrl-C comes from.
-	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
+	if err := unix.IoctlSetInt(int(slave.Fd()), unix.TIOCSCTTY, 0); err != nil {
 		return nil, fmt.Errorf("make it the controlling terminal: %w", err)
 	}
 	for fd := range 3 {
-		if err := unix.Dup3(slave, fd, 0); err != nil {
+		if err := unix.Dup3(int(slave.Fd()), fd, 0); err != nil {
 			return nil, fmt.Errorf("dup3: %w", err)
 		}
 	}
@@ -59,24 +73,24 @@ func openTerminal(process *specs.Process) (master *os.File, err error) {
 	if err := os.WriteFile("/dev/console", nil, 0o600); err != nil {
 		return nil, err
 	}
-	if err := unix.Mount(name, "/dev/console", "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(slave.Name(), "/dev/console", "", unix.MS_BIND, ""); err != nil {
 		return nil, fmt.Errorf("bind it on /dev/console: %w", err)
 	}
 	return master, nil
 }
 
-// UseTerminal makes the spec ask for a terminal as large as stdin's, where stdin is one; else it returns nil.
-func UseTerminal(spec *specs.Spec, stdin any) *os.File {
+// UseTerminal makes a process ask for a terminal as large as stdin's, where stdin is one; else it returns nil.
+func UseTerminal(process *specs.Process, stdin any) *os.File {
 	f, ok := stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
-	spec.Process.Terminal = true
-	if !slices.ContainsFunc(spec.Process.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
-		spec.Process.Env = append(spec.Process.Env, "TERM=xterm")
+	process.Terminal = true
+	if !slices.ContainsFunc(process.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
+		process.Env = append(process.Env, "TERM=xterm")
 	}
 	if width, height, err := term.GetSize(int(f.Fd())); err == nil {
-		spec.Process.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)}
+		process.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)}
 	}
 	return f
 }

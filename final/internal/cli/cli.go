@@ -47,7 +47,10 @@ func Main(args []string) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
 	})
-	root.AddCommand(pullCommand(e), imagesCommand(e), rmiCommand(e), runCommand(e), psCommand(e), rmCommand(e), doctorCommand(e))
+	root.AddCommand(
+		runCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
+		pullCommand(e), imagesCommand(e), rmiCommand(e), doctorCommand(e),
+	)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
@@ -79,10 +82,14 @@ func runStatus(err error) int {
 	return exitGocker
 }
 
-// each calls do for every argument and goes on after an error; the errors are joined.
-func each(args []string, do func(arg string) error) (err error) {
+// each calls do for every argument, prints those that went well, and goes on after an error; the errors are joined.
+func each(cmd *cobra.Command, args []string, do func(arg string) error) (all error) {
 	for _, arg := range args {
-		err = errors.Join(err, do(arg))
+		err := do(arg)
+		if err == nil {
+			fmt.Fprintln(cmd.OutOrStdout(), arg)
+		}
+		all = errors.Join(all, err)
 	}
-	return err
+	return all
 }

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -40,10 +41,12 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove images",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return each(args, func(arg string) error {
+			var all error
+			for _, arg := range args {
 				ref, err := pull.ParseReference(arg)
 				if err != nil {
-					return err
+					all = errors.Join(all, err)
+					continue
 				}
 				untagged, deleted, err := e.Rmi(ref)
 				for _, name := range untagged {
@@ -52,8 +55,9 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 				for _, id := range deleted {
 					fmt.Fprintln(cmd.OutOrStdout(), "Deleted:", id)
 				}
-				return err
-			})
+				all = errors.Join(all, err)
+			}
+			return all
 		},
 	}
 }

@@ -62,18 +62,15 @@ func status(s engine.State) string {
 }
 
 func rmCommand(e *engine.Engine) *cobra.Command {
-	return &cobra.Command{
-		Use:   "rm CONTAINER…",
-		Short: "Remove containers that have ended",
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [flags] CONTAINER…",
+		Short: "Remove containers",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return each(args, func(arg string) error {
-				if err := e.Rm(arg); err != nil {
-					return err
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), arg)
-				return nil
-			})
+			return each(cmd, args, func(arg string) error { return e.Rm(arg, force) })
 		},
 	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill those that run")
+	return cmd
 }

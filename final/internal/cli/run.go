@@ -18,6 +18,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	var opts engine.RunOptions
 	var entrypoint string
 	var securityOpts []string
+	var detach bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -45,18 +46,21 @@ func runCommand(e *engine.Engine) *cobra.Command {
 				}
 				opts.NoNewPrivileges = true
 			}
-			status, err := e.Run(opts, func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
-			if err != nil {
-				return exit{runStatus(err), err}
+			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+			if detach {
+				id, err := e.Detach(opts, say)
+				if err != nil {
+					return exit{runStatus(err), err}
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), id)
+				return nil
 			}
-			if status != 0 {
-				return exit{status, nil}
-			}
-			return nil
+			return ended(e.Run(opts, standard, say))
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind IMAGE are the command's
+	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
@@ -75,6 +79,19 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.StringArrayVar(&securityOpts, "security-opt", nil, "`no-new-privileges`: setuid programs give nothing")
 	f.Bool("help", false, "help for run") // without its usual -h, which is --hostname
 	return cmd
+}
+
+var standard = engine.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+
+// ended turns how a command ended into how this program ends.
+func ended(status int, err error) error {
+	if err != nil {
+		return exit{runStatus(err), err}
+	}
+	if status != 0 {
+		return exit{status, nil}
+	}
+	return nil
 }
 
 // fromHost gives a variable that is named without a value the host's, as docker does; one that is not set is left out.

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"gocker/final/internal/cli"
+	"gocker/final/internal/engine"
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
@@ -33,6 +34,7 @@ import (
 
 func TestMain(m *testing.M) {
 	namespaces.Init()
+	engine.Monitor()
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
 }
 
@@ -61,7 +63,15 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GOCKER_ROOT", d.Root)
 			env.Setenv("GOCKER_RUN", d.Run)
 			env.Defer(func() {
-				testenv.NothingLeft(env.T().(testing.TB), dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
+				tb := env.T().(testing.TB)
+				if tb.Failed() { // halfway, and its detached containers still run
+					e := engine.Engine{Dirs: d}
+					states, _ := e.Ps()
+					for _, s := range states {
+						e.Rm(s.ID, true)
+					}
+				}
+				testenv.NothingLeft(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
 			})
 			return nil
 		},

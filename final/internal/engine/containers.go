@@ -42,10 +42,12 @@ type State struct {
 	Finished time.Time
 	ExitCode int
 	Remove   bool // at its end, as "run --rm" asks for
+
+	StopSignal string // the image's choice, "SIGTERM" if it has none
 }
 
 // files are what a container's folder has, beside what overlay makes.
-var files = []string{"cgroups", "config.json", "state.json"}
+var files = []string{"cgroups", "config.json", "log.json", "state.json"}
 
 func writeJSON(file string, value any) error {
 	raw, err := json.MarshalIndent(value, "", "\t")
@@ -112,20 +114,36 @@ func (e Engine) find(name string) (State, error) {
 	return State{}, fmt.Errorf("%w: %d ids begin with %q", ErrNoContainer, len(found), name)
 }
 
-// Rm removes a container that is not running.
-func (e Engine) Rm(name string) error {
+// Rm removes a container. One that runs is ErrRunning, unless force says to kill it first.
+func (e Engine) Rm(name string, force bool) error {
 	s, err := e.find(name)
 	if err != nil {
 		return err
 	}
-	f, err := overlay.Open(e.Dirs, s.ID)
-	if errors.Is(err, dirs.ErrLocked) {
-		return advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first")
+	if force && s.Status == specs.StateRunning {
+		if err := e.Kill(s.ID, "SIGKILL"); err != nil {
+			return err
+		}
+		if err := e.waitEnd(s, killTime); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if s.Status == specs.StateRunning && !force {
+		return advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first: gocker stop %s", name)
 	}
-	return e.remove(f, s)
+	for {
+		f, err := overlay.Open(e.Dirs, s.ID)
+		switch {
+		case errors.Is(err, dirs.ErrLocked):
+			time.Sleep(time.Millisecond) // it has ended: somebody only has a look at it
+			continue
+		case errors.Is(err, os.ErrNotExist) && force:
+			return nil // it was run with --rm
+		case err != nil:
+			return err
+		}
+		return e.remove(f, s)
+	}
 }
 
 func (e Engine) remove(f *overlay.FS, s State) error {

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/advice"
@@ -31,7 +32,8 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// RunOptions are the flags of "gocker run". What is empty is the image's choice.
+// RunOptions are the flags of "gocker run". What is empty is the image's choice. They cross to the process of a
+// detached container as JSON.
 type RunOptions struct {
 	Image       pull.Reference
 	Args        []string // instead of the image's Cmd
@@ -45,15 +47,23 @@ type RunOptions struct {
 	Terminal    bool
 	Interactive bool
 	Remove      bool
+	Log         bool // write output to the container's log, not to the streams
 
 	Privileged      bool // nothing is taken away: what follows is not looked at
 	CapAdd, CapDrop []string
 	NoNewPrivileges bool
 }
 
+// Streams are what a container reads and writes.
+type Streams struct {
+	Stdin          *os.File
+	Stdout, Stderr io.Writer
+	Started        func(id string) // called when its command runs; may be nil
+}
+
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
 // processes, mounts and cgroup are gone, and with opts.Remove, or if it never ran, its folder too.
-func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (status int, err error) {
+func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
 	resources, err := opts.Limits.Resources()
 	if err != nil {
 		return -1, err
@@ -78,6 +88,7 @@ func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (stat
 	state := State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
 		Name:  cmp.Or(opts.Name, f.ID), Image: opts.Image.String(), Created: time.Now(), Remove: opts.Remove,
+		StopSignal: cmp.Or(img.Config.Config.StopSignal, "SIGTERM"),
 	}
 	started := false
 	defer func() {
@@ -99,23 +110,19 @@ func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (stat
 		return -1, err
 	}
 	spec.Linux.Resources = resources
-	if err := restrict(spec, opts); err != nil {
-		return -1, err
-	}
 	state.Command = spec.Process.Args
 
-	var terminal *os.File
-	stdio := namespaces.Stdio{Stdout: hideTerminal(os.Stdout), Stderr: hideTerminal(os.Stderr)}
-	if opts.Interactive {
-		stdio.Stdin = os.Stdin
+	stdio, terminal, err := connect(spec.Process, opts.Terminal, opts.Interactive, streams)
+	if err != nil {
+		return -1, err
 	}
-	if opts.Terminal {
-		if terminal = namespaces.UseTerminal(spec, os.Stdin); terminal == nil {
-			return -1, advice.Add(errors.New("run -t: standard input is no terminal"), "leave out -t, or run it from a terminal")
+	if opts.Log {
+		log, err := createLog(f.Dir)
+		if err != nil {
+			return -1, err
 		}
-		if !opts.Interactive {
-			terminal = nil
-		}
+		defer log.close()
+		stdio.Stdout, stdio.Stderr = log.stream("stdout"), log.stream("stderr")
 	}
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), spec); err != nil {
 		return -1, err
@@ -136,9 +143,31 @@ func (e Engine) Run(opts RunOptions, say func(format string, args ...any)) (stat
 		return -1, errors.Join(err, cgroups.Remove(c.Cgroup))
 	}
 	signals.passTo(c.Process)
-	status, err = c.Run(terminal, os.Stdout)
-	started = err == nil
+	status, err = c.Run(terminal, streams.Stdout, func() {
+		started = true
+		if streams.Started != nil {
+			streams.Started(f.ID)
+		}
+	})
 	return status, err
+}
+
+// connect says what the streams of a container's process are: the user's, pipes, or a terminal of its own.
+func connect(process *specs.Process, wantTerminal, interactive bool, streams Streams) (stdio namespaces.Stdio, terminal *os.File, err error) {
+	stdio = namespaces.Stdio{Stdout: hideTerminal(streams.Stdout), Stderr: hideTerminal(streams.Stderr)}
+	if interactive && streams.Stdin != nil {
+		stdio.Stdin = streams.Stdin
+	}
+	if !wantTerminal {
+		return stdio, nil, nil
+	}
+	if terminal = namespaces.UseTerminal(process, streams.Stdin); terminal == nil {
+		return stdio, nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
+	}
+	if !interactive {
+		terminal = nil
+	}
+	return stdio, terminal, nil
 }
 
 // image opens the image, and pulls it where it is not here.
@@ -173,6 +202,9 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 	spec := namespaces.Spec(f.Mnt(), cmp.Or(opts.Hostname, f.ID), args)
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
+	if err := restrict(spec, opts); err != nil {
+		return nil, err
+	}
 	env := append(spec.Process.Env, "HOSTNAME="+spec.Hostname, "HOME="+user.home)
 	spec.Process.Env = lastOfEach(append(append(env, config.Env...), opts.Env...))
 	return spec, nil
@@ -203,8 +235,8 @@ func lastOfEach(env []string) []string {
 
 // hideTerminal puts a pipe between the container and a terminal of the host: a process that has the terminal itself
 // could do more with it than write (ioctl_tty(2)). Files and pipes are passed on as they are.
-func hideTerminal(out *os.File) io.Writer {
-	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err == nil {
+func hideTerminal(out io.Writer) io.Writer {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return struct{ io.Writer }{out}
 	}
 	return out

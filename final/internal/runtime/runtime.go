@@ -7,6 +7,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -44,8 +45,8 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio) (*Container
 	return &Container{Process: p, Cgroup: cg}, nil
 }
 
-// Run starts the container, waits for its end, and removes its cgroup. The file system is the caller's.
-func (c *Container) Run(stdin *os.File, stdout *os.File) (status int, err error) {
-	status, err = c.Process.Run(stdin, stdout)
+// Run starts the container, calls started, waits for the end, and removes its cgroup. The file system is the caller's.
+func (c *Container) Run(stdin *os.File, stdout io.Writer, started func()) (status int, err error) {
+	status, err = c.Process.Run(stdin, stdout, started)
 	return status, errors.Join(err, cgroups.Remove(c.Cgroup))
 }

@@ -1,0 +1,37 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+func execCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.ExecOptions
+	cmd := &cobra.Command{
+		Use:   "exec [flags] CONTAINER COMMAND [ARG…]",
+		Short: "Run one more command in a running container",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return exit{exitGocker, errors.New("exec wants a CONTAINER and a COMMAND; see: gocker exec --help")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Args, opts.Env = args[1:], fromHost(opts.Env)
+			return ended(e.Exec(args[0], opts, standard))
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // the flags behind CONTAINER are the command's
+	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
+	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
+	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
+	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
+	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
+	return cmd
+}

@@ -1,0 +1,96 @@
+//go:build linux
+
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/check"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// ExecOptions are the flags of "gocker exec". What is empty is as for the container's first process.
+type ExecOptions struct {
+	Args        []string
+	Env         []string
+	Workdir     string
+	User        string
+	Terminal    bool
+	Interactive bool
+}
+
+// Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
+func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int, err error) {
+	if r := check.Privilege(); !r.OK {
+		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
+	}
+	s, err := e.running(name)
+	if err != nil {
+		return -1, err
+	}
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return -1, err
+	}
+	process := spec.Process
+	process.Args, process.Terminal, process.ConsoleSize = opts.Args, false, nil
+	process.Env = lastOfEach(append(process.Env, opts.Env...))
+	if opts.Workdir != "" {
+		process.Cwd = filepath.Join("/", opts.Workdir)
+	}
+	if opts.User != "" {
+		f, err := e.view(s.ID)
+		if err != nil {
+			return -1, err
+		}
+		u, err := lookUser(f, opts.User)
+		if err != nil {
+			return -1, err
+		}
+		process.User = u.User
+	}
+	stdio, terminal, err := connect(process, opts.Terminal, opts.Interactive, streams)
+	if err != nil {
+		return -1, err
+	}
+	cgroup, err := cgroups.NewJoiner(e.Dirs.Container(s.ID))
+	if err != nil {
+		return -1, err
+	}
+	defer cgroup.Close()
+	return namespaces.Enter(s.Pid, process, stdio, terminal, streams.Stdout, cgroup.Place)
+}
+
+func (e Engine) readSpec(id string) (*specs.Spec, error) {
+	var spec specs.Spec
+	raw, err := os.ReadFile(filepath.Join(e.Dirs.Container(id), "config.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("container %s: read its config.json: %w", id, err)
+	}
+	return &spec, nil
+}
+
+// view is the file system of a container that somebody else runs, to be looked at only.
+func (e Engine) view(id string) (*overlay.FS, error) {
+	folder := e.Dirs.Container(id)
+	image, err := os.Readlink(filepath.Join(folder, "image"))
+	if err != nil {
+		return nil, err
+	}
+	img, err := layers.Open(e.Dirs, filepath.Base(image))
+	if err != nil {
+		return nil, err
+	}
+	return &overlay.FS{ID: id, Dir: folder, Lower: img.Stack(e.Dirs)}, nil
+}
