@@ -3,10 +3,8 @@
 package pull
 
 import (
-	"archive/tar"
 	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -77,17 +75,7 @@ func TestPackageTarHasTheNamesOfToday(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var got []string
-	for r := tar.NewReader(f); ; {
-		header, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, header.Name)
-	}
+	got := testenv.Names(t, f)
 	want := []string{manifest.Config.Digest.String(), manifest.Layers[0].Digest.Hex + ".tar.gz", manifest.Layers[1].Digest.Hex + ".tar.gz", "manifest.json"}
 	slices.Sort(got)
 	slices.Sort(want)

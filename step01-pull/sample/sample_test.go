@@ -1,8 +1,6 @@
 package sample
 
 import (
-	"archive/tar"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,6 +11,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/step01-pull/testenv"
 )
 
 func image(t testing.TB) v1.Image {
@@ -38,15 +38,8 @@ func names(t testing.TB, img v1.Image) (all [][]string) {
 		}
 		defer plain.Close()
 		var names []string
-		for r := tar.NewReader(plain); ; {
-			header, err := r.Next()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			names = append(names, path.Clean("/"+header.Name))
+		for _, name := range testenv.Names(t, plain) {
+			names = append(names, path.Clean("/"+name))
 		}
 		all = append(all, names)
 	}

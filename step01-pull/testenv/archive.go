@@ -3,10 +3,15 @@ package testenv
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -128,4 +133,62 @@ func Push(t testing.TB, img v1.Image, reference string) {
 	if err := crane.Push(img, reference); err != nil {
 		t.Fatalf("push %s: %v", reference, err)
 	}
+}
+
+// Names lists the entries of a tar archive.
+func Names(t testing.TB, archive io.Reader) (names []string) {
+	t.Helper()
+	for r := tar.NewReader(archive); ; {
+		header, err := r.Next()
+		if err == io.EOF {
+			return names
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, header.Name)
+	}
+}
+
+// Tree describes everything below a folder, a line a name, to compare it with what it was before or should be.
+// Times and owners are not in it.
+func Tree(t testing.TB, dir string) string {
+	t.Helper()
+	var tree strings.Builder
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		what := ""
+		switch {
+		case info.Mode().IsRegular():
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if what = fmt.Sprintf(" %q", content); len(content) > 60 {
+				what = fmt.Sprintf(" %d bytes, %x", len(content), sha256.Sum256(content))
+			}
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			what = " -> " + target
+		}
+		fmt.Fprintf(&tree, "%s %s%s\n", name, info.Mode(), what)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.String()
 }

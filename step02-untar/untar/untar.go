@@ -51,26 +51,17 @@ func Extract(archive, to string) error {
 		return err
 	}
 	defer partial.Discard()
-	err = each(f, partial.Path, func(w *Writer, header *tar.Header, content io.Reader) error {
-		if path.IsAbs(header.Name) {
-			return fmt.Errorf("%w: the name is absolute", ErrEscapes)
-		}
-		// A layer may have links to anywhere, they are followed inside the container. A package has no use for them.
-		if header.Typeflag == tar.TypeSymlink &&
-			(path.IsAbs(header.Linkname) || !filepath.IsLocal(path.Join(path.Dir(header.Name), header.Linkname))) {
-			return fmt.Errorf("%w: it links to %q", ErrEscapes, header.Linkname)
-		}
-		if path.Clean(header.Name) == filepath.Base(archive) {
-			return fmt.Errorf("%w: it has the archive's own name", ErrArchive)
-		}
-		return w.Write(header, content)
-	})
-	if err != nil {
+	if err := unpack(f, partial.Path); err != nil {
 		return fmt.Errorf("unpack %q: %w", archive, err)
 	}
 	entries, err := os.ReadDir(partial.Path)
 	if err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if e.Name() == filepath.Base(archive) {
+			return fmt.Errorf("unpack %q: %w: entry %q has the archive's own name", archive, ErrArchive, e.Name())
+		}
 	}
 	for _, e := range entries {
 		final := filepath.Join(to, e.Name())
@@ -84,8 +75,8 @@ func Extract(archive, to string) error {
 	return nil
 }
 
-// each opens a Writer on the folder to and calls write for every entry of the archive.
-func each(archive io.Reader, to string, write func(*Writer, *tar.Header, io.Reader) error) error {
+// unpack writes every entry of an archive, compressed or not, below the folder to.
+func unpack(archive io.Reader, to string) error {
 	plain := Decompress(archive)
 	defer plain.Close()
 	w, err := NewWriter(to)
@@ -93,15 +84,57 @@ func each(archive io.Reader, to string, write func(*Writer, *tar.Header, io.Read
 		return err
 	}
 	defer w.Close()
-	err = Each(plain, func(header *tar.Header, content io.Reader) error { return write(w, header, content) })
+	end := &ending{r: plain}
+	entries := 0
+	err = Each(end, func(header *tar.Header, content io.Reader) error {
+		entries++
+		isLink := header.Typeflag == tar.TypeSymlink || header.Typeflag == tar.TypeLink
+		// In a layer names may be absolute, and links lead anywhere: they are followed inside the container. A package
+		// has no use for either.
+		if path.IsAbs(header.Name) || isLink && path.IsAbs(header.Linkname) {
+			return fmt.Errorf("%w: it has an absolute name", ErrEscapes)
+		}
+		return w.Write(header, content)
+	})
 	if err != nil {
+		return err
+	}
+	// To the library an archive ends where its bytes do. One that was not cut short ends in two blocks of zeros.
+	if entries == 0 || end.zeros < 2*512 {
+		return damaged(fmt.Errorf("it ends after %d entries, without an end mark", entries))
+	}
+	// What compressed it has its checksum at the very end.
+	if _, err := io.Copy(io.Discard, plain); err != nil {
+		return damaged(err)
+	}
+	if err := w.linksStayInside(); err != nil {
 		return err
 	}
 	return w.Finish()
 }
 
-// Each calls do for every entry of a tar archive that is not compressed. An error of do ends it and is returned with
-// the entry's name.
+// ending counts the zeros at the end of what was read so far.
+type ending struct {
+	r     io.Reader
+	zeros int
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	rest := len(bytes.TrimRight(p[:n], "\x00"))
+	if rest > 0 {
+		e.zeros = 0
+	}
+	e.zeros += n - rest
+	return n, err
+}
+
+func damaged(err error) error {
+	return advice.Add(fmt.Errorf("%w: %w", ErrArchive, err), "pull the image again")
+}
+
+// Each calls do for every entry of a tar archive that is not compressed; an archive may have none. An error of do ends
+// it and is returned with the entry's name.
 func Each(archive io.Reader, do func(header *tar.Header, content io.Reader) error) error {
 	t := archiver.NewTar()
 	if err := t.Open(archive, 0); err != nil {
@@ -110,14 +143,11 @@ func Each(archive io.Reader, do func(header *tar.Header, content io.Reader) erro
 	defer t.Close()
 	for n := 0; ; n++ {
 		f, err := t.Read()
-		if err == io.EOF && n == 0 {
-			return advice.Add(fmt.Errorf("%w: it has no entries", ErrArchive), "pull the image again")
-		}
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return advice.Add(fmt.Errorf("%w: after %d entries: %w", ErrArchive, n, err), "pull the image again")
+			return damaged(fmt.Errorf("after %d entries: %w", n, err))
 		}
 		header, ok := f.Header.(*tar.Header)
 		if !ok {
@@ -129,7 +159,7 @@ func Each(archive io.Reader, do func(header *tar.Header, content io.Reader) erro
 		content := &entryReader{r: f}
 		if err := do(header, content); err != nil {
 			if content.err != nil {
-				err = advice.Add(fmt.Errorf("%w: %w", ErrArchive, content.err), "pull the image again")
+				err = damaged(content.err)
 			}
 			return fmt.Errorf("entry %q: %w", header.Name, err)
 		}

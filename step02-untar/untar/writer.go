@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 		return fmt.Errorf("%w: unknown type %q", ErrArchive, header.Typeflag)
 	}
 	if err != nil {
-		return escapes(err)
+		return blame(err)
 	}
 	if w.chown {
 		if err := w.Root.Lchown(name, header.Uid, header.Gid); err != nil {
@@ -110,10 +111,12 @@ func (w *Writer) parent(dir string) error {
 	if dir == "." {
 		return nil
 	}
-	if info, err := w.Root.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return escapes(err)
+	info, err := w.Root.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return fmt.Errorf("%w: it lies in %q, which is no folder", ErrArchive, dir)
+	}
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return blame(err)
 	}
 	if err := w.parent(path.Dir(dir)); err != nil {
 		return err
@@ -121,7 +124,7 @@ func (w *Writer) parent(dir string) error {
 	if w.MakeParent != nil {
 		return w.MakeParent(dir)
 	}
-	return escapes(w.Root.Mkdir(dir, 0o755))
+	return blame(w.Root.Mkdir(dir, 0o755))
 }
 
 // makeRoom removes what has the name already, but for a folder that only gets new attributes.
@@ -131,7 +134,7 @@ func (w *Writer) makeRoom(name string, typ byte) error {
 		return nil
 	}
 	if err != nil {
-		return escapes(err)
+		return blame(err)
 	}
 	if typ == tar.TypeDir && old.IsDir() {
 		return nil
@@ -139,11 +142,9 @@ func (w *Writer) makeRoom(name string, typ byte) error {
 	if name == "." {
 		return fmt.Errorf("%w: it would replace the folder itself", ErrArchive)
 	}
-	if old.IsDir() {
-		for dir := range w.dirTimes {
-			if dir == name || strings.HasPrefix(dir, name+"/") {
-				delete(w.dirTimes, dir)
-			}
+	for dir := range w.dirTimes { // also where the old one is a link: what lay behind it is there no more
+		if dir == name || strings.HasPrefix(dir, name+"/") {
+			delete(w.dirTimes, dir)
 		}
 	}
 	return w.Root.RemoveAll(name)
@@ -166,13 +167,43 @@ func (w *Writer) hardLink(name, target string) error {
 	if err != nil {
 		return fmt.Errorf("%w: it is a hard link to %q", err, target)
 	}
-	return escapes(w.Root.Link(target, name))
+	if info, err := w.Root.Lstat(target); err == nil && info.IsDir() {
+		return fmt.Errorf("%w: it is a hard link to the folder %q", ErrArchive, target)
+	}
+	return blame(w.Root.Link(target, name))
 }
 
-// escapes puts our name on the refusal of os.Root, whose own error value is not exported.
-func escapes(err error) error {
-	if err != nil && strings.HasSuffix(err.Error(), "path escapes from parent") {
+// linksStayInside looks at all symbolic links once everything is there: where one leads depends on the others.
+func (w *Writer) linksStayInside() error {
+	return fs.WalkDir(w.Root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Type()&fs.ModeSymlink == 0 {
+			return err
+		}
+		target, err := w.Root.Readlink(name)
+		if err != nil {
+			return err
+		}
+		_, err = w.Root.Stat(name)
+		if err = blame(err); errors.Is(err, ErrEscapes) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+			return fmt.Errorf("entry %q: %w: it links to %q", name, ErrEscapes, target)
+		}
+		return nil // it may lead nowhere
+	})
+}
+
+// blame puts our name on the refusal of os.Root, whose own error value is not exported, and on what only an archive
+// whose names contradict each other can bring about. Other errors are not the archive's fault.
+func blame(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.HasSuffix(err.Error(), "path escapes from parent"):
 		return fmt.Errorf("%w: %w", ErrEscapes, err)
+	}
+	for _, fault := range []error{fs.ErrNotExist, fs.ErrExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENAMETOOLONG} {
+		if errors.Is(err, fault) {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
 	}
 	return err
 }
@@ -182,7 +213,7 @@ func escapes(err error) error {
 func (w *Writer) at(name string, do func(dir int, base string) error) error {
 	dir, err := w.Root.Open(path.Dir(name))
 	if err != nil {
-		return escapes(err)
+		return blame(err)
 	}
 	defer dir.Close()
 	return do(int(dir.Fd()), path.Base(name))

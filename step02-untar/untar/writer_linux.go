@@ -11,6 +11,10 @@ import (
 // mknod makes a fifo or a device node. A device is only a number with a door: see mknod(2).
 func (w *Writer) mknod(name string, header *tar.Header) error {
 	mode := map[byte]uint32{tar.TypeFifo: unix.S_IFIFO, tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK}[header.Typeflag]
+	// The kernel has 12 bits for the one and 20 for the other, and drops the rest: 4096/0 would be made as 0/0.
+	if header.Devmajor>>12 != 0 || header.Devminor>>20 != 0 {
+		return fmt.Errorf("%w: no device is %d/%d", ErrArchive, header.Devmajor, header.Devminor)
+	}
 	device := unix.Mkdev(uint32(header.Devmajor), uint32(header.Devminor))
 	return w.at(name, func(dir int, base string) error {
 		if err := unix.Mknodat(dir, base, mode|0o600, int(device)); err != nil {

@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -66,7 +65,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 			return "", err
 		}
 	}
-	if err := untar.Each(tee, u.entry); err != nil && !(errors.Is(err, untar.ErrArchive) && isEmptyTar(hash.Sum(nil))) {
+	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err
 	}
 	// An archive ends before its bytes do: zeros follow, and they are part of the diffID.
@@ -81,13 +80,6 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	}
 	u.count()
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
-}
-
-// isEmptyTar tells whether a digest is that of 1024 zeros: a tar archive with nothing in it. As a package it would be
-// damaged, as a layer it is common: a build step that changed no file.
-func isEmptyTar(sum []byte) bool {
-	empty := sha256.Sum256(make([]byte, 1024))
-	return slices.Equal(sum, empty[:])
 }
 
 // entry notes a whiteout and writes anything else.
