@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,10 +99,13 @@ func SmallDisk(t testing.TB, bytes int) dirs.Dirs {
 	return d
 }
 
+// containerCgroup is the name of a container's cgroup. Those that the tests of package cgroups make have others.
+var containerCgroup = regexp.MustCompile(`^gocker-[0-9a-f]{12}$`)
+
 func emptyCgroups(t testing.TB) map[string]bool {
 	empty := map[string]bool{}
 	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), "gocker-") {
+		if err != nil || !entry.IsDir() || !containerCgroup.MatchString(entry.Name()) {
 			return nil // cgroups come and go while we walk
 		}
 		if procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs")); err == nil && len(procs) == 0 {
