@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,6 +20,19 @@ func enterRootfs(spec *specs.Spec) error {
 	// And pivot_root refuses a shared parent, with EINVAL.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	// What is bound from the host must be picked up before the host's names are gone.
+	binds := map[string]int{}
+	for _, m := range spec.Mounts {
+		if m.Type != "bind" {
+			continue
+		}
+		tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return fmt.Errorf("bind %q: %w", m.Source, err)
+		}
+		defer unix.Close(tree)
+		binds[m.Destination] = tree
 	}
 	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
 	rootfs := spec.Root.Path
@@ -37,7 +51,13 @@ func enterRootfs(spec *specs.Spec) error {
 	// All names below begin at the new root, so links of the image lead nowhere else. The old one is still there
 	// underneath, because a user namespace may mount proc and sysfs only where it can see others.
 	for _, m := range spec.Mounts {
-		if err := mount(m); err != nil {
+		var err error
+		if tree, ok := binds[m.Destination]; ok {
+			err = bind(m, tree)
+		} else {
+			err = mount(m)
+		}
+		if err != nil {
 			return err
 		}
 		if m.Destination == "/dev" {
@@ -57,6 +77,11 @@ func enterRootfs(spec *specs.Spec) error {
 	}
 	if err := os.MkdirAll(spec.Process.Cwd, 0o755); err != nil { // as docker does
 		return fmt.Errorf("make the working folder: %w", err)
+	}
+	if spec.Root.Readonly {
+		if err := unix.Mount("", "/", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("make the root read-only: %w", err)
+		}
 	}
 	return nil
 }
@@ -82,6 +107,39 @@ func mount(m specs.Mount) error {
 	}
 	if err := unix.Mount(m.Source, m.Destination, m.Type, flags, strings.Join(data, ",")); err != nil {
 		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
+	}
+	return nil
+}
+
+// bind attaches a file or folder of the host, picked up as tree. See open_tree(2) and move_mount(2).
+func bind(m specs.Mount, tree int) error {
+	var source unix.Stat_t
+	if err := unix.Fstat(tree, &source); err != nil {
+		return fmt.Errorf("bind %q: %w", m.Source, err)
+	}
+	point := m.Destination
+	if source.Mode&unix.S_IFMT != unix.S_IFDIR {
+		point = filepath.Dir(point)
+	}
+	err := os.MkdirAll(point, 0o755)
+	if err == nil && point != m.Destination {
+		var file *os.File
+		if file, err = os.OpenFile(m.Destination, os.O_CREATE|os.O_RDONLY, 0o644); err == nil {
+			err = file.Close()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	if slices.Contains(m.Options, "ro") {
+		// The clone is not attached yet: nobody can write to it before it is read-only, with all mounts below it.
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+			return fmt.Errorf("make the bind of %q read-only (this needs Linux 5.12): %w", m.Source, err)
+		}
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, m.Destination, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("bind %q on %q: %w", m.Source, m.Destination, err)
 	}
 	return nil
 }

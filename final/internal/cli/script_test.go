@@ -6,19 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/crane"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"gocker/final/internal/cli"
@@ -100,11 +97,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// serveImages starts a registry with images that are the sample image with another config.
+// serveImages starts a registry with images that are the sample image, with another config or one more layer.
 func serveImages(t *testing.T) (address string) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(server.Close)
-	address = strings.TrimPrefix(server.URL, "http://")
+	address = testenv.Registry(t, nil)
 	base, _, err := sample.Image()
 	if err != nil {
 		t.Fatal(err)
@@ -123,9 +118,14 @@ func serveImages(t *testing.T) (address string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := crane.Push(img, address+"/"+name); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Push(t, img, address+"/"+name)
 	}
+	// A link that a careless runtime would follow on the host.
+	link := static.NewLayer(testenv.Tar(t, testenv.Symlink("link", "/etc")), types.OCIUncompressedLayer)
+	linked, err := mutate.AppendLayers(base, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testenv.Push(t, linked, address+"/linked")
 	return address
 }

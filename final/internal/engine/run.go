@@ -49,6 +49,11 @@ type RunOptions struct {
 	Remove      bool
 	Log         bool // write output to the container's log, not to the streams
 
+	Binds    []string // HOST:CONTAINER[:ro]
+	Tmpfs    []string // folders, with mount options behind a colon
+	Readonly bool     // the root, not what is mounted below it
+	Network  string   // "none", also if empty: only loopback; "host": the host's
+
 	Privileged      bool // nothing is taken away: what follows is not looked at
 	CapAdd, CapDrop []string
 	NoNewPrivileges bool
@@ -107,6 +112,9 @@ func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, ar
 	}
 	spec, err := e.spec(f, img.Config.Config, opts)
 	if err != nil {
+		return -1, err
+	}
+	if err := addMounts(spec, opts); err != nil {
 		return -1, err
 	}
 	spec.Linux.Resources = resources

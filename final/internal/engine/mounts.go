@@ -1,0 +1,90 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/advice"
+)
+
+// ErrOption says that a flag's value is not one that gocker knows.
+var ErrOption = errors.New("not supported")
+
+// addMounts adds what the user wants to be mounted, and takes away the network namespace if the host's is wanted.
+func addMounts(spec *specs.Spec, opts RunOptions) error {
+	spec.Root.Readonly = opts.Readonly
+	for _, b := range opts.Binds {
+		m, err := parseBind(b)
+		if err != nil {
+			return err
+		}
+		spec.Mounts = append(spec.Mounts, m)
+	}
+	for _, t := range opts.Tmpfs {
+		destination, options, _ := strings.Cut(t, ":")
+		if !filepath.IsAbs(destination) {
+			return advice.Add(fmt.Errorf("--tmpfs %q: %w", t, ErrOption), "write the folder's whole name: /DIR[:size=64m,mode=1777]")
+		}
+		m := specs.Mount{Destination: filepath.Clean(destination), Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec"}}
+		if options != "" {
+			m.Options = append(m.Options, strings.Split(options, ",")...)
+		}
+		spec.Mounts = append(spec.Mounts, m)
+	}
+	switch opts.Network {
+	case "", "none":
+	case "host":
+		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+			return ns.Type == specs.NetworkNamespace
+		})
+		// Names are looked up as the host does.
+		for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
+			if _, err := os.Stat(file); err == nil {
+				spec.Mounts = append(spec.Mounts, specs.Mount{Destination: file, Type: "bind", Source: file, Options: []string{"ro"}})
+			}
+		}
+	default:
+		return advice.Add(fmt.Errorf("--network %q: %w", opts.Network, ErrOption), "there are none and host")
+	}
+	return nil
+}
+
+// parseBind reads HOST:CONTAINER[:ro|rw]. docker would make a missing folder on the host, and a typing error with it.
+func parseBind(s string) (specs.Mount, error) {
+	const form = "write -v /HOST/DIR:/DIR, with :ro behind it to have it read-only"
+	parts := strings.Split(s, ":")
+	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) || filepath.Clean(parts[1]) == "/" {
+		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w", s, ErrOption), form)
+	}
+	if !strings.HasPrefix(parts[0], ".") && !filepath.IsAbs(parts[0]) {
+		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w: named volumes", s, ErrOption), form)
+	}
+	source, err := filepath.Abs(parts[0])
+	if err != nil {
+		return specs.Mount{}, err
+	}
+	if _, err := os.Stat(source); err != nil {
+		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w", s, err), "make it first: mkdir -p %s", source)
+	}
+	m := specs.Mount{Destination: filepath.Clean(parts[1]), Type: "bind", Source: source}
+	if len(parts) == 3 {
+		for _, option := range strings.Split(parts[2], ",") {
+			switch option {
+			case "ro":
+				m.Options = append(m.Options, "ro")
+			case "rw":
+			default:
+				return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w: option %q", s, ErrOption, option), form)
+			}
+		}
+	}
+	return m, nil
+}
