@@ -41,18 +41,6 @@ func save(t testing.TB, d dirs.Dirs, name string) (string, *os.File, error) {
 	return Save(d, ref, img)
 }
 
-func files(t testing.TB, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
 func TestPackageTarHasTheNamesOfToday(t *testing.T) {
 	d := testenv.Dirs(t)
 	name := testenv.Registry(t, nil) + "/app"
@@ -126,7 +114,7 @@ func TestABadLayerLeavesNothing(t *testing.T) {
 			if image, _, err := save(t, d, name); err == nil {
 				t.Errorf("Save = %q, want an error", image)
 			}
-			if left := files(t, d.AllTmp()); len(left) > 0 {
+			if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
 				t.Errorf("tmp has %q, want nothing", left)
 			}
 		})
@@ -140,7 +128,7 @@ func TestAFullDiskLeavesNothing(t *testing.T) {
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "no space left on device") {
 		t.Errorf("Save = %v, want no space left on device", err)
 	}
-	if left := files(t, d.AllTmp()); len(left) > 0 {
+	if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
 		t.Errorf("tmp has %q, want nothing", left)
 	}
 }
@@ -197,7 +185,7 @@ func TestFindDoesNotFindWhatWasRemovedWhileItWaited(t *testing.T) {
 	}
 	lock.Close()
 	waiting.Wait()
-	if left := files(t, d.AllTmp()); len(left) > 0 {
+	if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
 		t.Errorf("tmp has %q, want nothing", left)
 	}
 }
@@ -214,7 +202,7 @@ func TestManyMaySaveTheSameImage(t *testing.T) {
 				return
 			}
 			defer lock.Close()
-			if got := files(t, d.Tmp(image)); !slices.Equal(got, []string{"package.tar", "reference"}) {
+			if got := testenv.Ls(t, d.Tmp(image)); !slices.Equal(got, []string{"package.tar", "reference"}) {
 				t.Errorf("tmp/%s has %q, want package.tar and reference", image, got)
 			}
 		})
@@ -240,7 +228,7 @@ func TestFindOrSaveSaysThatItPulls(t *testing.T) {
 		t.Errorf("FindOrSave twice = %s, %s, and said %q; want one image and one word", first, second, said)
 	}
 	// What step 2 and 3 leave on a crash lies in a folder of its own.
-	if got := files(t, filepath.Join(d.Tmp(first))); len(got) != 2 {
+	if got := testenv.Ls(t, filepath.Join(d.Tmp(first))); len(got) != 2 {
 		t.Errorf("tmp/%s has %q, want package.tar and reference", first, got)
 	}
 }

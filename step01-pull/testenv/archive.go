@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -148,6 +149,19 @@ func Names(t testing.TB, archive io.Reader) (names []string) {
 		}
 		names = append(names, header.Name)
 	}
+}
+
+// Ls lists what is in a folder; one that is not there has nothing in it.
+func Ls(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // Tree describes everything below a folder, a line a name, to compare it with what it was before or should be.

@@ -57,7 +57,7 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := w.parent(path.Dir(name)); err != nil {
+	if err := w.Parent(path.Dir(name)); err != nil {
 		return err
 	}
 	if err := w.makeRoom(name, header.Typeflag); err != nil {
@@ -106,8 +106,8 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	return w.setTimes(name, t)
 }
 
-// parent makes the folders above an entry that the archive has left out.
-func (w *Writer) parent(dir string) error {
+// Parent makes the folder dir, and those above it, where the archive has left them out.
+func (w *Writer) Parent(dir string) error {
 	if dir == "." {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (w *Writer) parent(dir string) error {
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return blame(err)
 	}
-	if err := w.parent(path.Dir(dir)); err != nil {
+	if err := w.Parent(path.Dir(dir)); err != nil {
 		return err
 	}
 	if w.MakeParent != nil {

@@ -34,7 +34,10 @@ func List(d dirs.Dirs) (map[string]map[string]string, error) {
 		return images, nil
 	}
 	if err == nil {
-		if err = json.Unmarshal(raw, &images); err == nil {
+		if err = json.Unmarshal(raw, &images); err == nil && images == nil {
+			err = errors.New("it is null")
+		}
+		if err == nil {
 			for name, tags := range images {
 				for tag, image := range tags {
 					if !pull.IsImage(image) {
@@ -51,7 +54,7 @@ func List(d dirs.Dirs) (map[string]map[string]string, error) {
 	return images, err
 }
 
-// Lookup returns the {image} that ref names here, or ErrNoImage. A name that is no reference may be an {image}.
+// Lookup returns the {image} that ref names here, or ErrNoImage. A name that no image has may be an {image}.
 func Lookup(d dirs.Dirs, ref pull.Reference) (string, error) {
 	images, err := List(d)
 	if err != nil {
@@ -60,7 +63,7 @@ func Lookup(d dirs.Dirs, ref pull.Reference) (string, error) {
 	if image, ok := images[ref.Name][ref.Tag]; ok {
 		return image, nil
 	}
-	if pull.IsImage(ref.Name) {
+	if pull.IsImage(ref.Name) && ref.Tag == "latest" {
 		if _, err := os.Stat(d.Image(ref.Name)); err == nil {
 			return ref.Name, nil
 		}
@@ -80,6 +83,16 @@ func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
 		return err
 	}
 	edit(images)
+	// What a crash left while the file was written: we hold the lock, so nobody is writing one now.
+	unfinished, err := filepath.Glob(filepath.Join(d.Images(), ".images.json*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range unfinished {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
 	raw, err := json.MarshalIndent(images, "", "\t")
 	if err != nil {
 		return err

@@ -82,11 +82,7 @@ func Open(d dirs.Dirs, image string) (Image, error) {
 	}
 	img := Image{ID: image, Digest: sum(raw), Config: config}
 	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
-		var layer Layer
-		raw, err := os.ReadFile(filepath.Join(d.Layer(chainID), "layer.json"))
-		if err == nil {
-			err = json.Unmarshal(raw, &layer)
-		}
+		layer, err := readLayer(d, "sha256:"+chainID)
 		if err != nil {
 			return Image{}, advice.Add(fmt.Errorf("image %s: %w: its layer %s: %w", image, ErrDamaged, manifest.Layers[i], err),
 				"a layer of this image is gone; pull it again")
@@ -103,6 +99,19 @@ func (img Image) Stack(d dirs.Dirs) Stack {
 		stack[i] = fsOf(d, layer.ChainID)
 	}
 	return stack
+}
+
+// readLayer reads what is known of a layer that is here, and sees that it has its files.
+func readLayer(d dirs.Dirs, chainID string) (layer Layer, err error) {
+	fs := fsOf(d, chainID)
+	raw, err := os.ReadFile(filepath.Join(filepath.Dir(fs), "layer.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &layer)
+	}
+	if err == nil {
+		_, err = os.Stat(fs)
+	}
+	return layer, err
 }
 
 func fsOf(d dirs.Dirs, chainID string) string {
@@ -155,9 +164,8 @@ func Add(d dirs.Dirs, ref pull.Reference, image string) (Image, error) {
 
 // addLayer unpacks one layer, a file in tmp, onto below, if it is not there yet.
 func addLayer(d dirs.Dirs, archive, tmp string, layer Layer, below Stack) (Layer, error) {
-	final := filepath.Dir(fsOf(d, layer.ChainID))
-	if raw, err := os.ReadFile(filepath.Join(final, "layer.json")); err == nil {
-		return layer, json.Unmarshal(raw, &layer)
+	if known, err := readLayer(d, layer.ChainID); err == nil {
+		return known, nil
 	}
 	f, err := openInside(tmp, archive)
 	if err != nil {
@@ -193,15 +201,19 @@ func addLayer(d dirs.Dirs, archive, tmp string, layer Layer, below Stack) (Layer
 	if err := os.WriteFile(filepath.Join(partial.Path, "layer.json"), raw, 0o644); err != nil {
 		return layer, err
 	}
-	return layer, finish(partial, final)
-}
-
-// finish gives a folder its real name, unless another process was first: then both have the same in them.
-func finish(partial *dirs.Partial, name string) error {
-	if err := partial.Finish(name); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+	final := filepath.Dir(fsOf(d, layer.ChainID))
+	err = partial.Finish(final)
+	if !errors.Is(err, os.ErrExist) {
+		return layer, err
 	}
-	return nil
+	if known, err := readLayer(d, layer.ChainID); err == nil {
+		return known, nil // another process was first
+	}
+	// What is there is damaged, and whoever says so advises to pull again.
+	if err := dirs.RemoveAll(final); err != nil {
+		return layer, err
+	}
+	return layer, partial.Finish(final)
 }
 
 type counter struct {
@@ -240,7 +252,14 @@ func (img Image) enter(d dirs.Dirs, manifest tarball.Descriptor, rawConfig []byt
 	if err := os.Chmod(partial.Path, 0o755); err != nil {
 		return err
 	}
-	return finish(partial, d.Image(img.ID))
+	if err := partial.Finish(d.Image(img.ID)); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	// It is here already. Twelve digits can be found by trying: look at all of them.
+	if _, err := os.Stat(filepath.Join(d.Image(img.ID), img.Digest+".json")); err != nil {
+		return advice.Add(fmt.Errorf("%w: there is another image %s: %w", ErrDigest, img.ID, err), "remove that image first")
+	}
+	return nil
 }
 
 // layerNames are the {layer} of an image's layers: the first 12 digits of their names in the manifest, which are a
@@ -271,7 +290,7 @@ func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 	}
 	raw, err := readInside(dir, "manifest.json")
 	if err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("%w: %w", ErrManifest, err))
 	}
 	var all tarball.Manifest
 	if err := json.Unmarshal(raw, &all); err != nil {
@@ -299,6 +318,11 @@ func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 	}
 	if len(manifest.Layers) != len(config.RootFS.DiffIDs) || len(manifest.Layers) == 0 {
 		return fail(fmt.Errorf("%w: it lists %d layers, the config %d", ErrManifest, len(manifest.Layers), len(config.RootFS.DiffIDs)))
+	}
+	for _, name := range layerNames(manifest) {
+		if !filepath.IsLocal(name) {
+			return fail(fmt.Errorf("%w: one of its layers has no name", ErrManifest))
+		}
 	}
 	for _, diffID := range config.RootFS.DiffIDs {
 		if diffID.Algorithm != "sha256" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -124,9 +125,6 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	header.Name = name
 	u.written[name] = true
 	u.layer.Files += header.Size
-	if header.Typeflag == tar.TypeSymlink {
-		u.lastDir = "" // what was resolved may lead elsewhere now
-	}
 	return u.w.Write(header, content)
 }
 
@@ -217,16 +215,20 @@ func (u *unpacker) settle() error {
 		if i, info := u.below.Find(dir); i < 0 || !info.IsDir() {
 			continue // nothing to hide
 		}
-		if info, _ := look(u.to, dir); info == nil {
-			if err := u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil); err != nil {
+		info, _ := look(u.to, dir)
+		if info == nil {
+			if err := u.w.Parent(dir); err != nil {
 				return err
 			}
+		} else if !info.IsDir() {
+			continue // the folder itself is replaced
 		}
 		if err := u.setOpaque(dir); err != nil {
 			return err
 		}
 	}
-	for name := range u.whiteouts {
+	// Sorted, a folder comes before what is in it: a whiteout in a folder that is deleted too would bring it back.
+	for _, name := range slices.Sorted(maps.Keys(u.whiteouts)) {
 		if i, _ := u.below.Find(name); i < 0 {
 			continue // a whiteout of nothing shows as a ghost: readdir(3) lists it, lstat(2) does not find it
 		}
@@ -234,10 +236,10 @@ func (u *unpacker) settle() error {
 		var err error
 		switch {
 		case info == nil && hidden: // a folder above it is deleted as well
-		case info == nil:
-			err = u.whiteout(name)
-		case info.IsDir(): // deleted, and made anew by the same layer
+		case info != nil && info.IsDir(): // deleted, and made anew by the same layer
 			err = u.setOpaque(name)
+		case info == nil || !u.written[name]: // not there, or copied from below only to be linked to
+			err = u.whiteout(name)
 		}
 		if err != nil {
 			return err
@@ -261,6 +263,9 @@ func (u *unpacker) whiteout(name string) error {
 // count compares the layer with what is below it.
 func (u *unpacker) count() {
 	for name := range u.written {
+		if info, _ := look(u.to, name); info == nil {
+			continue // a later entry of the same layer replaced the folder that it was in
+		}
 		if i, _ := u.below.Find(name); i < 0 {
 			u.layer.Added++
 		} else {
