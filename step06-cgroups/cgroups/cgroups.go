@@ -134,8 +134,8 @@ func remove(paths []string) (err error) {
 	return err
 }
 
-// removeFolder is rmdir(2): the files in a cgroup are not there to be removed. It is busy as long as a process in it
-// is not quite dead, so it is tried for some seconds.
+// removeFolder is rmdir(2), for the cgroups inside first: who may write to a cgroup may make some there. The files are
+// not there to be removed. It is busy as long as a process in it is not quite dead, so it is tried for some seconds.
 func removeFolder(path string) error {
 	for wait := time.Millisecond; ; wait *= 2 {
 		err := unix.Rmdir(path)
@@ -146,6 +146,18 @@ func removeFolder(path string) error {
 			return err
 		}
 		kill(path)
+		inside, err := os.ReadDir(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		for _, entry := range inside {
+			if !entry.IsDir() {
+				continue
+			}
+			if err := removeFolder(filepath.Join(path, entry.Name())); err != nil {
+				return err
+			}
+		}
 		time.Sleep(wait)
 	}
 }

@@ -49,24 +49,26 @@ func newV2(root, own, name string, r *specs.LinuxResources) (Cgroup, error) {
 	}
 }
 
-// controllers are what limits need. A controller that only counts costs next to nothing, so all are always wanted.
+// controllers are what limits need. A controller that only counts costs next to nothing, so all are always wanted: what
+// they count is told of containers without limits too.
 var controllers = []string{"cpu", "memory", "pids"}
 
-// enable switches controllers on for the children of a cgroup.
+// enable switches controllers on for the children of a cgroup: those that are not, and all or none of them.
 func enable(path string, controllers []string) error {
 	on, err := os.ReadFile(filepath.Join(path, "cgroup.subtree_control"))
 	if err != nil {
 		return err
 	}
+	var off []string
 	for _, c := range controllers {
-		if slices.Contains(strings.Fields(string(on)), c) {
-			continue
-		}
-		if err := write(path, "cgroup.subtree_control", "+"+c); err != nil {
-			return err
+		if !slices.Contains(strings.Fields(string(on)), c) {
+			off = append(off, "+"+c)
 		}
 	}
-	return nil
+	if len(off) == 0 {
+		return nil
+	}
+	return write(path, "cgroup.subtree_control", strings.Join(off, " "))
 }
 
 func (cg v2) set(r *specs.LinuxResources) error {
