@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,19 +27,16 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step01-pull [flags] [IMAGE]", "Pulls an image into one file, package.tar.")
 	wanted := flags.String("platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
-	if err := flags.Parse(args); err != nil {
+	ref, err := lesson.Parse(flags, args, "")
+	if err != nil {
 		return err
 	}
 	platform, err := v1.ParsePlatform(*wanted)
 	if err != nil {
 		return fmt.Errorf("--platform %q: %w", *wanted, err)
 	}
-	ref, err := pull.ParseReference(lesson.Image(flags))
-	if err != nil {
-		return err
-	}
 
-	fmt.Fprintf(stdout, "1. The reference %s is short for %s\n", lesson.Image(flags), ref.Full())
+	fmt.Fprintf(stdout, "1. The reference %s is short for %s\n", cmp.Or(flags.Arg(0), pull.Sample), ref.Full())
 	if ref.IsSample() {
 		sayWhereSampleIsFrom(stdout)
 	}

@@ -34,14 +34,8 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	flags := lesson.Flags(stdout, &d, "step03-layers [flags] [IMAGE]", "Unpacks the layers of an image that step02-untar laid out.")
 	list := flags.Bool("list", false, "list the images that are here")
 	remove := flags.Bool("remove", false, "remove IMAGE")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	ref, err := pull.ParseReference(lesson.Image(flags))
+	ref, err := lesson.Parse(flags, args, "layers have files of many owners")
 	if err != nil {
-		return err
-	}
-	if err := lesson.NeedsRoot("layers have files of many owners"); err != nil {
 		return err
 	}
 	switch {

@@ -19,7 +19,6 @@ import (
 
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/lesson"
-	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )
@@ -30,13 +29,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step04-overlay [flags] [IMAGE [PATH…]]",
 		"Mounts the layers of an image as one file system, and says which layer each PATH comes from.")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if err := lesson.NeedsRoot("mounting"); err != nil {
-		return err
-	}
-	ref, err := pull.ParseReference(lesson.Image(flags))
+	ref, err := lesson.Parse(flags, args, "mounting")
 	if err != nil {
 		return err
 	}

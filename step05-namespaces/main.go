@@ -15,7 +15,6 @@ import (
 
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/lesson"
-	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -30,13 +29,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step05-namespaces [flags] [IMAGE [CMD…]]",
 		"Runs CMD, a shell if there is none, in namespaces of its own.")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if err := lesson.NeedsRoot("making namespaces"); err != nil {
-		return err
-	}
-	ref, err := pull.ParseReference(lesson.Image(flags))
+	ref, err := lesson.Parse(flags, args, "making namespaces")
 	if err != nil {
 		return err
 	}
@@ -47,10 +40,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err != nil {
 		return err
 	}
-	command := []string{"/bin/sh"}
-	if flags.NArg() > 1 {
-		command = flags.Args()[1:]
-	}
+	command := lesson.Command(flags)
 
 	f, err := overlay.Create(d, img)
 	if err != nil {

@@ -19,7 +19,6 @@ import (
 
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/lesson"
-	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -58,13 +57,11 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	flags.StringVar(&limits.CPUs, "cpus", "0.5", "`number` of processors; 0: no limit")
 	flags.Int64Var(&limits.Pids, "pids-limit", 64, "most processes; -1: no limit")
 	name := flags.String("experiment", "", "see a limit at work: `memory|cpu|pids`")
-	if err := flags.Parse(args); err != nil {
+	ref, err := lesson.Parse(flags, args, "setting limits")
+	if err != nil {
 		return err
 	}
-	command := []string{"/bin/sh"}
-	if flags.NArg() > 1 {
-		command = flags.Args()[1:]
-	}
+	command := lesson.Command(flags)
 	e, isExperiment := experiments[*name]
 	if isExperiment {
 		limits, command, stdin = e.limits, []string{"/bin/sh", "-c", e.command}, nil
@@ -76,13 +73,6 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		return err
 	}
 	cgroups.NoSwap(resources)
-	if err := lesson.NeedsRoot("setting limits"); err != nil {
-		return err
-	}
-	ref, err := pull.ParseReference(lesson.Image(flags))
-	if err != nil {
-		return err
-	}
 	if err := cgroups.RemoveDead(d); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package lesson
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -15,6 +16,7 @@ import (
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
 )
 
 // Exit is the error of a lesson that ran well and whose container's command ended with this exit status.
@@ -55,12 +57,25 @@ func Flags(stdout io.Writer, d *dirs.Dirs, synopsis, about string) *flag.FlagSet
 	return flags
 }
 
-// Image is the first argument that is no flag: the image that the lesson is about.
-func Image(flags *flag.FlagSet) string {
-	if flags.NArg() == 0 {
-		return "sample"
+// Parse parses a step's arguments and returns the image that the lesson is about: the first word that is no flag, else
+// the sample image. why says what needs root; "" is for the steps that anybody can do.
+func Parse(flags *flag.FlagSet, args []string, why string) (pull.Reference, error) {
+	if err := flags.Parse(args); err != nil {
+		return pull.Reference{}, err
 	}
-	return flags.Arg(0)
+	if why != "" && os.Geteuid() != 0 {
+		return pull.Reference{}, advice.Add(fmt.Errorf("user %d may not do this: %s", os.Geteuid(), why),
+			"run it as root: sudo $(which go) run …")
+	}
+	return pull.ParseReference(cmp.Or(flags.Arg(0), pull.Sample))
+}
+
+// Command is what the container is to run: what stands behind the image, else a shell.
+func Command(flags *flag.FlagSet) []string {
+	if flags.NArg() > 1 {
+		return flags.Args()[1:]
+	}
+	return []string{"/bin/sh"}
 }
 
 // Say returns a function that writes a line to stdout, for the libraries that have something to tell.
@@ -79,14 +94,6 @@ func Enter(ctx context.Context, terminal *os.File) {
 	case <-pressed:
 	case <-ctx.Done():
 	}
-}
-
-// NeedsRoot is the error of a lesson that only root can do; why says what for.
-func NeedsRoot(why string) error {
-	if os.Geteuid() == 0 {
-		return nil
-	}
-	return advice.Add(fmt.Errorf("user %d may not do this: %s", os.Geteuid(), why), "run it as root: sudo $(which go) run …")
 }
 
 // NeedsLinux is how the steps from the third on end everywhere else.

@@ -17,25 +17,27 @@ import (
 func TestFlagsOfTheCommandStayWithTheCommand(t *testing.T) {
 	var d dirs.Dirs
 	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
-	if err := flags.Parse(strings.Fields("--root /r --run /u alpine ls --root -l")); err != nil {
-		t.Fatal(err)
+	ref, err := Parse(flags, strings.Fields("--root /r --run /u alpine ls --root -l"), "")
+	if err != nil || ref.String() != "alpine:latest" {
+		t.Fatalf("Parse = %v, %v, want alpine:latest", ref, err)
 	}
 	if want := (dirs.Dirs{Root: "/r", Run: "/u"}); d != want {
 		t.Errorf("folders are %v, want %v", d, want)
 	}
-	if got := Image(flags); got != "alpine" {
-		t.Errorf("Image = %q, want alpine", got)
-	}
-	if got, want := flags.Args()[1:], []string{"ls", "--root", "-l"}; !slices.Equal(got, want) {
-		t.Errorf("command is %q, want %q", got, want)
+	if got, want := Command(flags), []string{"ls", "--root", "-l"}; !slices.Equal(got, want) {
+		t.Errorf("Command = %q, want %q", got, want)
 	}
 }
 
-func TestWithoutAnImageItIsTheSample(t *testing.T) {
+func TestWithoutWordsItIsAShellOfTheSample(t *testing.T) {
 	var d dirs.Dirs
 	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
-	if err := flags.Parse(nil); err != nil || Image(flags) != "sample" || d != dirs.Default() {
-		t.Errorf("Parse() = %v, Image = %q, folders %v; want sample, %v", err, Image(flags), d, dirs.Default())
+	ref, err := Parse(flags, nil, "")
+	if err != nil || !ref.IsSample() || d != dirs.Default() {
+		t.Errorf("Parse() = %v, %v, folders %v; want sample, %v", ref, err, d, dirs.Default())
+	}
+	if got, want := Command(flags), []string{"/bin/sh"}; !slices.Equal(got, want) {
+		t.Errorf("Command = %q, want %q", got, want)
 	}
 }
 
@@ -67,16 +69,17 @@ func TestEnterEndsWithEnterOrTheContext(t *testing.T) {
 	Enter(t.Context(), r) // hangs where it does not see the end
 }
 
-func TestNeedsRootSaysWhatFor(t *testing.T) {
-	err := NeedsRoot("mounting")
+func TestOnlyRootIsLetIn(t *testing.T) {
+	var d dirs.Dirs
+	_, err := Parse(Flags(&bytes.Buffer{}, &d, "stepNN", ""), nil, "mounting")
 	if os.Geteuid() == 0 {
 		if err != nil {
-			t.Errorf("NeedsRoot as root = %v", err)
+			t.Errorf("Parse as root = %v", err)
 		}
 		return
 	}
 	if err == nil || !strings.Contains(err.Error(), "mounting") || !strings.Contains(advice.Of(err), "sudo") {
-		t.Errorf("NeedsRoot = %v, want what for, and advice", err)
+		t.Errorf("Parse = %v, want what for, and advice", err)
 	}
 }
 
