@@ -6,8 +6,7 @@
 // in it sees the copy, and cannot name what the others have. The way in is clone(2) with a CLONE_NEW… flag each:
 //
 //	parent (this program)                    child (this program again, as PID 1 of the new pid namespace)
-//	Create: clone
-//	        put the child in its cgroup
+//	Create: clone, in its cgroup
 //	        send the spec          ────────▶ host name, loopback, mounts, pivot_root, terminal
 //	        wait                   ◀──────── ready
 //	Start:  go                     ────────▶ execve the command: the child becomes it
@@ -95,10 +94,18 @@ type Process struct {
 	socket *os.File // to the child; it closes by itself when the child executes its command
 }
 
-// Create makes the namespaces and the root file system, and stops just before the command. place, if not nil, is
-// called with the pid before the child does anything: the time to put it into its cgroup. If Create fails, nothing is
-// left. The process dies when the thread that called Create does.
-func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process, error) {
+// A Place is the cgroup that a process is to be in.
+type Place interface {
+	// Open returns its folder, if a process can be born in it, else nil.
+	Open() (*os.File, error)
+	// Add moves a process there.
+	Add(pid int) error
+}
+
+// Create makes the namespaces and the root file system, and stops just before the command. The process is in its place,
+// if that is not nil, before it does anything. If Create fails, nothing is left. The process dies when the thread that
+// called Create does.
+func Create(spec *specs.Spec, stdio Stdio, place Place) (*Process, error) {
 	flags, err := flagsOf(spec)
 	if err != nil {
 		return nil, err
@@ -110,28 +117,28 @@ func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process,
 	ours, theirs := os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "gocker")
 	defer theirs.Close()
 
-	cmd := &exec.Cmd{
-		Path:       "/proc/self/exe",
-		Args:       []string{initName},
-		Env:        []string{}, // what the host's environment says is nothing for the container
-		ExtraFiles: []*os.File{theirs},
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: flags,
-			Setsid:     true,            // the host's terminal is not the container's: no Ctrl-C, no TIOCSTI
-			Pdeathsig:  syscall.SIGKILL, // a container without its gocker would be nobody's
-		},
-	}
-	if !spec.Process.Terminal {
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
-	}
-	if err := cmd.Start(); err != nil {
+	cmd, err := startIn(place, func() *exec.Cmd {
+		cmd := &exec.Cmd{
+			Path:       "/proc/self/exe",
+			Args:       []string{initName},
+			Env:        []string{}, // what the host's environment says is nothing for the container
+			ExtraFiles: []*os.File{theirs},
+			SysProcAttr: &syscall.SysProcAttr{
+				Cloneflags: flags,
+				Setsid:     true,            // the host's terminal is not the container's: no Ctrl-C, no TIOCSTI
+				Pdeathsig:  syscall.SIGKILL, // a container without its gocker would be nobody's
+			},
+		}
+		if !spec.Process.Terminal {
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
+		}
+		return cmd
+	})
+	if cmd.Process == nil {
 		ours.Close()
 		return nil, check.Explain(fmt.Errorf("clone a process into new namespaces: %w", err), Checks())
 	}
 	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, socket: ours}
-	if place != nil {
-		err = place(p.Pid)
-	}
 	if err == nil {
 		err = json.NewEncoder(ours).Encode(spec)
 	}
@@ -151,6 +158,29 @@ func Create(spec *specs.Spec, stdio Stdio, place func(pid int) error) (*Process,
 		return nil, err
 	}
 	return p, nil
+}
+
+// startIn starts a process that is born in its cgroup: CLONE_INTO_CGROUP in clone3(2), for v2, since Linux 5.7. Where
+// that is refused, by the kernel or by a seccomp filter, the process is born here and moved. On an error the command may
+// have started or not.
+func startIn(place Place, command func() *exec.Cmd) (*exec.Cmd, error) {
+	if place != nil {
+		// If it cannot be opened, Add says why.
+		if folder, err := place.Open(); err == nil && folder != nil {
+			defer folder.Close()
+			cmd := command()
+			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(folder.Fd())
+			if cmd.Start() == nil {
+				return cmd, nil
+			}
+		}
+	}
+	cmd := command()
+	err := cmd.Start()
+	if err == nil && place != nil {
+		err = place.Add(cmd.Process.Pid)
+	}
+	return cmd, err
 }
 
 func flagsOf(spec *specs.Spec) (flags uintptr, err error) {

@@ -48,6 +48,8 @@ var ErrUnsupported = errors.New("this machine has no cgroup controller for it")
 type Cgroup interface {
 	// Version is "v1" or "v2".
 	Version() string
+	// Open returns its folder for CLONE_INTO_CGROUP, or nil with v1, where no process can be born in another cgroup.
+	Open() (*os.File, error)
 	// Add moves a process into the cgroup.
 	Add(pid int) error
 	// Stats reads what its processes have used so far.

@@ -19,6 +19,7 @@ import (
 	"gocker/step01-pull/dirs"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
 
@@ -34,6 +35,7 @@ var probes = map[string]func(args []string) error{
 }
 
 func TestMain(m *testing.M) {
+	namespaces.Init()
 	if len(os.Args) < 3 || os.Args[1] != "probe" {
 		os.Exit(m.Run())
 	}

@@ -93,6 +93,8 @@ func (cg v1) has(controller, file string) bool {
 
 func (cg v1) Version() string { return "v1" }
 
+func (cg v1) Open() (*os.File, error) { return nil, nil }
+
 func (cg v1) Add(pid int) error {
 	for _, path := range cg.Paths() {
 		if err := write(path, "cgroup.procs", pid); err != nil {

@@ -97,6 +97,8 @@ func (cg v2) set(r *specs.LinuxResources) error {
 
 func (cg v2) Version() string { return "v2" }
 
+func (cg v2) Open() (*os.File, error) { return os.Open(cg.path) }
+
 func (cg v2) Add(pid int) error { return write(cg.path, "cgroup.procs", pid) }
 
 func (cg v2) Stats() (Stats, error) {

@@ -37,7 +37,7 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio) (*Container
 	err = cgroups.Record(f, cg)
 	var p *namespaces.Process
 	if err == nil {
-		p, err = namespaces.Create(spec, stdio, cg.Add)
+		p, err = namespaces.Create(spec, stdio, cg)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("container %s: %w", f.ID, err), cgroups.Remove(cg))
