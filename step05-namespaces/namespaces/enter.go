@@ -16,11 +16,13 @@ import (
 	"gocker/step01-pull/check"
 )
 
-// Enter runs one more process in the container whose first process is pid, and returns its status. A thread of this
+// Enter runs spec.Process in the container whose first process is pid, and returns its status. A thread of this
 // program joins the container's namespaces, setns(2), and starts the process from there: so it is found, opened and
-// born inside, and no code of ours runs inside beside it. place, if not nil, puts the calling thread into the
-// container's cgroup. Errors are ErrNotFound and ErrNotExecutable, as with Start.
-func Enter(pid int, process *specs.Process, stdio Stdio, stdin *os.File, stdout io.Writer, place func(cmd *exec.Cmd) error) (status int, err error) {
+// born inside, and no code of ours runs inside beside it. place, if not nil, is called with its pid before its first
+// instruction: the time to put it into the container's cgroup. Errors are ErrNotFound and ErrNotExecutable, as with
+// Start.
+func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, place func(pid int) error) (status int, err error) {
+	process := spec.Process
 	// What the names in /proc mean changes with the mount namespace, so what is needed of the host is opened before.
 	container, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -36,23 +38,14 @@ func Enter(pid int, process *specs.Process, stdio Stdio, stdin *os.File, stdout 
 		Dir:  process.Cwd,
 		SysProcAttr: &syscall.SysProcAttr{
 			Setsid:     true,
+			Ptrace:     true, // it stops when it has executed the command, until it is let go
 			Credential: &syscall.Credential{Uid: process.User.UID, Gid: process.User.GID, Groups: process.User.AdditionalGids},
 		},
 		Stdin: stdio.Stdin, Stdout: stdio.Stdout, Stderr: stdio.Stderr,
 	}}
 	err = check.OnThread(func() error {
-		if place != nil {
-			if err := place(p.cmd); err != nil {
-				return err
-			}
-		}
-		if err := dropCapabilities(process.Capabilities); err != nil {
+		if err := dropPrivileges(process); err != nil {
 			return err
-		}
-		if process.NoNewPrivileges {
-			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-				return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
-			}
 		}
 		// A thread shares its root and working folder with the others, and the kernel lets none change that for all.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -62,17 +55,20 @@ func Enter(pid int, process *specs.Process, stdio Stdio, stdin *os.File, stdout 
 		if err := unix.Setns(container, all); err != nil {
 			return fmt.Errorf("join the namespaces of process %d (this needs Linux 5.8): %w", pid, err)
 		}
-		return p.startInside(process)
+		// Last, as it lets no namespace be joined any more.
+		if err := filterSystemCalls(spec.Linux.Seccomp); err != nil {
+			return err
+		}
+		return p.startInside(process, place)
 	})
 	if err != nil {
 		return -1, err
 	}
-	p.Pid = p.cmd.Process.Pid
 	return p.follow(stdin, stdout, nil)
 }
 
 // startInside finds and starts the command, on a thread that is in the container.
-func (p *Process) startInside(process *specs.Process) error {
+func (p *Process) startInside(process *specs.Process, place func(pid int) error) error {
 	path, err := lookPath(process.Args[0], process.Env)
 	if err != nil {
 		return err
@@ -96,6 +92,21 @@ func (p *Process) startInside(process *specs.Process) error {
 			return missingInterpreter(path)
 		}
 		return fmt.Errorf("%w: %w", ErrNotExecutable, err)
+	}
+	p.Pid = p.cmd.Process.Pid
+	var stopped unix.WaitStatus
+	_, err = unix.Wait4(p.Pid, &stopped, 0, nil)
+	if err == nil && place != nil {
+		placed := make(chan error)
+		go func() { placed <- place(p.Pid) }() // on another thread: for this one /sys/fs/cgroup is the container's
+		err = <-placed
+	}
+	if err == nil {
+		err = unix.PtraceDetach(p.Pid)
+	}
+	if err != nil {
+		p.Abort()
+		return fmt.Errorf("start %q: %w", path, err)
 	}
 	return nil
 }

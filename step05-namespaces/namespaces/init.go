@@ -123,16 +123,14 @@ func initialize(socket *os.File) error {
 		rights = unix.UnixRights(int(master.Fd()))
 		defer master.Close()
 	}
-	if err := dropCapabilities(spec.Process.Capabilities); err != nil {
+	if err := dropPrivileges(spec.Process); err != nil {
+		return err
+	}
+	if err := filterSystemCalls(spec.Linux.Seccomp); err != nil {
 		return err
 	}
 	if err := becomeUser(spec.Process); err != nil {
 		return err
-	}
-	if spec.Process.NoNewPrivileges { // from here on no setuid program gives more; see PR_SET_NO_NEW_PRIVS in prctl(2)
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
-		}
 	}
 	if err := closeInherited(); err != nil {
 		return err

@@ -18,6 +18,19 @@ import (
 // host's. What it may do is split into capabilities, and what is not hidden can be covered: see capabilities(7), and
 // "Masked Paths" and "Readonly Paths" in config-linux.md. A spec that says nothing of them restricts nothing.
 
+// dropPrivileges takes from the calling thread, and from what it becomes and starts, what the spec does not leave it.
+func dropPrivileges(process *specs.Process) error {
+	if err := dropCapabilities(process.Capabilities); err != nil {
+		return err
+	}
+	if process.NoNewPrivileges { // from here on no setuid program gives more; see PR_SET_NO_NEW_PRIVS in prctl(2)
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
+		}
+	}
+	return nil
+}
+
 // dropCapabilities takes away what the spec does not list, for this process and for all that it will ever start: the
 // bounding set limits what execve(2) can give to root. The inheritable set is emptied, so that a file capability never
 // gives more than the bounding set alone would.

@@ -233,6 +233,20 @@ func Record(f *overlay.FS, cg Cgroup) error {
 	return os.WriteFile(filepath.Join(f.Dir, record), []byte(strings.Join(cg.Paths(), "\n")), 0o600)
 }
 
+// AddRecorded puts one more process into the cgroup that Record wrote down in a container's folder.
+func AddRecorded(folder string, pid int) error {
+	raw, err := os.ReadFile(filepath.Join(folder, record))
+	if err != nil {
+		return err
+	}
+	for _, path := range strings.Split(string(raw), "\n") {
+		if err := write(path, "cgroup.procs", pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // RemoveRecorded removes the cgroups that Record wrote down, if there are any.
 func RemoveRecorded(f *overlay.FS) error {
 	raw, err := os.ReadFile(filepath.Join(f.Dir, record))

@@ -41,10 +41,15 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			}
 			opts.Env = fromHost(opts.Env)
 			for _, o := range securityOpts {
-				if o != "no-new-privileges" {
-					return exit{exitGocker, fmt.Errorf("--security-opt %q: only no-new-privileges is supported", o)}
+				profile, isSeccomp := strings.CutPrefix(o, "seccomp=")
+				switch {
+				case isSeccomp:
+					opts.Seccomp = profile
+				case o == "no-new-privileges":
+					opts.NoNewPrivileges = true
+				default:
+					return exit{exitGocker, fmt.Errorf("--security-opt %q: only no-new-privileges and seccomp=… are supported", o)}
 				}
-				opts.NoNewPrivileges = true
 			}
 			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 			if detach {
@@ -80,7 +85,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
 	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
 	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities, and nothing of /proc and /sys covered: as strong as the host's root")
-	f.StringArrayVar(&securityOpts, "security-opt", nil, "`no-new-privileges`: setuid programs give nothing")
+	f.StringArrayVar(&securityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE or seccomp=unconfined (another filter of system calls, or none)")
 	f.Bool("help", false, "help for run") // without its usual -h, which is --hostname
 	return cmd
 }

@@ -61,12 +61,9 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
-	cgroup, err := cgroups.NewJoiner(e.Dirs.Container(s.ID))
-	if err != nil {
-		return -1, err
-	}
-	defer cgroup.Close()
-	return namespaces.Enter(s.Pid, process, stdio, terminal, streams.Stdout, cgroup.Place)
+	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, func(pid int) error {
+		return cgroups.AddRecorded(e.Dirs.Container(s.ID), pid)
+	})
 }
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {

@@ -5,9 +5,11 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
@@ -47,7 +49,28 @@ func restrict(spec *specs.Spec, opts RunOptions) error {
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: keep, Effective: keep, Permitted: keep}
 	spec.Process.NoNewPrivileges = opts.NoNewPrivileges
 	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
-	return nil
+	spec.Linux.Seccomp, err = seccompProfile(spec, opts.Seccomp)
+	return err
+}
+
+// seccompProfile is docker's default filter, or the one in a file of docker's format. Which calls it lets through
+// depends on the capabilities that the container has.
+func seccompProfile(spec *specs.Spec, file string) (*specs.LinuxSeccomp, error) {
+	switch file {
+	case "":
+		return seccomp.GetDefaultProfile(spec)
+	case "unconfined":
+		return nil, nil
+	}
+	profile, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the seccomp profile: %w", err)
+	}
+	filter, err := seccomp.LoadProfile(string(profile), spec)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp profile %q: %w", file, err)
+	}
+	return filter, nil
 }
 
 // capabilities are the default ones, with what is added and without what is dropped; "ALL" means all, and a name may

@@ -57,6 +57,7 @@ type RunOptions struct {
 	Privileged      bool // nothing is taken away: what follows is not looked at
 	CapAdd, CapDrop []string
 	NoNewPrivileges bool
+	Seccomp         string // a file, "unconfined", or empty: docker's default filter
 }
 
 // Streams are what a container reads and writes.

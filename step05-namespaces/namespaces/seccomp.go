@@ -1,0 +1,118 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"fmt"
+	"slices"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+	"github.com/elastic/go-seccomp-bpf/arch"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// A seccomp filter is a small program that the kernel runs at every system call of a process and of all that it
+// starts: it looks at the call's number and arguments and lets it through, or not. The specification lists names and
+// conditions; a library compiles them for this machine's architecture. Calls of any other, such as 32-bit ones on a
+// 64-bit machine, whose numbers mean something else, get the default action. See seccomp(2), and "Seccomp" in
+// config-linux.md.
+
+// seccompActions are the specification's actions. The rest need somebody who answers, and are refused.
+var seccompActions = map[specs.LinuxSeccompAction]seccomp.Action{
+	specs.ActAllow: seccomp.ActionAllow, specs.ActErrno: seccomp.ActionErrno, specs.ActLog: seccomp.ActionLog,
+	specs.ActKill: seccomp.ActionKillThread, specs.ActKillThread: seccomp.ActionKillThread,
+	specs.ActKillProcess: seccomp.ActionKillProcess, specs.ActTrap: seccomp.ActionTrap,
+}
+
+var seccompOperators = map[specs.LinuxSeccompOperator]seccomp.Operation{
+	specs.OpEqualTo: seccomp.Equal, specs.OpNotEqual: seccomp.NotEqual,
+	specs.OpGreaterThan: seccomp.GreaterThan, specs.OpGreaterEqual: seccomp.GreaterOrEqual,
+	specs.OpLessThan: seccomp.LessThan, specs.OpLessEqual: seccomp.LessOrEqual,
+}
+
+// filterSystemCalls loads the spec's filter for the calling thread, and so for what it becomes and starts. It needs
+// CAP_SYS_ADMIN or no_new_privs, so it comes before the user changes.
+func filterSystemCalls(spec *specs.LinuxSeccomp) error {
+	if spec == nil {
+		return nil
+	}
+	policy, err := seccompPolicy(spec)
+	if err == nil {
+		err = seccomp.LoadFilter(seccomp.Filter{Policy: policy})
+	}
+	if err != nil {
+		return fmt.Errorf("load the seccomp filter: %w", err)
+	}
+	return nil
+}
+
+func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {
+	machine, err := arch.GetInfo("")
+	if err != nil {
+		return seccomp.Policy{}, err
+	}
+	action, ok := seccompActions[spec.DefaultAction]
+	if !ok {
+		return seccomp.Policy{}, fmt.Errorf("default action %q: not supported", spec.DefaultAction)
+	}
+	policy := seccomp.Policy{DefaultAction: action}
+	groups := map[seccomp.Action]int{} // all rules of one action, in the order of their first
+	for _, rule := range spec.Syscalls {
+		action, ok := seccompActions[rule.Action]
+		if !ok {
+			return policy, fmt.Errorf("action %q: not supported", rule.Action)
+		}
+		if action == seccomp.ActionErrno {
+			errno := uint(unix.EPERM)
+			if rule.ErrnoRet != nil {
+				errno = *rule.ErrnoRet
+			}
+			action |= seccomp.Action(errno)
+		}
+		at, ok := groups[action]
+		if !ok {
+			at = len(policy.Syscalls)
+			groups[action] = at
+			policy.Syscalls = append(policy.Syscalls, seccomp.SyscallGroup{Action: action})
+		}
+		conditions, err := seccompConditions(rule.Args)
+		if err != nil {
+			return policy, err
+		}
+		group := &policy.Syscalls[at]
+		for _, name := range rule.Names {
+			_, known := machine.SyscallNames[name]
+			switch {
+			case !known || slices.Contains(group.Names, name): // another architecture's, or said already
+			case len(conditions) == 0:
+				group.Names = append(group.Names, name)
+			default:
+				group.NamesWithCondtions = append(group.NamesWithCondtions, seccomp.NameWithConditions{Name: name, Conditions: conditions})
+			}
+		}
+	}
+	// A name without conditions makes its conditional rules of the same action pointless.
+	for i := range policy.Syscalls {
+		group := &policy.Syscalls[i]
+		group.NamesWithCondtions = slices.DeleteFunc(group.NamesWithCondtions, func(n seccomp.NameWithConditions) bool {
+			return slices.Contains(group.Names, n.Name)
+		})
+	}
+	return policy, nil
+}
+
+func seccompConditions(args []specs.LinuxSeccompArg) (seccomp.ArgumentConditions, error) {
+	var conditions seccomp.ArgumentConditions
+	for _, arg := range args {
+		c := seccomp.Condition{Argument: uint32(arg.Index), Operation: seccompOperators[arg.Op], Value: arg.Value}
+		if arg.Op == specs.OpMaskedEqual && arg.ValueTwo == 0 {
+			c.Operation = seccomp.BitsNotSet // argument & Value == 0
+		}
+		if c.Operation == "" {
+			return nil, fmt.Errorf("condition %q with %d: not supported", arg.Op, arg.ValueTwo)
+		}
+		conditions = append(conditions, c)
+	}
+	return conditions, nil
+}
