@@ -3,7 +3,9 @@ module gocker/step04-overlay
 go 1.26.5
 
 require (
+	github.com/google/go-containerregistry v0.22.1
 	gocker/step01-pull v0.0.0
+	gocker/step02-untar v0.0.0
 	gocker/step03-layers v0.0.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
@@ -15,7 +17,6 @@ require (
 	github.com/docker/docker-credential-helpers v0.9.3 // indirect
 	github.com/dsnet/compress v0.0.2-0.20210315054119-f66993602bf5 // indirect
 	github.com/golang/snappy v1.0.0 // indirect
-	github.com/google/go-containerregistry v0.22.1 // indirect
 	github.com/google/renameio/v2 v2.0.2 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/klauspost/pgzip v1.3.0 // indirect
@@ -27,7 +28,6 @@ require (
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
-	gocker/step02-untar v0.0.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 )
 

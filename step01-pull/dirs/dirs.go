@@ -15,6 +15,7 @@ package dirs
 
 import (
 	"cmp"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -44,6 +45,16 @@ func Default() Dirs {
 
 // Short is the name that people use for a digest: its first 12 hex digits.
 func Short(hex string) string { return hex[:min(12, len(hex))] }
+
+// Glob lists the files below folder whose names match pattern, which is relative to it; a folder that is not there has
+// none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it.
+func Glob(folder, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(folder), pattern)
+	for i, name := range names {
+		names[i] = filepath.Join(folder, name)
+	}
+	return names, err
+}
 
 // AllTmp is the folder of the images that are on their way in.
 func (d Dirs) AllTmp() string { return filepath.Join(d.Root, "tmp") }

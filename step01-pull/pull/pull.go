@@ -170,7 +170,7 @@ func syncFile(path string) error {
 // Find returns the {image} that ref was saved as and locks its folder, until the caller closes lock; where tmp has
 // none, image is "".
 func Find(d dirs.Dirs, ref Reference) (image string, lock *os.File, err error) {
-	files, err := filepath.Glob(filepath.Join(d.AllTmp(), "*", "reference"))
+	files, err := dirs.Glob(d.AllTmp(), "*/reference")
 	if err != nil {
 		return "", nil, err
 	}

@@ -71,8 +71,8 @@ func NothingLeft(t testing.TB, d dirs.Dirs) {
 
 func nothingUnfinished(t testing.TB, d dirs.Dirs) {
 	t.Helper()
-	for _, pattern := range []string{d.Container("*"), filepath.Join(d.Layers(), ".*"), filepath.Join(d.Images(), ".*"), filepath.Join(d.AllTmp(), ".*"), filepath.Join(d.AllTmp(), "*", ".*")} {
-		left, err := filepath.Glob(pattern)
+	for _, look := range [][2]string{{d.Containers(), "*"}, {d.Layers(), ".*"}, {d.Images(), ".*"}, {d.AllTmp(), ".*"}, {d.AllTmp(), "*/.*"}} {
+		left, err := dirs.Glob(look[0], look[1])
 		if err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v %v", left, err)
 		}

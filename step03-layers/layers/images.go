@@ -84,7 +84,7 @@ func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
 	}
 	edit(images)
 	// What a crash left while the file was written: we hold the lock, so nobody is writing one now.
-	unfinished, err := filepath.Glob(filepath.Join(d.Images(), ".images.json*"))
+	unfinished, err := dirs.Glob(d.Images(), ".images.json*")
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func spell(name, tag string) string {
 
 // Users lists the containers that are made of an image.
 func Users(d dirs.Dirs, image string) (ids []string) {
-	links, _ := filepath.Glob(filepath.Join(d.Containers(), "*", "image")) // the pattern is well formed
+	links, _ := dirs.Glob(d.Containers(), "*/image") // the pattern is well formed
 	for _, link := range links {
 		if target, err := os.Readlink(link); err == nil && filepath.Base(target) == image {
 			ids = append(ids, filepath.Base(filepath.Dir(link)))
@@ -236,7 +236,7 @@ func Users(d dirs.Dirs, image string) (ids []string) {
 // removeUnused removes the layers that no image links to, also those that a crash has left. The caller holds layers/.
 func removeUnused(d dirs.Dirs) (removed []string, err error) {
 	used := map[string]bool{}
-	links, err := filepath.Glob(filepath.Join(d.Images(), "*", "*"))
+	links, err := dirs.Glob(d.Images(), "*/*")
 	if err != nil {
 		return nil, err
 	}

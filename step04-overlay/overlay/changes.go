@@ -55,9 +55,16 @@ func what(path string, info fs.FileInfo) string {
 		return "directory"
 	case mode.IsRegular():
 		return "regular file"
-	default:
-		return mode.Type().String()
+	case mode&fs.ModeSymlink != 0:
+		return "symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "fifo"
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	case mode&fs.ModeCharDevice != 0:
+		return "character device"
 	}
+	return "block device"
 }
 
 // Origin returns which layer a name of the merged view comes from, once its links are followed: 0 is the image's

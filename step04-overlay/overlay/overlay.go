@@ -99,7 +99,7 @@ func (f *FS) makeFolders(image string) error {
 	// The merged root folder has the mode, owner and times of the topmost folder of all, which is upperdir.
 	var top unix.Stat_t
 	if err := unix.Stat(f.Lower[len(f.Lower)-1], &top); err != nil {
-		return fmt.Errorf("stat %q: %w", f.Lower[len(f.Lower)-1], err)
+		return advice.Add(fmt.Errorf("stat %q: %w", f.Lower[len(f.Lower)-1], err), layerGone)
 	}
 	if err := os.Chown(f.Upperdir(), int(top.Uid), int(top.Gid)); err != nil {
 		return err
@@ -119,7 +119,9 @@ func (f *FS) Mount() error {
 			return err
 		}
 		defer links.remove()
-		data = f.options(links.lower)
+		if data = f.options(links.lower); len(data) >= os.Getpagesize() {
+			return fmt.Errorf("mount overlay on %q: the names of %d layers are longer than the %d bytes that the kernel reads", f.Mnt(), len(f.Lower), os.Getpagesize())
+		}
 	}
 	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, data); err != nil {
 		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
@@ -176,11 +178,13 @@ func (s *short) remove() {
 	s.dir.Close()
 }
 
+const layerGone = "a layer of this image is gone; pull it again"
+
 // explain finds out which precondition of mount(2) did not hold, as far as that can be seen from here.
 func (f *FS) explain(err error) error {
 	for _, layer := range f.Lower {
 		if _, statErr := os.Stat(layer); statErr != nil {
-			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), "a layer of this image is gone; pull it again")
+			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), layerGone)
 		}
 	}
 	return check.Explain(err, Checks(dirs.Dirs{Run: filepath.Dir(filepath.Dir(f.Dir))}))
@@ -221,7 +225,7 @@ func Open(d dirs.Dirs, id string) (*FS, error) {
 // A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
 // it, and is left alone.
 func Dead(d dirs.Dirs, known ...string) ([]*FS, error) {
-	folders, err := filepath.Glob(filepath.Join(d.Containers(), "*"))
+	folders, err := dirs.Glob(d.Containers(), "*")
 	if err != nil {
 		return nil, err
 	}

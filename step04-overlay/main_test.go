@@ -1,0 +1,37 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"gocker/step01-pull/testenv"
+)
+
+func TestRunMountsChangesAndCleansUp(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t) // which sees that no mount and no container is left
+	flags := []string{"--root", d.Root, "--run", d.Run}
+	for _, again := range []bool{false, true} {
+		var out bytes.Buffer
+		if err := run(t.Context(), strings.NewReader(""), &out, flags); err != nil {
+			t.Fatal(err)
+		}
+		const unpacks = "There is no image sample:latest yet: pulling and unpacking it, as step01 to step03 do\n"
+		if strings.HasPrefix(out.String(), unpacks) == again {
+			t.Errorf("run says\n%swant that it unpacks: %v", out.String(), !again)
+		}
+		testenv.InOrder(t, out.String(),
+			"1. Mounting 4 layers of sample:latest over each other\n", d.Containers(), "has: ", "etc", "srv",
+			"2. Where is a file from?\n", "/bin/sh ", "layer 1, sha256:", "/etc/motd ", "layer 3, sha256:", "/etc/passwd ", "layer 1, sha256:",
+			"3. Adding /added", "/upperdir\n", "A /added", "regular file\n", "C /etc", "D /etc/group", "character device 0/0, a whiteout\n", "C /etc/passwd",
+			"4. Unmounting", "\nnext: go run ./step05-namespaces sample\n")
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), nil, &out, append(flags, "sample", "/srv/draft", "/srv/menu/salad", "/nothing", "/srv/../etc/motd")); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, out.String(), "/srv/draft ", "no layer has it\n", "/srv/menu/salad ", "layer 4, ", "/nothing ", "no layer has it\n", "/srv/../etc/motd", "layer 3, ")
+}
