@@ -21,7 +21,7 @@ type shell struct {
 }
 
 // commandTime is how long one command may take. The first "go run" of a program links it.
-const commandTime = time.Minute
+const commandTime = 2 * time.Minute
 
 const endMark = "-- end of command --"
 
