@@ -366,6 +366,20 @@ func TestAFullDiskLeavesNoLayer(t *testing.T) {
 	}
 }
 
+func TestAFullDiskLeavesNothingOfAPull(t *testing.T) {
+	d := testenv.SmallDisk(t, 1<<20)
+	name := testenv.Registry(t, nil) + "/app"
+	testenv.Push(t, testenv.Image(t, testenv.Tar(t, file("big", strings.Repeat("\x00", 3<<20)))), name)
+	if _, err := Pull(t.Context(), d, parse(t, name), nil); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Pull = %v, want no space left on device", err)
+	}
+	for _, dir := range []string{d.AllTmp(), d.Layers(), d.Images()} {
+		if left := testenv.Ls(t, dir); len(left) > 0 {
+			t.Errorf("%s has %q, want nothing", dir, left)
+		}
+	}
+}
+
 func TestManyMayPullAtOnce(t *testing.T) {
 	d := testenv.Dirs(t)
 	host := testenv.Registry(t, nil)

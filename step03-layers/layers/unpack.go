@@ -131,13 +131,21 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 // resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where
 // this layer or one below has the link bin -> usr/bin. Entries of one folder come together, so the last is kept.
 func (u *unpacker) resolve(dir string) (string, error) {
-	if dir != u.lastDir {
-		resolved, err := append(slices.Clone(u.below), u.to).Resolve(dir)
-		if err != nil {
-			return "", err
-		}
-		u.lastDir, u.lastDirResolved = dir, resolved
+	if dir == u.lastDir {
+		return u.lastDirResolved, nil
 	}
+	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
+	known, added := dir, "."
+	for at := dir; at != "."; at = path.Dir(at) {
+		if info, _ := look(u.to, at); info == nil && (u.whiteouts[at] || u.opaque[path.Dir(at)]) {
+			known, added = path.Dir(at), strings.TrimPrefix(dir, path.Dir(at)+"/")
+		}
+	}
+	resolved, err := append(slices.Clone(u.below), u.to).Resolve(known)
+	if err != nil {
+		return "", err
+	}
+	u.lastDir, u.lastDirResolved = dir, path.Join(resolved, added)
 	return u.lastDirResolved, nil
 }
 

@@ -120,6 +120,9 @@ func TestWhiteoutsBecomeWhatOverlayfsWants(t *testing.T) {
 		{"a file through a symlink to nowhere", entries{symlink("l", "/no/where")}, entries{file("l/a", "2")}, "no/ no/where/ no/where/a=2"},
 		{"a whiteout through a symlink below", usr, entries{file("bin/.wh.sh", "")}, "usr/ usr/bin/ usr/bin/sh!"},
 		{"a folder in place of a symlink", usr, entries{dir("bin"), file("bin/ls", "2")}, "bin/ bin/ls=2"},
+		{"a folder in place of a deleted symlink, left out", usr, entries{file(".wh.bin", ""), file("bin/ls", "2"), file("bin/x/y", "3")}, "bin/! bin/ls=2 bin/x/ bin/x/y=3"},
+		{"a folder where all is deleted, left out", usr, entries{file(".wh..wh..opq", ""), file("bin/ls", "2")}, "abs! bin/! bin/ls=2 usr!"},
+		{"a folder in a deleted folder, left out", entries{dir("d"), symlink("d/l", "/")}, entries{file(".wh.d", ""), file("d/l/a", "2")}, "d/! d/l/ d/l/a=2"},
 		{"a file in place of a symlink", usr, entries{file("bin", "2")}, "bin=2"},
 		{"an absolute name", entries{dir("d")}, entries{file("/d/a", "2")}, "d/ d/a=2"},
 	} {
