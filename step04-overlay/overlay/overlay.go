@@ -119,9 +119,7 @@ func (f *FS) Mount() error {
 			return err
 		}
 		defer links.remove()
-		if data = f.options(links.lower); len(data) >= os.Getpagesize() {
-			return fmt.Errorf("mount overlay on %q: the names of %d layers are longer than the %d bytes that the kernel reads", f.Mnt(), len(f.Lower), os.Getpagesize())
-		}
+		data = f.options(links.lower)
 	}
 	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, data); err != nil {
 		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
@@ -169,6 +167,10 @@ func (f *FS) shorten() (*short, error) {
 			return nil, err
 		}
 		s.lower = append(s.lower, fmt.Sprintf("/proc/self/fd/%d/%d", dir.Fd(), i))
+	}
+	if len(f.options(s.lower)) >= os.Getpagesize() {
+		s.remove()
+		return nil, fmt.Errorf("mount overlay on %q: the names of %d layers are longer than the %d bytes that the kernel reads", f.Mnt(), len(f.Lower), os.Getpagesize())
 	}
 	return s, nil
 }
