@@ -71,7 +71,7 @@ func (e Engine) Ps() ([]State, error) {
 	if err := e.bury(); err != nil {
 		return nil, err
 	}
-	folders, err := filepath.Glob(e.Dirs.Container("*"))
+	folders, err := dirs.Glob(e.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err
 	}

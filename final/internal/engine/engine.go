@@ -54,7 +54,7 @@ func (e Engine) Images() ([]NamedImage, error) {
 			images = append(images, row)
 		}
 	}
-	folders, err := filepath.Glob(e.Dirs.Image("*"))
+	folders, err := dirs.Glob(e.Dirs.Images(), "*")
 	if err != nil {
 		return nil, err
 	}
