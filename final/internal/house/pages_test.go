@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/testenv"
 )
 
@@ -75,6 +76,12 @@ func mark(comments, name string) (values []string) {
 
 func TestPagesSayWhatCommandsPrint(t *testing.T) {
 	testenv.NeedRoot(t)
+	// One at a time on a machine: removing a mount point takes away what others have mounted there.
+	lock, err := dirs.Lock("/var/lib")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
 	if _, err := os.Stat(filepath.Join(root, "gocker")); err != nil { // the pages build it there
 		t.Cleanup(func() { os.Remove(filepath.Join(root, "gocker")) })
 	}
