@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/advice"
 	"gocker/step02-untar/untar"
 )
 
@@ -258,7 +260,11 @@ func (u *unpacker) settle() error {
 
 func (u *unpacker) setOpaque(dir string) error {
 	if err := unix.Lsetxattr(filepath.Join(u.to, dir), opaqueXattr, []byte("y"), 0); err != nil {
-		return fmt.Errorf("make %q opaque: %w", dir, err)
+		err = fmt.Errorf("make %q opaque: %w", dir, err)
+		if errors.Is(err, unix.ENOTSUP) {
+			return advice.Add(err, "the file system of the images has no trusted.* xattrs: choose a folder on another with --root")
+		}
+		return err
 	}
 	return nil
 }

@@ -21,49 +21,26 @@ func enterRootfs(spec *specs.Spec) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make all mounts private: %w", err)
 	}
-	// What is bound from the host must be picked up before the host's names are gone.
-	binds := map[string]int{}
+	binds, err := pickUp(spec.Mounts)
+	if err != nil {
+		return err
+	}
+	if err := pivot(spec.Root.Path); err != nil {
+		return err
+	}
+	// All names below begin at the new root, so links of the image lead nowhere else. The old one is still there, on
+	// top, because a user namespace may mount proc and sysfs only where it can see others.
 	for _, m := range spec.Mounts {
-		if m.Type != "bind" {
-			continue
-		}
-		tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-		if err != nil {
-			return fmt.Errorf("bind %q: %w", m.Source, err)
-		}
-		defer unix.Close(tree)
-		binds[m.Destination] = tree
-	}
-	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
-	rootfs := spec.Root.Path
-	if err := unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("bind rootfs %q: %w", rootfs, err)
-	}
-	if err := unix.Chdir(rootfs); err != nil {
-		return fmt.Errorf("chdir to rootfs %q: %w", rootfs, err)
-	}
-	// chroot(2) would change what "/" means and leave the old root mounted: who is root walks out again by a second
-	// chroot. pivot_root takes it away. With "." twice the old root ends up on top of the new one, where it is
-	// unmounted below, and the image needs no folder to put it: see NOTES in pivot_root(2).
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
-	}
-	// All names below begin at the new root, so links of the image lead nowhere else. The old one is still there
-	// underneath, because a user namespace may mount proc and sysfs only where it can see others.
-	for _, m := range spec.Mounts {
-		var err error
 		if tree, ok := binds[m.Destination]; ok {
 			err = bind(m, tree)
 		} else {
 			err = mount(m)
 		}
+		if err == nil && m.Destination == "/dev" {
+			err = makeDevices()
+		}
 		if err != nil {
 			return err
-		}
-		if m.Destination == "/dev" {
-			if err := makeDevices(); err != nil {
-				return err
-			}
 		}
 	}
 	if err := coverPaths(spec.Linux); err != nil {
@@ -84,6 +61,40 @@ func enterRootfs(spec *specs.Spec) error {
 		}
 	}
 	return nil
+}
+
+// pivot makes rootfs the root folder, and leaves the old one on top of it, as the working folder.
+func pivot(rootfs string) error {
+	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
+	if err := unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind rootfs %q: %w", rootfs, err)
+	}
+	if err := unix.Chdir(rootfs); err != nil {
+		return fmt.Errorf("chdir to rootfs %q: %w", rootfs, err)
+	}
+	// chroot(2) would change what "/" means and leave the old root mounted: who is root walks out again by a second
+	// chroot. pivot_root takes it away. With "." twice the old root ends up on top of the new one, where it can be
+	// unmounted, and the image needs no folder to put it: see NOTES in pivot_root(2).
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
+	}
+	return nil
+}
+
+// pickUp opens what is to be bound from the host, while the host's names are still there: by destination.
+func pickUp(mounts []specs.Mount) (map[string]int, error) {
+	trees := map[string]int{}
+	for _, m := range mounts {
+		if m.Type != "bind" {
+			continue
+		}
+		tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return nil, fmt.Errorf("bind %q: %w", m.Source, err)
+		}
+		trees[m.Destination] = tree
+	}
+	return trees, nil
 }
 
 // mountFlags are the options of mount(8) that mount(2) wants as bits. All others are left for the file system.
@@ -113,6 +124,7 @@ func mount(m specs.Mount) error {
 
 // bind attaches a file or folder of the host, picked up as tree. See open_tree(2) and move_mount(2).
 func bind(m specs.Mount, tree int) error {
+	defer unix.Close(tree)
 	var source unix.Stat_t
 	if err := unix.Fstat(tree, &source); err != nil {
 		return fmt.Errorf("bind %q: %w", m.Source, err)
