@@ -69,6 +69,15 @@ func (r Reference) String() string {
 	return r.Name + ":" + r.Tag
 }
 
+// MarshalText is String, so that a reference can be written down.
+func (r Reference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText is ParseReference.
+func (r *Reference) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseReference(string(text))
+	return err
+}
+
 // Full is the name with all defaults filled in.
 func (r Reference) Full() string { return r.full.Name() }
 

@@ -99,3 +99,20 @@ func TestImageIsTwelveHexDigits(t *testing.T) {
 		}
 	}
 }
+
+func TestReferenceCanBeWrittenDown(t *testing.T) {
+	for _, s := range []string{"alpine", "127.0.0.1:5000/a/b:c", "alpine@sha256:" + strings.Repeat("a", 64)} {
+		ref, err := ParseReference(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := ref.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Reference
+		if err := back.UnmarshalText(text); err != nil || back.Full() != ref.Full() {
+			t.Errorf("%s comes back as %v, %v", s, back, err)
+		}
+	}
+}

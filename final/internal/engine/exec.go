@@ -42,7 +42,6 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	}
 	process := spec.Process
 	process.Args, process.Terminal, process.ConsoleSize = opts.Args, false, nil
-	process.Env = lastOfEach(append(process.Env, opts.Env...))
 	if opts.Workdir != "" {
 		process.Cwd = filepath.Join("/", opts.Workdir)
 	}
@@ -56,7 +55,9 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 			return -1, err
 		}
 		process.User = u.User
+		process.Env = lastOfEach(append(process.Env, "HOME="+u.home))
 	}
+	process.Env = lastOfEach(append(process.Env, opts.Env...))
 	stdio, terminal, err := connect(process, opts.Terminal, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
