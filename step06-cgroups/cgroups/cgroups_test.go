@@ -118,8 +118,8 @@ func TestMemoryHogIsKilled(t *testing.T) {
 	if n := kernel(t, cg, "memory", inVersion(cg, "memory.oom_control", "memory.events"), "oom_kill"); uint64(n) != s.OOMKills {
 		t.Errorf("the kernel counts %d processes killed, Stats %d", n, s.OOMKills)
 	}
-	// memory.peak of v2 came with Linux 5.19.
-	if s.MemoryPeak != 0 && (s.MemoryPeak > 32<<20 || s.MemoryPeak < 16<<20) {
+	// memory.peak of v2 came with Linux 5.19. The kernel lets itself have a page or so more than the limit.
+	if s.MemoryPeak != 0 && (s.MemoryPeak > 33<<20 || s.MemoryPeak < 16<<20) {
 		t.Errorf("memory went up to %d bytes, want nearly 32 MiB", s.MemoryPeak)
 	}
 }
