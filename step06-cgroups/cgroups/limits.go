@@ -79,3 +79,11 @@ func NoSwap(r *specs.LinuxResources) {
 		r.Memory.Swap = r.Memory.Limit
 	}
 }
+
+// period is how often the share is dealt out, in microseconds: the kernel's default where the specification names none.
+func period(c *specs.LinuxCPU) int64 {
+	if c.Period == nil {
+		return cpuPeriod
+	}
+	return int64(*c.Period)
+}

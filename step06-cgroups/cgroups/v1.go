@@ -68,7 +68,7 @@ func (cg v1) set(r *specs.LinuxResources) error {
 		}
 	}
 	if c := r.CPU; c != nil && c.Quota != nil {
-		set("cpu", "cpu.cfs_period_us", int64(*c.Period))
+		set("cpu", "cpu.cfs_period_us", period(c))
 		set("cpu", "cpu.cfs_quota_us", *c.Quota)
 	}
 	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {

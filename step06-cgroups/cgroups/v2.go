@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,19 +74,23 @@ func enable(path string, controllers []string) error {
 
 func (cg v2) set(r *specs.LinuxResources) error {
 	if m := r.Memory; m != nil && m.Limit != nil {
-		if err := write(cg.path, "memory.max", *m.Limit); err != nil {
+		if err := write(cg.path, "memory.max", orMax(*m.Limit)); err != nil {
 			return err
 		}
 		if m.Swap != nil {
 			// The specification counts memory and swap together, v2 swap alone. Without swap there is no such file.
-			err := write(cg.path, "memory.swap.max", *m.Swap-*m.Limit)
+			swap := *m.Swap
+			if swap >= 0 && *m.Limit >= 0 {
+				swap -= *m.Limit
+			}
+			err := write(cg.path, "memory.swap.max", orMax(swap))
 			if err != nil && !errors.Is(err, ErrUnsupported) {
 				return err
 			}
 		}
 	}
 	if c := r.CPU; c != nil && c.Quota != nil {
-		if err := write(cg.path, "cpu.max", fmt.Sprintf("%d %d", *c.Quota, *c.Period)); err != nil {
+		if err := write(cg.path, "cpu.max", fmt.Sprintf("%s %d", orMax(*c.Quota), period(c))); err != nil {
 			return err
 		}
 	}
@@ -93,6 +98,14 @@ func (cg v2) set(r *specs.LinuxResources) error {
 		return write(cg.path, "pids.max", *p.Limit)
 	}
 	return nil
+}
+
+// orMax is v2's word for no limit, which the specification writes as -1.
+func orMax(limit int64) string {
+	if limit < 0 {
+		return "max"
+	}
+	return strconv.FormatInt(limit, 10)
 }
 
 func (cg v2) Version() string { return "v2" }
