@@ -126,8 +126,9 @@ func (cg v2) Stats() (Stats, error) {
 
 func (cg v2) Files(controller string) []string {
 	names := map[string][]string{
-		"memory": {"memory.max", "memory.peak", "memory.events"},
-		"cpu":    {"cpu.max", "cpu.stat"},
+		// How long processes waited for it: https://docs.kernel.org/accounting/psi.html. v1 has no such files.
+		"memory": {"memory.max", "memory.peak", "memory.events", "memory.pressure"},
+		"cpu":    {"cpu.max", "cpu.stat", "cpu.pressure"},
 		"pids":   {"pids.max", "pids.current", "pids.events"},
 	}[controller]
 	var files []string
