@@ -72,7 +72,7 @@ func look(layer, name string) (info fs.FileInfo, hidden bool) {
 		at = filepath.Join(at, part)
 		info, err := os.Lstat(at)
 		if err != nil {
-			return nil, i > 0 && isOpaque(filepath.Dir(at)) || hidden
+			return nil, i > 0 && IsOpaque(filepath.Dir(at)) || hidden
 		}
 		if IsWhiteout(info) || i < len(parts)-1 && !info.IsDir() {
 			return nil, true
@@ -80,7 +80,7 @@ func look(layer, name string) (info fs.FileInfo, hidden bool) {
 		if i == len(parts)-1 {
 			return info, false
 		}
-		hidden = hidden || at != layer && isOpaque(at)
+		hidden = hidden || at != layer && IsOpaque(at)
 	}
 	return nil, hidden
 }
@@ -112,9 +112,7 @@ func IsWhiteout(info fs.FileInfo) bool {
 }
 
 // IsOpaque tells whether a folder of a layer hides all that layers below have in it.
-func IsOpaque(dir string) bool { return isOpaque(dir) }
-
-func isOpaque(dir string) bool {
+func IsOpaque(dir string) bool {
 	value := make([]byte, 1)
 	n, err := unix.Lgetxattr(dir, opaqueXattr, value)
 	return err == nil && n == 1 && value[0] == 'y'

@@ -64,7 +64,7 @@ func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Wri
 	if err != nil {
 		return -1, err
 	}
-	return p.follow(stdin, stdout, nil)
+	return p.follow(stdin, stdout)
 }
 
 // startInside finds and starts the command, on a thread that is in the container.

@@ -249,14 +249,14 @@ func (p *Process) Run(stdin *os.File, stdout io.Writer, started func()) (status 
 	if err := p.Start(); err != nil {
 		return -1, err
 	}
-	return p.follow(stdin, stdout, started)
-}
-
-// follow is Run for a process that has started.
-func (p *Process) follow(stdin *os.File, stdout io.Writer, started func()) (status int, err error) {
 	if started != nil {
 		started()
 	}
+	return p.follow(stdin, stdout)
+}
+
+// follow is the rest of Run, for a process that has started.
+func (p *Process) follow(stdin *os.File, stdout io.Writer) (status int, err error) {
 	if p.Terminal != nil {
 		if err := Attach(p.Terminal, stdin, stdout); err != nil {
 			p.Abort()

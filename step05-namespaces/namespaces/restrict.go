@@ -50,7 +50,7 @@ func dropCapabilities(keep *specs.LinuxCapabilities) error {
 		return fmt.Errorf("read capabilities: %w", err)
 	}
 	for _, c := range known {
-		if !slices.Contains(keep.Bounding, CapabilityName(c)) {
+		if !slices.Contains(keep.Bounding, capabilityName(c)) {
 			caps.Unset(capability.BOUNDING, c)
 		}
 	}
@@ -68,13 +68,13 @@ func Capabilities() ([]string, error) {
 	known, err := capability.ListSupported()
 	var names []string
 	for _, c := range known {
-		names = append(names, CapabilityName(c))
+		names = append(names, capabilityName(c))
 	}
 	return names, err
 }
 
-// CapabilityName is a capability's name in the specification.
-func CapabilityName(c capability.Cap) string { return "CAP_" + strings.ToUpper(c.String()) }
+// capabilityName is a capability's name in the specification.
+func capabilityName(c capability.Cap) string { return "CAP_" + strings.ToUpper(c.String()) }
 
 // coverPaths hides files behind /dev/null and folders behind an empty one, and makes others read-only. What the image
 // or the kernel does not have needs no cover.
