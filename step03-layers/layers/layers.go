@@ -4,6 +4,7 @@
 // list of all images.
 //
 //	{root}/layers/{chainID}/fs               the files of one layer
+//	{root}/layers/{chainID}/blob             the layer as it was sent: a tar archive, mostly compressed
 //	{root}/layers/{chainID}/layer.json       what is known of it: type Layer
 //	{root}/images/{image}/{layer}            a link to ../../layers/{chainID}
 //	{root}/images/{image}/manifest.json
@@ -18,7 +19,11 @@
 // below. So a layer's folder has the name of its chainID, which stands for the layer and all below it, and not of its
 // diffID, which stands for the layer alone. Images whose lowest layers are the same share them.
 //
-// Locks: Add holds layers/ shared, Remove holds it alone, so no layer goes that a new image is about to use;
+// The blob is kept because nothing else gives it back: unpacked files do not say how they were packed, and an image that
+// is pushed on must have the digests that it came with.
+//
+// Locks: a layer is in use from the moment in which an image links to it, also one that is still on its way in; Add
+// holds layers/ shared while it makes these links, Remove holds it alone while it looks for layers that nobody links to.
 // images/ is held for the moment in which images.json changes; images/{image} is held shared by whoever makes a
 // container of it. What a crash leaves, the next command removes: see dirs.Partial.
 //
@@ -44,7 +49,6 @@ import (
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/pull"
 )
 
 // What can be wrong with an unpacked package or with an image on disk.
@@ -118,150 +122,6 @@ func fsOf(d dirs.Dirs, chainID string) string {
 	return filepath.Join(d.Layer(strings.TrimPrefix(chainID, "sha256:")), "fs")
 }
 
-// Add unpacks the layers of {root}/tmp/{image}, whose lock the caller holds, and enters the image as ref. Layers that
-// other images have too are not unpacked again. The temporary folder is removed.
-func Add(d dirs.Dirs, ref pull.Reference, image string) (Image, error) {
-	tmp := d.Tmp(image)
-	manifest, config, rawConfig, err := readManifest(tmp, image)
-	if err != nil {
-		return Image{}, advice.Add(err, "remove %q and pull the image again", tmp)
-	}
-	// Fail now, not after the work, where the image could not be entered.
-	if _, err := List(d); err != nil {
-		return Image{}, err
-	}
-	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
-		return Image{}, err
-	}
-	store, err := dirs.LockShared(d.Layers())
-	if err != nil {
-		return Image{}, err
-	}
-	defer store.Close()
-
-	img := Image{ID: image, Digest: sum(rawConfig), Config: config}
-	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
-		layer, err := addLayer(d, manifest.Layers[i], tmp, Layer{
-			DiffID: config.RootFS.DiffIDs[i].String(), ChainID: "sha256:" + chainID,
-		}, img.Stack(d))
-		if err != nil {
-			return Image{}, fmt.Errorf("unpack layer %s of image %s: %w", manifest.Layers[i], image, err)
-		}
-		img.Layers = append(img.Layers, layer)
-	}
-	if err := img.enter(d, manifest, rawConfig); err != nil {
-		return Image{}, fmt.Errorf("enter image %s: %w", image, err)
-	}
-	// All layers must be on the disk before images.json says that they are: one sync for all their files.
-	if err := unix.Syncfs(int(store.Fd())); err != nil {
-		return Image{}, fmt.Errorf("sync %q: %w", d.Layers(), err)
-	}
-	if err := tag(d, ref, image); err != nil {
-		return Image{}, err
-	}
-	return img, dirs.RemoveAll(tmp)
-}
-
-// addLayer unpacks one layer, a file in tmp, onto below, if it is not there yet.
-func addLayer(d dirs.Dirs, archive, tmp string, layer Layer, below Stack) (Layer, error) {
-	if known, err := readLayer(d, layer.ChainID); err == nil {
-		return known, nil
-	}
-	f, err := openInside(tmp, archive)
-	if err != nil {
-		return layer, err
-	}
-	defer f.Close()
-	partial, err := dirs.NewPartial(d.Layers())
-	if err != nil {
-		return layer, err
-	}
-	defer partial.Discard()
-
-	fs := filepath.Join(partial.Path, "fs")
-	if err := os.Mkdir(fs, 0o755); err != nil {
-		return layer, err
-	}
-	sent := sha256.New()
-	counted := &counter{r: io.TeeReader(f, sent)}
-	u := unpacker{to: fs, below: below, layer: &layer}
-	diffID, err := u.unpack(counted)
-	if err != nil {
-		return layer, err
-	}
-	if diffID != layer.DiffID {
-		return layer, advice.Add(fmt.Errorf("%w: diffID is %s, the config says %s", ErrDigest, diffID, layer.DiffID), "pull the image again")
-	}
-	layer.Digest, layer.Size = "sha256:"+hex.EncodeToString(sent.Sum(nil)), counted.n
-
-	raw, err := json.MarshalIndent(layer, "", "\t")
-	if err != nil {
-		return layer, err
-	}
-	if err := os.WriteFile(filepath.Join(partial.Path, "layer.json"), raw, 0o644); err != nil {
-		return layer, err
-	}
-	final := filepath.Dir(fsOf(d, layer.ChainID))
-	err = partial.Finish(final)
-	if !errors.Is(err, os.ErrExist) {
-		return layer, err
-	}
-	if known, err := readLayer(d, layer.ChainID); err == nil {
-		return known, nil // another process was first
-	}
-	// What is there is damaged, and whoever says so advises to pull again.
-	if err := dirs.RemoveAll(final); err != nil {
-		return layer, err
-	}
-	return layer, partial.Finish(final)
-}
-
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// enter makes images/{image}: manifest.json, the config, and a link for every layer.
-func (img Image) enter(d dirs.Dirs, manifest tarball.Descriptor, rawConfig []byte) error {
-	partial, err := dirs.NewPartial(d.Images())
-	if err != nil {
-		return err
-	}
-	defer partial.Discard()
-	rawManifest, err := json.Marshal(tarball.Manifest{manifest})
-	if err != nil {
-		return err
-	}
-	for name, content := range map[string][]byte{"manifest.json": rawManifest, img.Digest + ".json": rawConfig} {
-		if err := os.WriteFile(filepath.Join(partial.Path, name), content, 0o644); err != nil {
-			return err
-		}
-	}
-	for i, name := range layerNames(manifest) {
-		to := filepath.Join("..", "..", "layers", strings.TrimPrefix(img.Layers[i].ChainID, "sha256:"))
-		if err := os.Symlink(to, filepath.Join(partial.Path, name)); err != nil {
-			return err
-		}
-	}
-	if err := os.Chmod(partial.Path, 0o755); err != nil {
-		return err
-	}
-	if err := partial.Finish(d.Image(img.ID)); !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	// It is here already. Twelve digits can be found by trying: look at all of them.
-	if _, err := os.Stat(filepath.Join(d.Image(img.ID), img.Digest+".json")); err != nil {
-		return advice.Add(fmt.Errorf("%w: there is another image %s: %w", ErrDigest, img.ID, err), "remove that image first")
-	}
-	return nil
-}
-
 // layerNames are the {layer} of an image's layers: the first 12 digits of their names in the manifest, which are a
 // digest ("59bf1c3509f3….tar.gz"), or a folder named by a v1 ID ("47d7af55c64c…/layer.tar") in archives of the older
 // kind. An image may have the same layer twice; the second is named …-2.
@@ -312,22 +172,9 @@ func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 	if got := sum(rawConfig); dirs.Short(got) != image {
 		return fail(fmt.Errorf("%w: config %q has the digest sha256:%s, wanted %s…", ErrDigest, manifest.Config, got, image))
 	}
-	config, err := v1.ParseConfigFile(strings.NewReader(string(rawConfig)))
+	config, err := parseConfig(manifest, rawConfig)
 	if err != nil {
-		return fail(fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err))
-	}
-	if len(manifest.Layers) != len(config.RootFS.DiffIDs) || len(manifest.Layers) == 0 {
-		return fail(fmt.Errorf("%w: it lists %d layers, the config %d", ErrManifest, len(manifest.Layers), len(config.RootFS.DiffIDs)))
-	}
-	for _, name := range layerNames(manifest) {
-		if !filepath.IsLocal(name) {
-			return fail(fmt.Errorf("%w: one of its layers has no name", ErrManifest))
-		}
-	}
-	for _, diffID := range config.RootFS.DiffIDs {
-		if diffID.Algorithm != "sha256" {
-			return fail(fmt.Errorf("%w: diffID %s is no sha256", ErrManifest, diffID))
-		}
+		return fail(err)
 	}
 	return manifest, config, rawConfig, nil
 }

@@ -34,13 +34,16 @@ const (
 // files, or redirect folders, outside of what the layer's digest and any scanner can see.
 const overlayXattrs = "trusted.overlay."
 
-// An unpacker turns one layer's tar archive into a folder for overlayfs.
+// An unpacker turns one layer's tar archive into a folder for overlayfs. Layers are unpacked side by side: most entries
+// say all there is to know about a file, and in which folder of this same layer it lies. Where one does not, and at the
+// end, wait is called: it returns the layers below once they are settled.
 type unpacker struct {
 	to    string // the folder
-	below Stack
+	wait  func() (Stack, error)
 	layer *Layer // where entries are counted
 
 	w         *untar.Writer
+	below     Stack           // nil until it was waited for
 	whiteouts map[string]bool // names that the layer deletes
 	opaque    map[string]bool // folders in which it deletes all
 	written   map[string]bool // names that it adds or updates
@@ -62,18 +65,15 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	defer u.w.Close()
 	u.w.MakeParent = u.makeParent
 	u.whiteouts, u.opaque, u.written = map[string]bool{}, map[string]bool{}, map[string]bool{}
-	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
-	if i, _ := u.below.Find("."); i >= 0 {
-		if err := u.copyFromBelow("."); err != nil {
-			return "", err
-		}
-	}
 	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err
 	}
 	// An archive ends before its bytes do: zeros follow, and they are part of the diffID.
 	if _, err := io.Copy(io.Discard, tee); err != nil {
 		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)
+	}
+	if err := u.needBelow(); err != nil {
+		return "", err
 	}
 	if err := u.settle(); err != nil {
 		return "", err
@@ -83,6 +83,14 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	}
 	u.count()
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// needBelow is called before below is looked at.
+func (u *unpacker) needBelow() (err error) {
+	if u.below == nil {
+		u.below, err = u.wait()
+	}
+	return err
 }
 
 // entry notes a whiteout and writes anything else.
@@ -136,6 +144,13 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	if dir == u.lastDir {
 		return u.lastDirResolved, nil
 	}
+	if info, _ := look(u.to, dir); info != nil && info.IsDir() {
+		u.lastDir, u.lastDirResolved = dir, dir // no part of the name is a link, and no layer below can make it one
+		return dir, nil
+	}
+	if err := u.needBelow(); err != nil {
+		return "", err
+	}
 	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
 	known, added := dir, "."
 	for at := dir; at != "."; at = path.Dir(at) {
@@ -167,6 +182,9 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	if info, _ := look(u.to, target); info != nil {
 		return nil
 	}
+	if err := u.needBelow(); err != nil {
+		return err
+	}
 	if i, _ := u.below.Find(target); i < 0 {
 		return fmt.Errorf("%w: it is a hard link to %q, which neither this layer nor one below has", untar.ErrArchive, header.Linkname)
 	}
@@ -175,6 +193,9 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 
 // makeParent makes a folder that the archive left out: the one of the layers below, where they have it.
 func (u *unpacker) makeParent(name string) error {
+	if err := u.needBelow(); err != nil {
+		return err
+	}
 	if i, info := u.below.Find(name); i >= 0 && info.IsDir() {
 		return u.copyFromBelow(name)
 	}
@@ -214,6 +235,12 @@ func (u *unpacker) copyFromBelow(name string) error {
 // settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
 // layers below only, wherever in the archive they stand.
 func (u *unpacker) settle() error {
+	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
+	if i, _ := u.below.Find("."); i >= 0 && !u.written["."] {
+		if err := u.copyFromBelow("."); err != nil {
+			return err
+		}
+	}
 	for dir := range u.opaque {
 		if dir == "." {
 			// overlayfs does not look at the xattr of a layer's top folder: hide each of its names instead.
