@@ -17,18 +17,6 @@ import (
 	"gocker/step01-pull/dirs"
 )
 
-// NeedRoot skips a test that needs privileges, and says so. Where CI is set it fails instead: there nothing is skipped.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("this test needs root, and in CI no test may be skipped")
-	}
-	t.Skip("SKIPPED: this test makes mounts, namespaces or cgroups, and needs root: sudo $(which go) test work")
-}
-
 // Dirs returns empty folders, and fails the test if at its end a container or a mount is left in them.
 func Dirs(t testing.TB) dirs.Dirs {
 	t.Helper()

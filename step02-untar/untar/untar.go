@@ -15,7 +15,6 @@ package untar
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -178,33 +177,6 @@ func (e *entryReader) Read(p []byte) (int, error) {
 		e.err = err
 	}
 	return n, err
-}
-
-// magics are the first bytes by which compressed data is known.
-var magics = []struct {
-	magic []byte
-	open  func() archiver.Decompressor
-}{
-	{[]byte("\x1f\x8b"), func() archiver.Decompressor { return archiver.NewGz() }},
-	{[]byte("\x28\xb5\x2f\xfd"), func() archiver.Decompressor { return archiver.NewZstd() }},
-	{[]byte("BZh"), func() archiver.Decompressor { return archiver.NewBz2() }},
-	{[]byte("\xfd7zXZ\x00"), func() archiver.Decompressor { return archiver.NewXz() }},
-}
-
-// Decompress returns the plain bytes of gzip, zstd, bzip2 or xz data, found by its first bytes, and any other data as
-// it is. Names and media types are not asked: they are claims. Close the result to end the work early.
-func Decompress(r io.Reader) io.ReadCloser {
-	buffered := bufio.NewReaderSize(r, 1<<20)
-	first, _ := buffered.Peek(6) // an error comes back at the first read
-	for _, m := range magics {
-		if !bytes.HasPrefix(first, m.magic) {
-			continue
-		}
-		pr, pw := io.Pipe()
-		go func() { pw.CloseWithError(m.open().Decompress(buffered, pw)) }()
-		return pr
-	}
-	return io.NopCloser(buffered)
 }
 
 // Package unpacks {root}/tmp/{image}/package.tar into its own folder, whose lock the caller holds.
