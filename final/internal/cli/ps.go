@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docker/go-units"
@@ -16,8 +15,21 @@ import (
 	"gocker/final/internal/engine"
 )
 
+// psRow is a row of ps, with docker's names.
+type psRow struct {
+	ID         string `header:"CONTAINER ID"`
+	Image      string
+	Command    string
+	RunningFor string `header:"CREATED"`
+	Status     string
+	Names      string
+}
+
+const psTable = `table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}`
+
 func psCommand(e *engine.Engine) *cobra.Command {
-	var all bool
+	var all, noHeading bool
+	var format string
 	cmd := &cobra.Command{
 		Use:   "ps [flags]",
 		Short: "List containers",
@@ -27,18 +39,18 @@ func psCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(w, "CONTAINER ID\tIMAGE\tCOMMAND\tCREATED\tSTATUS\tNAMES")
+			var rows []psRow
 			for _, s := range states {
-				if !all && s.Status != specs.StateRunning {
-					continue
+				if all || s.Status == specs.StateRunning {
+					rows = append(rows, psRow{s.ID, s.Image, command(s.Command), ago(s.Created), status(s), s.Name})
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.Image, command(s.Command), ago(s.Created), status(s), s.Name)
 			}
-			return w.Flush()
+			return printRows(cmd.OutOrStdout(), format, psTable, !noHeading, rows)
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those that have ended")
+	cmd.Flags().StringVar(&format, "format", "", formatHelp)
+	cmd.Flags().BoolVar(&noHeading, "noheading", false, "no names of columns")
 	return cmd
 }
 

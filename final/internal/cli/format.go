@@ -1,0 +1,169 @@
+//go:build linux
+
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"unicode"
+
+	"github.com/docker/cli/templates"
+
+	"gocker/step01-pull/advice"
+)
+
+// The lists of docker's commands are rows of a struct, and templates name its fields. A table is a template too, with
+// tabs between the cells: "table {{.ID}}\t{{.Names}}". Its header is the fields' names in capitals, or what their tag
+// header says:
+//
+//	type row struct {
+//		ID    string `header:"CONTAINER ID"`
+//		Names string
+//	}
+//	err := printFormatted(w, format, "table {{.ID}}\t{{.Names}}", rows)
+
+// formatHelp is what --format says of itself, in every command that prints a list.
+const formatHelp = "`json` (an object a line), a Go template such as '{{.ID}}', or 'table TEMPLATE'"
+
+// printFormatted prints rows in a format that the user chose: "json" is an object a line, "table TEMPLATE" a table, any
+// other a template, a line for each row. "" and "table" are the usual one. Templates have docker's functions: json,
+// join, lower, split, title, truncate, upper, pad.
+func printFormatted[T any](w io.Writer, format, usual string, rows []T) error {
+	return printRows(w, format, usual, true, rows)
+}
+
+// printRows is printFormatted, with a table's header or without.
+func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T) error {
+	if format = cmp.Or(format, usual); format == "table" {
+		format = usual
+	}
+	if format == "json" {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		for _, row := range rows {
+			if err := encoder.Encode(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	text, isTable := strings.CutPrefix(format, "table ")
+	text = unescape(text)
+	tmpl, err := parseTemplate(text)
+	if err != nil {
+		return err
+	}
+	if isTable {
+		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		defer table.Flush()
+		w = table
+		if heading {
+			// Of a header only the fields are to be changed, not what a template makes of them.
+			if err := line(w, template.Must(tmpl.Clone()).Funcs(templates.HeaderFunctions), headerOf(reflect.TypeFor[T]())); err != nil {
+				return err
+			}
+		}
+	}
+	for _, row := range rows {
+		if err := line(w, tmpl, printable(row)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printInspected prints what docker's inspect commands print: all values as one JSON array, or with a format each on a
+// line, by a template or as "json". Templates may use the names of the Go fields and those of the JSON.
+func printInspected[T any](w io.Writer, format string, values []T) error {
+	if format == "" {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "    ")
+		return encoder.Encode(append([]T{}, values...)) // [] and not null
+	}
+	if format == "json" {
+		return printFormatted(w, "json", "", values)
+	}
+	tmpl, err := parseTemplate(unescape(format))
+	if err != nil {
+		return err
+	}
+	for _, value := range values {
+		var out strings.Builder
+		if err := line(&out, tmpl, value); err != nil {
+			var byName any
+			raw, jsonErr := json.Marshal(value)
+			if jsonErr == nil {
+				jsonErr = json.Unmarshal(raw, &byName)
+			}
+			out.Reset()
+			if jsonErr != nil || line(&out, tmpl.Option("missingkey=error"), byName) != nil {
+				return err
+			}
+		}
+		if _, err := io.WriteString(w, out.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unescape reads the tabs and newlines that shells leave as they were typed.
+func unescape(format string) string {
+	return strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
+}
+
+func parseTemplate(text string) (*template.Template, error) {
+	tmpl, err := templates.Parse(text)
+	if err != nil {
+		return nil, exit{exitGocker, advice.Add(fmt.Errorf("--format %q: %w", text, err), "templates are those of https://pkg.go.dev/text/template")}
+	}
+	return tmpl, nil
+}
+
+func line(w io.Writer, tmpl *template.Template, data any) error {
+	var out strings.Builder
+	if err := tmpl.Execute(&out, data); err != nil {
+		return exit{exitGocker, fmt.Errorf("--format: %w", err)}
+	}
+	_, err := fmt.Fprintln(w, out.String())
+	return err
+}
+
+// A header stands in the place of a row, above the rows.
+type header map[string]string
+
+// Label is for rows that have a method of this name.
+func (header) Label(name string) string { return strings.ToUpper(name) }
+
+func headerOf(row reflect.Type) header {
+	h := header{}
+	for i := range row.NumField() {
+		f := row.Field(i)
+		h[f.Name] = cmp.Or(f.Tag.Get("header"), strings.ToUpper(f.Name))
+	}
+	return h
+}
+
+// printable is a copy of row, a struct, in which no text can move the cursor or change the terminal: names, commands and
+// labels come from images, and from anybody.
+func printable[T any](row T) T {
+	v := reflect.ValueOf(&row).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.String && f.CanSet() {
+			f.SetString(strings.Map(func(r rune) rune {
+				if unicode.IsPrint(r) {
+					return r
+				}
+				return '?'
+			}, f.String()))
+		}
+	}
+	return row
+}
