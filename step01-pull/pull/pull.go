@@ -66,7 +66,11 @@ func Image(ctx context.Context, ref Reference, platform *v1.Platform) (v1.Image,
 	}
 	img, err := crane.Pull(from, crane.WithContext(ctx), crane.WithPlatform(platform), crane.WithUserAgent("gocker"))
 	if err != nil {
-		return nil, explain(ctx, ref, platform, err)
+		if strings.HasPrefix(err.Error(), "no child with platform") { // the library has no value for it
+			return nil, advice.Add(fmt.Errorf("pull %q: %w: %s", ref, ErrPlatform, platform),
+				"--platform is one of: %s", strings.Join(platforms(ctx, ref), ", "))
+		}
+		return nil, Explain(ctx, ref, err)
 	}
 	// A name that stands for one image only is not asked for a platform, so its config has to say.
 	config, err := img.ConfigFile()
@@ -80,8 +84,8 @@ func Image(ctx context.Context, ref Reference, platform *v1.Platform) (v1.Image,
 	return img, nil
 }
 
-// explain turns what the library says into one of this package's errors.
-func explain(ctx context.Context, ref Reference, platform *v1.Platform, err error) error {
+// Explain turns what the library says of a request into one of this package's errors.
+func Explain(ctx context.Context, ref Reference, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("pull %q: %w", ref, context.Cause(ctx))
 	}
@@ -97,9 +101,6 @@ func explain(ctx context.Context, ref Reference, platform *v1.Platform, err erro
 	case errors.As(err, &network):
 		return advice.Add(fmt.Errorf("pull %q: %w %s: %w", ref, ErrUnreachable, ref.Registry(), err),
 			"without a network there is the image %q", Sample)
-	case strings.HasPrefix(err.Error(), "no child with platform"): // the library has no value for it
-		return advice.Add(fmt.Errorf("pull %q: %w: %s", ref, ErrPlatform, platform),
-			"--platform is one of: %s", strings.Join(platforms(ctx, ref), ", "))
 	}
 	return fmt.Errorf("pull %q: %w", ref, err)
 }

@@ -118,6 +118,24 @@ func readLayer(d dirs.Dirs, chainID string) (layer Layer, err error) {
 	return layer, err
 }
 
+// OpenBlob opens the layer with this digest, as it was sent. In layers that are here it looks for it by digest: the same
+// layer on top of others is another folder, but the same blob.
+func OpenBlob(d dirs.Dirs, digest string) (Stream, error) {
+	folders, err := dirs.Glob(d.Layers(), "*")
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		layer, err := readLayer(d, "sha256:"+filepath.Base(folder))
+		if err != nil || layer.Digest != digest {
+			continue
+		}
+		f, err := os.Open(filepath.Join(folder, "blob"))
+		return packaged{f}, err
+	}
+	return nil, fmt.Errorf("layer %s: %w", digest, os.ErrNotExist)
+}
+
 func fsOf(d dirs.Dirs, chainID string) string {
 	return filepath.Join(d.Layer(strings.TrimPrefix(chainID, "sha256:")), "fs")
 }

@@ -4,46 +4,154 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/signal"
+	"strings"
+	"sync"
 	"syscall"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/registry"
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
 )
 
 func pullCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.PullOptions
 	var platform string
+	var quiet, all bool
 	cmd := &cobra.Command{
 		Use:   "pull [flags] IMAGE",
 		Short: "Fetch an image from its registry",
 		Long:  "Fetch an image from its registry. The image \"sample\" needs no network: it is made of this machine's own programs.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return exit{exitGocker, advice.Add(errors.New("--all-platforms: an image here is one root file system, and that is for one platform"),
+					"choose one: --platform linux/arm64")}
+			}
 			ref, err := pull.ParseReference(args[0])
 			if err != nil {
 				return err
 			}
-			want, err := v1.ParsePlatform(platform)
-			if err != nil {
-				return fmt.Errorf("--platform %q: %w", platform, err)
+			if opts.Platform, err = v1.ParsePlatform(platform); err != nil {
+				return exit{exitGocker, fmt.Errorf("--platform %q: %w", platform, err)}
 			}
-			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := interruptible()
 			defer stop()
-			img, err := e.Pull(ctx, ref, want)
+			out := cmd.OutOrStdout()
+			if quiet {
+				out = io.Discard
+			}
+			fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
+			show := newBars(out, "Pull complete", "Already exists")
+			opts.Progress = show.progress
+			img, err := e.Pull(ctx, ref, opts)
+			show.end()
 			if err != nil {
 				return err
 			}
-			for _, l := range img.Layers {
-				fmt.Fprintf(cmd.OutOrStdout(), "layer %s\n", l.Digest)
+			status := "Image is up to date for"
+			if img.New {
+				status = "Downloaded newer image for"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is image %s\n", ref, img.ID)
+			fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
+			fmt.Fprintln(cmd.OutOrStdout(), whole(ref))
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&platform, "platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
+	f := cmd.Flags()
+	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
+	f.BoolVar(&all, "all-platforms", false, "")
+	f.MarkHidden("all-platforms")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
+	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
+	registryFlags(f, &opts.Options)
 	return cmd
+}
+
+// whole is a reference with all defaults filled in, as docker spells it.
+func whole(ref pull.Reference) string {
+	if ref.IsSample() {
+		return ref.String()
+	}
+	return strings.Replace(ref.Full(), name.DefaultRegistry+"/", "docker.io/", 1)
+}
+
+// registryFlags are those of all commands that speak with a registry.
+func registryFlags(f *pflag.FlagSet, opts *registry.Options) {
+	f.BoolVar(&opts.Insecure, "insecure", false, "take plain http, and certificates that nobody vouches for")
+	f.StringVar(&opts.CertDir, "cert-dir", "", "`folder` of *.crt to trust, and *.cert and *.key to show (default: /etc/docker/certs.d/HOST)")
+}
+
+// interruptible is done when somebody wants this program to end.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+}
+
+// bars show how layers come along: as bars on a terminal, elsewhere as a line for each that is done.
+type bars struct {
+	out            io.Writer
+	complete, kept string
+	screen         *mpb.Progress // nil where there is no terminal
+
+	mu   sync.Mutex
+	bars map[v1.Hash]*mpb.Bar
+	said map[v1.Hash]bool
+}
+
+func newBars(out io.Writer, complete, kept string) *bars {
+	b := &bars{out: out, complete: complete, kept: kept, bars: map[v1.Hash]*mpb.Bar{}, said: map[v1.Hash]bool{}}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		b.screen = mpb.New(mpb.WithOutput(out), mpb.WithWidth(60))
+	}
+	return b
+}
+
+func (b *bars) progress(layer v1.Descriptor, done int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id := dirs.Short(layer.Digest.Hex)
+	if b.screen == nil || done == engine.Kept {
+		if text := map[bool]string{true: b.kept, false: b.complete}[done == engine.Kept]; !b.said[layer.Digest] && (done == engine.Kept || done == layer.Size) {
+			b.said[layer.Digest] = true
+			if b.screen != nil {
+				fmt.Fprintf(b.screen, "%s: %s\n", id, text)
+			} else {
+				fmt.Fprintf(b.out, "%s: %s\n", id, text)
+			}
+		}
+		return
+	}
+	bar, ok := b.bars[layer.Digest]
+	if !ok {
+		bar = b.screen.AddBar(layer.Size,
+			mpb.PrependDecorators(decor.Name(id+": ")),
+			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.OnComplete(decor.Name(""), " "+b.complete)))
+		b.bars[layer.Digest] = bar
+	}
+	bar.SetCurrent(done)
+}
+
+// end leaves the bars as they are.
+func (b *bars) end() {
+	if b.screen == nil {
+		return
+	}
+	for _, bar := range b.bars {
+		bar.Abort(false) // one that is full stays so
+	}
+	b.screen.Wait()
 }

@@ -4,14 +4,11 @@
 package engine
 
 import (
-	"context"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
@@ -20,11 +17,6 @@ import (
 
 // An Engine works on the images and containers of one pair of folders.
 type Engine struct{ Dirs dirs.Dirs }
-
-// Pull fetches an image for platform (nil: this machine's), also if it is here.
-func (e Engine) Pull(ctx context.Context, ref pull.Reference, platform *v1.Platform) (layers.Image, error) {
-	return layers.Pull(ctx, e.Dirs, ref, platform)
-}
 
 // A NamedImage is a row of "gocker images".
 type NamedImage struct {

@@ -184,7 +184,8 @@ func (e Engine) image(ctx context.Context, ref pull.Reference, say func(format s
 	image, err := layers.Lookup(e.Dirs, ref)
 	if errors.Is(err, layers.ErrNoImage) {
 		say("Unable to find image %s here: pulling it", ref)
-		return e.Pull(ctx, ref, nil)
+		img, err := e.Pull(ctx, ref, PullOptions{})
+		return img.Image, err
 	}
 	if err != nil {
 		return layers.Image{}, err

@@ -1,0 +1,191 @@
+//go:build linux
+
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/renameio/v2"
+
+	"gocker/final/internal/registry"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// PullOptions are the flags of "gocker pull".
+type PullOptions struct {
+	registry.Options
+	Platform *v1.Platform // nil: this machine's
+
+	// Progress is told, by several goroutines, how many of a layer's bytes are here; Kept where all were. It may be nil.
+	Progress func(layer v1.Descriptor, done int64)
+}
+
+// Kept is what Progress is told of a layer that was here already.
+const Kept = -1
+
+// A Pulled image is what came of a pull.
+type Pulled struct {
+	layers.Image
+	Origin Origin
+	New    bool // it was not here, or the name stood for another
+}
+
+// An Origin is a name that a registry knows an image by: an element of images/{image}/origins.json. The manifest lies
+// beside it, {manifest digest}.json, as the registry sent it.
+type Origin struct {
+	Reference string // as pull.Reference spells it
+	Digest    string // "sha256:…": what the name stood for there, the index's if it was one
+	Manifest  string // "sha256:…": the manifest's
+	Platform  string // what was chosen of the index
+}
+
+// Pull fetches an image. Where the registry's name still stands for what is here, that takes one request. Layers that are
+// here are not asked for, and one that a broken pull has begun goes on where that one ended: what has come of it stays
+// in tmp/{image}.
+func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
+	if opts.Platform == nil {
+		opts.Platform = pull.HostPlatform()
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(v1.Descriptor, int64) {}
+	}
+	if img, ok := e.unchanged(ctx, ref, opts); ok {
+		return img, nil
+	}
+	found, err := opts.Find(ctx, ref, opts.Platform)
+	if err != nil {
+		return Pulled{}, err
+	}
+	id := dirs.Short(found.ConfigDigest.Hex)
+	tmp := e.Dirs.Tmp(id)
+	lock, err := dirs.Lock(tmp)
+	if err != nil {
+		return Pulled{}, err
+	}
+	defer lock.Close()
+	before, _ := layers.Lookup(e.Dirs, ref) // none is another one, too
+	origin := Origin{ref.String(), found.Digest.String(), found.ManifestDigest.String(), opts.Platform.String()}
+	img, err := e.add(ctx, ref, found, origin, tmp, opts.Progress)
+	if errors.Is(err, layers.ErrDigest) && found.Discard() {
+		img, err = e.add(ctx, ref, found, origin, tmp, opts.Progress) // what an older try had left was wrong
+	}
+	if err == nil {
+		err = e.addOrigin(id, origin, found.Manifest)
+	}
+	if err != nil && (errors.Is(err, registry.ErrBroken) || ctx.Err() != nil) {
+		return Pulled{}, fmt.Errorf("pull %q: %w", ref, err)
+	}
+	if removeErr := dirs.RemoveAll(tmp); err == nil {
+		err = removeErr
+	}
+	if err != nil {
+		return Pulled{}, fmt.Errorf("pull %q: %w", ref, err)
+	}
+	return Pulled{img, origin, before != id}, nil
+}
+
+// unchanged returns the image that is here, if the registry still has it under this name.
+func (e Engine) unchanged(ctx context.Context, ref pull.Reference, opts PullOptions) (none Pulled, ok bool) {
+	id, err := layers.Lookup(e.Dirs, ref)
+	if err != nil {
+		return none, false
+	}
+	origins, err := e.origins(id)
+	if err != nil {
+		return none, false
+	}
+	i := slices.IndexFunc(origins, func(o Origin) bool {
+		return o.Reference == ref.String() && o.Platform == opts.Platform.String()
+	})
+	if i < 0 {
+		return none, false
+	}
+	if digest, err := opts.Digest(ctx, ref); err != nil || digest.String() != origins[i].Digest {
+		return none, false
+	}
+	img, err := layers.Open(e.Dirs, id)
+	return Pulled{Image: img, Origin: origins[i]}, err == nil
+}
+
+// add fetches the layers that are not here and enters the image.
+func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Image, origin Origin, tmp string, progress func(v1.Descriptor, int64)) (layers.Image, error) {
+	origins, err := json.MarshalIndent([]Origin{origin}, "", "\t")
+	if err != nil {
+		return layers.Image{}, err
+	}
+	in := layers.Incoming{
+		Manifest: tarball.Descriptor{Config: found.ConfigDigest.String(), RepoTags: []string{ref.Full()}},
+		Config:   found.Config,
+		Extra:    map[string][]byte{"origins.json": origins, found.ManifestDigest.Hex + ".json": found.Manifest},
+	}
+	opened := make([]bool, len(found.Layers))
+	for i, desc := range found.Layers {
+		in.Manifest.Layers = append(in.Manifest.Layers, desc.Digest.Hex+".tar.gz") // as crane.SaveLegacy names it
+		in.Blobs = append(in.Blobs, layers.Blob{Digest: desc.Digest.String(), Open: func(ctx context.Context) (layers.Stream, error) {
+			opened[i] = true
+			if kept, err := layers.OpenBlob(e.Dirs, desc.Digest.String()); err == nil {
+				progress(desc, Kept) // another image has it, on top of other layers
+				return kept, nil
+			}
+			return found.Open(ctx, i, tmp, func(done int64) { progress(desc, done) })
+		}})
+	}
+	img, err := in.Add(ctx, e.Dirs, ref)
+	if err == nil {
+		for i, desc := range found.Layers {
+			if !opened[i] {
+				progress(desc, Kept)
+			}
+		}
+	}
+	return img, err
+}
+
+// origins reads what registries call an image. One that no registry had has none.
+func (e Engine) origins(id string) ([]Origin, error) {
+	var origins []Origin
+	raw, err := os.ReadFile(filepath.Join(e.Dirs.Image(id), "origins.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &origins)
+	}
+	return origins, err
+}
+
+// addOrigin notes a name that a registry has for an image, in place of what the name stood for before.
+func (e Engine) addOrigin(id string, origin Origin, manifest []byte) error {
+	lock, err := dirs.Lock(e.Dirs.Images())
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	origins, err := e.origins(id)
+	if err != nil || slices.Contains(origins, origin) {
+		return err
+	}
+	origins = slices.DeleteFunc(origins, func(o Origin) bool {
+		return o.Reference == origin.Reference && o.Platform == origin.Platform
+	})
+	raw, err := json.MarshalIndent(append(origins, origin), "", "\t")
+	if err != nil {
+		return err
+	}
+	file := strings.TrimPrefix(origin.Manifest, "sha256:") + ".json"
+	if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), manifest, 0o644); err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(e.Dirs.Image(id), "origins.json"), raw, 0o644)
+}

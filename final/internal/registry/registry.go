@@ -1,0 +1,298 @@
+//go:build linux
+
+// Package registry speaks with registries: manifests and configs come in whole and checked, layers as streams that go
+// on where they broke off, images go out.
+//
+//	img, err := registry.Options{}.Find(ctx, ref, platform)
+//	stream, err := img.Open(ctx, 0, folder) // its lowest layer; the folder keeps what has come, for another try
+//
+// Nothing that a registry says is taken on trust. What is named by a digest is compared with it: manifest and config
+// here, layers by whoever reads their streams to the end (package layers). Sizes are limited before anything is read.
+//
+// See https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/pull"
+)
+
+// What can be wrong with a registry, or with what it sends.
+var (
+	ErrPlainHTTP = errors.New("the registry speaks plain http, which anybody on the way can read and change")
+	ErrManifest  = errors.New("not the manifest of an image that can run")
+	ErrBroken    = errors.New("the download broke off")
+)
+
+// Options are the flags of the commands that speak with registries.
+type Options struct {
+	Insecure bool     // plain http, and certificates that nobody vouches for
+	CertDir  string   // *.crt to trust, and *.cert with *.key to show; "": /etc/docker/certs.d/{registry}
+	Mirrors  []string // registries that are asked first: "host" for images of docker.io, "registry=host" for others
+}
+
+// backoff is how long it waits between tries: 0.2, 0.6, 1.8 and 5.4 seconds.
+var backoff = transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 5}
+
+// maxStall is how long a registry may send nothing in the middle of a layer.
+var maxStall = 30 * time.Second
+
+// retried are the statuses that may be another one in a moment.
+var retried = []int{
+	http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+}
+
+// transport is what all requests to one registry go through, up to credentials.
+func (o Options) transport(host string) (http.RoundTripper, error) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxIdleConnsPerHost = 8
+	base.ResponseHeaderTimeout = maxStall
+	var err error
+	if base.TLSClientConfig, err = o.tls(host); err != nil {
+		return nil, err
+	}
+	return transport.NewUserAgent(guard{base, o.Insecure}, "gocker"), nil
+}
+
+// tls trusts the machine's authorities and those in the folders that docker and podman have for it: see
+// https://docs.docker.com/engine/security/certificates/.
+func (o Options) tls(host string) (*tls.Config, error) {
+	config := &tls.Config{InsecureSkipVerify: o.Insecure}
+	folders := []string{o.CertDir}
+	if o.CertDir == "" {
+		folders = []string{"/etc/docker/certs.d/" + host, "/etc/containers/certs.d/" + host}
+	}
+	for _, folder := range folders {
+		entries, err := os.ReadDir(folder)
+		if err != nil && (o.CertDir != "" || !errors.Is(err, os.ErrNotExist)) {
+			return nil, fmt.Errorf("read certificates: %w", err)
+		}
+		for _, e := range entries {
+			file := filepath.Join(folder, e.Name())
+			switch filepath.Ext(file) {
+			case ".crt":
+				if config.RootCAs == nil {
+					if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+						return nil, fmt.Errorf("read this machine's certificates: %w", err)
+					}
+				}
+				pem, err := os.ReadFile(file)
+				if err != nil {
+					return nil, err
+				}
+				if !config.RootCAs.AppendCertsFromPEM(pem) {
+					return nil, fmt.Errorf("read certificate %q: there is none in it", file)
+				}
+			case ".cert":
+				pair, err := tls.LoadX509KeyPair(file, strings.TrimSuffix(file, ".cert")+".key")
+				if err != nil {
+					return nil, fmt.Errorf("read certificate %q: %w", file, err)
+				}
+				config.Certificates = append(config.Certificates, pair)
+			}
+		}
+	}
+	return config, nil
+}
+
+// A guard lets no plain http out of this machine, wherever a redirect leads.
+type guard struct {
+	http.RoundTripper
+	insecure bool
+}
+
+func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && !g.insecure && !isLoopback(r.URL.Hostname()) {
+		return nil, advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, r.URL.Host), "if the network between is to be trusted: --insecure")
+	}
+	return g.RoundTripper.RoundTrip(r)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// stayOutside refuses redirects from a registry elsewhere to an address of a private network: a registry must not be
+// able to make this machine ask its neighbours, or a cloud's metadata service.
+func stayOutside(r *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("it redirects without end")
+	}
+	from, to := net.ParseIP(via[0].URL.Hostname()), net.ParseIP(r.URL.Hostname())
+	if to == nil || isPrivate(from) || isLoopback(via[0].URL.Hostname()) || !isPrivate(to) {
+		return nil
+	}
+	return fmt.Errorf("it redirects to %s, an address of a private network", r.URL.Host)
+}
+
+func isPrivate(ip net.IP) bool {
+	return ip != nil && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast())
+}
+
+// isPassing tells whether an error may be gone in a moment.
+func isPassing(err error) bool {
+	var status *transport.Error
+	var network net.Error
+	if errors.As(err, &status) {
+		return status.Temporary()
+	}
+	return errors.As(err, &network) && !errors.Is(err, context.Canceled) && !errors.Is(err, syscall.ECONNREFUSED) && !isCertificate(err)
+}
+
+func isCertificate(err error) bool {
+	var verify *tls.CertificateVerificationError
+	return errors.As(err, &verify)
+}
+
+// A repository is one of a registry, or of its mirror.
+type repository struct {
+	ref    name.Reference
+	client *http.Client
+}
+
+// candidates are the places to ask for an image: the mirrors, then its own registry.
+func (o Options) candidates(ref pull.Reference) ([]repository, error) {
+	own, err := name.ParseReference(ref.Full())
+	if err != nil {
+		return nil, err
+	}
+	var all []name.Reference
+	for _, mirror := range o.Mirrors {
+		registry, host, ok := strings.Cut(mirror, "=")
+		if !ok {
+			registry, host = "docker.io", mirror
+		}
+		if registry == "docker.io" {
+			registry = name.DefaultRegistry
+		}
+		if registry != ref.Registry() {
+			continue
+		}
+		separator := ":"
+		if _, ok := own.(name.Digest); ok {
+			separator = "@"
+		}
+		there, err := name.ParseReference(host + "/" + own.Context().RepositoryStr() + separator + own.Identifier())
+		if err != nil {
+			return nil, advice.Add(fmt.Errorf("mirror %q: %w", mirror, err), "a mirror is a host, or REGISTRY=HOST")
+		}
+		all = append(all, there)
+	}
+	var repositories []repository
+	for _, ref := range append(all, own) {
+		r, err := o.repository(ref)
+		if err != nil {
+			return nil, err
+		}
+		repositories = append(repositories, r)
+	}
+	return repositories, nil
+}
+
+func (o Options) repository(ref name.Reference) (repository, error) {
+	host := ref.Context().RegistryStr()
+	base, err := o.transport(host)
+	if err != nil {
+		return repository{}, err
+	}
+	options := []name.Option{}
+	if o.Insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(host, options...)
+	if err != nil {
+		return repository{}, err
+	}
+	retry := transport.NewRetry(base, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(isPassing), transport.WithRetryStatusCodes(retried...))
+	return repository{ref, &http.Client{
+		Transport:     &login{inner: retry, registry: registry, repository: ref.Context()},
+		CheckRedirect: stayOutside,
+	}}, nil
+}
+
+// url names something of the repository: "manifests" or "blobs".
+func (r repository) url(kind, id string) string {
+	return fmt.Sprintf("https://%s/v2/%s/%s/%s", r.ref.Context().RegistryStr(), r.ref.Context().RepositoryStr(), kind, id)
+}
+
+// A login sends the first request as it is. Only a registry that answers with a challenge is asked what it wants, and
+// gets the credentials that docker keeps for it. Most pulls need no question first.
+type login struct {
+	inner      http.RoundTripper
+	registry   name.Registry
+	repository name.Repository
+
+	mu     sync.Mutex
+	authed http.RoundTripper
+	plain  bool // the registry speaks plain http
+}
+
+func (l *login) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != l.registry.RegistryStr() {
+		return l.inner.RoundTrip(r) // a redirect: it has its own credentials in its address
+	}
+	l.mu.Lock()
+	authed, plain := l.authed, l.plain
+	l.mu.Unlock()
+	if authed != nil {
+		return authed.RoundTrip(r)
+	}
+	if !plain {
+		response, err := l.inner.RoundTrip(r)
+		if !isPlain(err) {
+			return l.answer(r, response, err)
+		}
+		l.mu.Lock()
+		l.plain = true
+		l.mu.Unlock()
+	}
+	r = r.Clone(r.Context())
+	r.URL.Scheme = "http"
+	response, err := l.inner.RoundTrip(r)
+	return l.answer(r, response, err)
+}
+
+// isPlain tells whether the answer to a TLS greeting was one in plain http.
+func isPlain(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/"
+}
+
+func (l *login) answer(r *http.Request, response *http.Response, err error) (*http.Response, error) {
+	if err != nil || response.StatusCode != http.StatusUnauthorized {
+		return response, err
+	}
+	response.Body.Close()
+	credentials, err := authn.Resolve(r.Context(), authn.DefaultKeychain, l.repository)
+	if err != nil {
+		return nil, fmt.Errorf("find credentials for %s: %w", l.registry, err)
+	}
+	authed, err := transport.NewWithContext(r.Context(), l.registry, credentials, l.inner, []string{l.repository.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.authed = authed
+	l.mu.Unlock()
+	return authed.RoundTrip(r)
+}
