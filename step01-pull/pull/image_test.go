@@ -12,7 +12,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/testenv"
@@ -44,9 +43,7 @@ func pushIndex(t *testing.T, reference string, platforms ...v1.Platform) {
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}})
 	}
-	if err := remote.WriteIndex(parse(t, reference).full, index); err != nil {
-		t.Fatal(err)
-	}
+	testenv.PushIndex(t, index, reference)
 }
 
 func TestPlatformPicksFromAnIndex(t *testing.T) {

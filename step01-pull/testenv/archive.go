@@ -19,10 +19,12 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
@@ -86,7 +88,7 @@ func Tar(t testing.TB, entries ...Entry) []byte {
 // Image is an image for this machine, of tar archives, the lowest layer first.
 func Image(t testing.TB, layers ...[]byte) v1.Image {
 	t.Helper()
-	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH})
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}})
 	for _, plain := range layers {
 		if err != nil {
 			break
@@ -132,6 +134,18 @@ func Registry(t testing.TB, wrap func(http.Handler) http.Handler) string {
 func Push(t testing.TB, img v1.Image, reference string) {
 	t.Helper()
 	if err := crane.Push(img, reference); err != nil {
+		t.Fatalf("push %s: %v", reference, err)
+	}
+}
+
+// PushIndex sends an image for several platforms to a registry.
+func PushIndex(t testing.TB, index v1.ImageIndex, reference string) {
+	t.Helper()
+	ref, err := name.ParseReference(reference)
+	if err == nil {
+		err = remote.WriteIndex(ref, index)
+	}
+	if err != nil {
 		t.Fatalf("push %s: %v", reference, err)
 	}
 }

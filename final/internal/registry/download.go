@@ -29,6 +29,7 @@ type download struct {
 	path    string
 	desc    v1.Descriptor
 	resumed bool // it went on with what another process has left
+	whole   bool // the registry refuses ranges
 
 	mu   sync.Mutex
 	more *sync.Cond
@@ -153,14 +154,18 @@ func (d *download) try(ctx context.Context, r repository, url string, f *os.File
 	if err != nil {
 		return err
 	}
-	if d.have > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.have))
+	if d.have > 0 && !d.whole {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", d.have, d.desc.Size-1))
 	}
-	response, err := r.client.Do(request)
+	response, err := r.once.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusRequestedRangeNotSatisfiable && !d.whole {
+		d.whole = true
+		return nil
+	}
 	if err := transport.CheckError(response, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -156,18 +157,17 @@ func isPassing(err error) bool {
 	if errors.As(err, &status) {
 		return status.Temporary()
 	}
-	return errors.As(err, &network) && !errors.Is(err, context.Canceled) && !errors.Is(err, syscall.ECONNREFUSED) && !isCertificate(err)
-}
-
-func isCertificate(err error) bool {
-	var verify *tls.CertificateVerificationError
-	return errors.As(err, &verify)
+	if errors.Is(err, context.Canceled) || errors.Is(err, syscall.ECONNREFUSED) {
+		return false
+	}
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // A repository is one of a registry, or of its mirror.
 type repository struct {
 	ref    name.Reference
-	client *http.Client
+	client *http.Client // tries again what may be gone in a moment
+	once   *http.Client // for layers: a download has its own way to go on
 }
 
 // candidates are the places to ask for an image: the mirrors, then its own registry.
@@ -223,11 +223,13 @@ func (o Options) repository(ref name.Reference) (repository, error) {
 	if err != nil {
 		return repository{}, err
 	}
-	retry := transport.NewRetry(base, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(isPassing), transport.WithRetryStatusCodes(retried...))
-	return repository{ref, &http.Client{
-		Transport:     &login{inner: retry, registry: registry, repository: ref.Context()},
-		CheckRedirect: stayOutside,
-	}}, nil
+	once := &login{inner: base, registry: registry, repository: ref.Context()}
+	retry := transport.NewRetry(once, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(isPassing), transport.WithRetryStatusCodes(retried...))
+	return repository{
+		ref:    ref,
+		client: &http.Client{Transport: retry, CheckRedirect: stayOutside},
+		once:   &http.Client{Transport: once, CheckRedirect: stayOutside},
+	}, nil
 }
 
 // url names something of the repository: "manifests" or "blobs".
