@@ -49,7 +49,7 @@ func Main(args []string) int {
 	})
 	root.AddCommand(
 		runCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
-		pullCommand(e), imagesCommand(e), rmiCommand(e), doctorCommand(e),
+		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
 	)
 	root.SetArgs(args)
 	err := root.Execute()

@@ -298,3 +298,36 @@ func (l *login) answer(r *http.Request, response *http.Response, err error) (*ht
 	l.mu.Unlock()
 	return authed.RoundTrip(r)
 }
+
+// Login asks a registry whether it knows these credentials: pull.ErrUnauthorized says that it does not.
+func (o Options) Login(ctx context.Context, host string, credentials authn.AuthConfig) error {
+	options := []name.Option{}
+	if o.Insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(host, options...)
+	if err != nil {
+		return advice.Add(fmt.Errorf("log in to %q: %w", host, err), "a registry is a host, and a port where it is not 443: registry.example.com:5000")
+	}
+	base, err := o.transport(registry.RegistryStr())
+	if err != nil {
+		return err
+	}
+	authed, err := transport.NewWithContext(ctx, registry, authn.FromConfig(credentials), base, nil)
+	if err == nil {
+		var response *http.Response
+		response, err = (&http.Client{Transport: authed}).Get("https://" + registry.RegistryStr() + "/v2/")
+		if err == nil {
+			defer response.Body.Close()
+			err = transport.CheckError(response, http.StatusOK)
+		}
+	}
+	var status *transport.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &status) && status.StatusCode == http.StatusUnauthorized:
+		return advice.Add(fmt.Errorf("log in to %q: %w: %w", host, pull.ErrUnauthorized, err), "check user and password")
+	}
+	return fmt.Errorf("log in to %q: %w", host, err)
+}
