@@ -103,6 +103,18 @@ func NewPartial(parent string) (*Partial, error) {
 	}
 }
 
+// Stale lists the partials in parent that processes which died have left.
+func Stale(parent string) (paths []string, err error) {
+	all, err := Glob(parent, partial+"*")
+	for _, p := range all {
+		if lock, err := TryLock(p); err == nil {
+			lock.Close()
+			paths = append(paths, p)
+		}
+	}
+	return paths, err
+}
+
 func removePartials(parent string) error {
 	entries, err := os.ReadDir(parent)
 	if err != nil {

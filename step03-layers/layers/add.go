@@ -82,9 +82,9 @@ func (p packaged) Link(name string) error {
 	return nil
 }
 
-// Add unpacks all layers side by side and enters the image as ref. Nobody sees any of it before every byte is checked
+// Add unpacks all layers side by side and enters the image under all names. Nobody sees any of it before every byte is checked
 // and on the disk.
-func (in Incoming) Add(ctx context.Context, d dirs.Dirs, ref pull.Reference) (Image, error) {
+func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference) (Image, error) {
 	config, err := parseConfig(in.Manifest, in.Config)
 	if err != nil {
 		return Image{}, err
@@ -137,13 +137,19 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, ref pull.Reference) (Im
 			return Image{}, err
 		}
 	}
+	// Whoever looks for layers that nobody links to must not find the links neither below the old name nor the new.
+	lock, err := dirs.LockShared(d.Layers())
+	if err != nil {
+		return Image{}, err
+	}
+	defer lock.Close()
 	if err := img.enter(d, entry); err != nil {
 		return Image{}, fmt.Errorf("enter image %s: %w", img.ID, err)
 	}
 	if err := store.Sync(); err != nil {
 		return Image{}, err
 	}
-	return img, tag(d, ref, img.ID)
+	return img, Tag(d, img.ID, refs...)
 }
 
 // parseConfig reads the config and sees that it fits the manifest.
@@ -260,34 +266,27 @@ func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob) (err
 		return err
 	}
 	l.fs = filepath.Join(l.partial.Path, "fs")
-	if err := os.Mkdir(l.fs, 0o755); err != nil {
-		return err
-	}
 	stream, err := blob.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	sent := &counter{r: stream, hash: sha256.New()}
-	u := unpacker{to: l.fs, wait: func() (Stack, error) { return l.below(ctx) }, layer: &l.Layer}
-	diffID, err := u.unpack(sent)
+	got, err := receive(stream, l.fs, func() (Stack, error) { return l.below(ctx) })
 	if err != nil && !errors.Is(err, untar.ErrArchive) {
 		return err
 	}
 	// A damaged archive may be what somebody made, or what was made of it on the way: the digest tells.
-	if _, err := io.Copy(io.Discard, sent); err != nil {
-		return err
-	}
-	l.Digest, l.Size = "sha256:"+hex.EncodeToString(sent.hash.Sum(nil)), sent.n
-	if blob.Digest != "" && l.Digest != blob.Digest {
-		return advice.Add(fmt.Errorf("%w: what was sent is %s, the manifest says %s", ErrDigest, l.Digest, blob.Digest), "pull the image again")
+	if blob.Digest != "" && got.Digest != blob.Digest {
+		return advice.Add(fmt.Errorf("%w: what was sent is %s, the manifest says %s", ErrDigest, got.Digest, blob.Digest), "pull the image again")
 	}
 	if err != nil {
 		return err
 	}
-	if diffID != l.DiffID {
-		return advice.Add(fmt.Errorf("%w: diffID is %s, the config says %s", ErrDigest, diffID, l.DiffID), "pull the image again")
+	if got.DiffID != l.DiffID {
+		return advice.Add(fmt.Errorf("%w: diffID is %s, the config says %s", ErrDigest, got.DiffID, l.DiffID), "pull the image again")
 	}
+	got.ChainID = l.ChainID
+	l.Layer = got
 	if err := stream.Link(filepath.Join(l.partial.Path, "blob")); err != nil {
 		return err
 	}
@@ -296,6 +295,25 @@ func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob) (err
 		return err
 	}
 	return os.WriteFile(filepath.Join(l.partial.Path, "layer.json"), raw, 0o644)
+}
+
+// receive unpacks a layer as it was sent into a new folder, and returns all that its bytes say: everything but the
+// chainID. Where the archive in it is damaged, that is the digest.
+func receive(stream io.Reader, to string, wait func() (Stack, error)) (layer Layer, err error) {
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return Layer{}, err
+	}
+	sent := &counter{r: stream, hash: sha256.New()}
+	u := unpacker{to: to, wait: wait, layer: &layer}
+	diffID, err := u.unpack(sent)
+	if err != nil && !errors.Is(err, untar.ErrArchive) {
+		return Layer{}, err
+	}
+	if _, err := io.Copy(io.Discard, sent); err != nil {
+		return Layer{}, err
+	}
+	layer.Digest, layer.DiffID, layer.Size = "sha256:"+hex.EncodeToString(sent.hash.Sum(nil)), diffID, sent.n
+	return layer, err
 }
 
 // finish gives the layer's folder its name. Where another process was first, that one's is as good.

@@ -100,12 +100,18 @@ func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
 	return renameio.WriteFile(d.ImagesJSON(), append(raw, '\n'), 0o644, renameio.WithStaticPermissions(0o644))
 }
 
-func tag(d dirs.Dirs, ref pull.Reference, image string) error {
+// Tag gives an image more names. One that another image had is that one's no more.
+func Tag(d dirs.Dirs, image string, refs ...pull.Reference) error {
+	if len(refs) == 0 {
+		return nil
+	}
 	return change(d, func(images map[string]map[string]string) {
-		if images[ref.Name] == nil {
-			images[ref.Name] = map[string]string{}
+		for _, ref := range refs {
+			if images[ref.Name] == nil {
+				images[ref.Name] = map[string]string{}
+			}
+			images[ref.Name][ref.Tag] = image
 		}
-		images[ref.Name][ref.Tag] = image
 	})
 }
 
@@ -233,8 +239,37 @@ func Users(d dirs.Dirs, image string) (ids []string) {
 	return ids
 }
 
+// RemoveUnused removes the layers that no image links to: a crash has left them.
+func RemoveUnused(d dirs.Dirs) (removed []string, err error) {
+	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
+		return nil, err
+	}
+	store, err := dirs.Lock(d.Layers())
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return removeUnused(d)
+}
+
 // removeUnused removes the layers that no image links to, also those that a crash has left. The caller holds layers/.
 func removeUnused(d dirs.Dirs) (removed []string, err error) {
+	unused, err := Unused(d)
+	if err != nil {
+		return nil, err
+	}
+	for _, chainID := range unused {
+		if err := dirs.RemoveAll(d.Layer(chainID)); err != nil {
+			return removed, err
+		}
+		removed = append(removed, chainID)
+	}
+	return removed, nil
+}
+
+// Unused lists the chainIDs, of 64 digits, of the layers that no image links to. The caller holds layers/, else an image
+// on its way in may be overlooked.
+func Unused(d dirs.Dirs) (unused []string, err error) {
 	used := map[string]bool{}
 	links, err := dirs.Glob(d.Images(), "*/*")
 	if err != nil {
@@ -250,13 +285,9 @@ func removeUnused(d dirs.Dirs) (removed []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if len(e.Name()) != 64 || used[e.Name()] {
-			continue
+		if len(e.Name()) == 64 && !used[e.Name()] {
+			unused = append(unused, e.Name())
 		}
-		if err := dirs.RemoveAll(d.Layer(e.Name())); err != nil {
-			return removed, err
-		}
-		removed = append(removed, e.Name())
 	}
-	return removed, nil
+	return unused, nil
 }

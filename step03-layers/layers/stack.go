@@ -118,8 +118,20 @@ func IsOpaque(dir string) bool {
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
-// xattrs reads the extended attributes of a file, as PAX records, but for those that overlayfs keeps for itself.
+// xattrs are the extended attributes of a file, as PAX records, but for those that overlayfs keeps for itself.
 func xattrs(path string) (map[string]string, error) {
+	all, err := allXattrs(path)
+	records := map[string]string{}
+	for name, value := range all {
+		if !strings.HasPrefix(name, overlayXattrs) {
+			records["SCHILY.xattr."+name] = value
+		}
+	}
+	return records, err
+}
+
+// allXattrs reads the extended attributes of a file, by their names.
+func allXattrs(path string) (map[string]string, error) {
 	list := make([]byte, 64<<10) // XATTR_LIST_MAX: see xattr(7)
 	n, err := unix.Llistxattr(path, list)
 	if errors.Is(err, unix.ENOTSUP) {
@@ -128,9 +140,9 @@ func xattrs(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
 	}
-	records := map[string]string{}
+	all := map[string]string{}
 	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
-		if name == "" || strings.HasPrefix(name, overlayXattrs) {
+		if name == "" {
 			continue
 		}
 		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
@@ -138,7 +150,7 @@ func xattrs(path string) (map[string]string, error) {
 		if err != nil {
 			return nil, &fs.PathError{Op: "getxattr " + name, Path: path, Err: err}
 		}
-		records["SCHILY.xattr."+name] = string(value[:n])
+		all[name] = string(value[:n])
 	}
-	return records, nil
+	return all, nil
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -41,8 +40,8 @@ type Pulled struct {
 	New    bool // it was not here, or the name stood for another
 }
 
-// An Origin is a name that a registry knows an image by: an element of images/{image}/origins.json. The manifest lies
-// beside it, {manifest digest}.json, as the registry sent it.
+// An Origin is a name that a registry knows an image by: an element of images/{image}/origins.json. Manifest and
+// index lie beside it, {digest}.json, as the registry sent them. An archive that was loaded has a manifest, but no name.
 type Origin struct {
 	Reference string // as pull.Reference spells it
 	Digest    string // "sha256:…": what the name stood for there, the index's if it was one
@@ -81,7 +80,7 @@ func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) 
 		img, err = e.add(ctx, ref, found, origin, tmp, opts.Progress) // what an older try had left was wrong
 	}
 	if err == nil {
-		err = e.addOrigin(id, origin, found.Manifest)
+		err = e.addOrigin(id, origin, documents(found))
 	}
 	if err != nil && (errors.Is(err, registry.ErrBroken) || ctx.Err() != nil) {
 		return Pulled{}, fmt.Errorf("pull %q: %w", ref, err)
@@ -127,8 +126,9 @@ func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Ima
 	in := layers.Incoming{
 		Manifest: tarball.Descriptor{Config: found.ConfigDigest.String(), RepoTags: []string{ref.Full()}},
 		Config:   found.Config,
-		Extra:    map[string][]byte{"origins.json": origins, found.ManifestDigest.Hex + ".json": found.Manifest},
+		Extra:    documents(found),
 	}
+	in.Extra["origins.json"] = origins
 	opened := make([]bool, len(found.Layers))
 	for i, desc := range found.Layers {
 		in.Manifest.Layers = append(in.Manifest.Layers, desc.Digest.Hex+".tar.gz") // as crane.SaveLegacy names it
@@ -152,6 +152,15 @@ func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Ima
 	return img, err
 }
 
+// documents are the files that keep what the registry sent.
+func documents(found *registry.Image) map[string][]byte {
+	files := map[string][]byte{found.ManifestDigest.Hex + ".json": found.Manifest}
+	if found.Index != nil {
+		files[found.Digest.Hex+".json"] = found.Index
+	}
+	return files
+}
+
 // origins reads what registries call an image. One that no registry had has none.
 func (e Engine) origins(id string) ([]Origin, error) {
 	var origins []Origin
@@ -165,8 +174,9 @@ func (e Engine) origins(id string) ([]Origin, error) {
 	return origins, err
 }
 
-// addOrigin notes a name that a registry has for an image, in place of what the name stood for before.
-func (e Engine) addOrigin(id string, origin Origin, manifest []byte) error {
+// addOrigin notes a name that a registry has for an image, in place of what the name stood for before, with the documents
+// that say so.
+func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte) error {
 	lock, err := dirs.Lock(e.Dirs.Images())
 	if err != nil {
 		return err
@@ -183,9 +193,10 @@ func (e Engine) addOrigin(id string, origin Origin, manifest []byte) error {
 	if err != nil {
 		return err
 	}
-	file := strings.TrimPrefix(origin.Manifest, "sha256:") + ".json"
-	if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), manifest, 0o644); err != nil {
-		return err
+	for file, content := range documents {
+		if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), content, 0o644); err != nil {
+			return err
+		}
 	}
 	return renameio.WriteFile(filepath.Join(e.Dirs.Image(id), "origins.json"), raw, 0o644)
 }

@@ -1,0 +1,42 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+func systemCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{Use: "system", Short: "Look after what gocker has on disk", Args: cobra.NoArgs}
+	cmd.AddCommand(systemCheckCommand(e))
+	return cmd
+}
+
+func systemCheckCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Recompute every digest, compare every file of every layer, and look for leftovers",
+		Long: "Recompute every digest, compare every file of every layer with what the registry sent, and look for leftovers.\n" +
+			"Each line says what is wrong, and behind the semicolon what to do. The status is 0 if nothing is.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			wrong := 0
+			checked, err := e.Check(func(f engine.Finding) {
+				wrong++
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", f.Path, f.What, f.Advice)
+			})
+			if err != nil {
+				return err
+			}
+			if wrong > 0 {
+				return exit{status: exitFailed}
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d images and %d layers are as they should be\n", checked.Images, checked.Layers)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,223 @@
+//go:build linux
+
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/docker/go-units"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/final/internal/registry"
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// A Finding is something in the store that is not as it should be.
+type Finding struct{ Path, What, Advice string }
+
+// A Checked store is what a check has looked at.
+type Checked struct{ Images, Layers int }
+
+// Check recomputes everything in the store and calls found for what is wrong. No image can be removed meanwhile.
+func (e Engine) Check(found func(Finding)) (Checked, error) {
+	lock, err := e.holdLayers()
+	if err != nil {
+		return Checked{}, err
+	}
+	defer lock.Close()
+	if err := e.leftovers(found); err != nil { // first: who makes a partial removes those that nobody holds
+		return Checked{}, err
+	}
+	ids, err := e.imageIDs()
+	if err != nil {
+		return Checked{}, err
+	}
+	names, err := layers.List(e.Dirs)
+	if err != nil {
+		found(Finding{e.Dirs.ImagesJSON(), err.Error(), advice.Of(err)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, tag := range slices.Sorted(maps.Keys(names[name])) {
+			if id := names[name][tag]; !slices.Contains(ids, id) {
+				found(Finding{e.Dirs.ImagesJSON(), fmt.Sprintf("%s:%s is the image %s, which is not here", name, tag, id), "pull it again, or take the name off: gocker untag " + name + ":" + tag})
+			}
+		}
+	}
+	verified := map[string]layers.Verified{}
+	defer func() {
+		for _, v := range verified {
+			v.Close()
+		}
+	}()
+	for _, id := range ids {
+		if err := e.checkImage(id, verified, found); err != nil {
+			return Checked{}, err
+		}
+	}
+	return Checked{len(ids), len(verified)}, nil
+}
+
+// holdLayers keeps everything that is in the store there.
+func (e Engine) holdLayers() (*os.File, error) {
+	if err := os.MkdirAll(e.Dirs.Layers(), 0o755); err != nil {
+		return nil, err
+	}
+	return dirs.LockShared(e.Dirs.Layers())
+}
+
+// imageIDs lists the folders of the images that are here.
+func (e Engine) imageIDs() (ids []string, err error) {
+	folders, err := dirs.Glob(e.Dirs.Images(), "*")
+	for _, folder := range folders {
+		if id := filepath.Base(folder); pull.IsImage(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
+}
+
+// checkImage checks an image and those of its layers that are not verified yet.
+func (e Engine) checkImage(id string, verified map[string]layers.Verified, found func(Finding)) error {
+	unverified, wrong := layers.VerifyImage(e.Dirs, id)
+	wrong = append(wrong, e.checkOrigins(id)...)
+	for _, what := range wrong {
+		found(Finding{e.Dirs.Image(id), what, "remove the image and pull it again: gocker rmi -f " + id})
+	}
+	var below layers.Stack
+	for _, layer := range unverified {
+		v, ok := verified[layer.ChainID]
+		if !ok {
+			folder := e.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))
+			var err error
+			if v, err = layers.Verify(e.Dirs, layer, below); err != nil {
+				return fmt.Errorf("verify layer %q: %w", folder, err)
+			}
+			verified[layer.ChainID] = v
+			for _, what := range v.Wrong {
+				found(Finding{folder, what, "remove its layer.json, and pull an image that has it again, such as " + id})
+			}
+		}
+		below = append(below, v.FS)
+	}
+	return nil
+}
+
+// checkOrigins compares what is kept of registries with its digests, and with the image.
+func (e Engine) checkOrigins(id string) (wrong []string) {
+	origins, err := e.origins(id)
+	if err != nil {
+		return []string{fmt.Sprintf("origins.json: %v", err)}
+	}
+	for _, origin := range origins {
+		raw, err := e.document(id, origin.Manifest)
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("manifest of %s: %v", origin.Reference, err))
+			continue
+		}
+		manifest, err := registry.ParseManifest(raw)
+		if err == nil && dirs.Short(manifest.Config.Digest.Hex) != id {
+			err = fmt.Errorf("%s is the manifest of image %s", origin.Manifest, dirs.Short(manifest.Config.Digest.Hex))
+		}
+		if err == nil && origin.Digest != origin.Manifest {
+			_, err = e.document(id, origin.Digest)
+		}
+		if err != nil {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	return wrong
+}
+
+// document reads a manifest or an index that a registry sent, and compares it with its digest.
+func (e Engine) document(id, digest string) ([]byte, error) {
+	raw, err := os.ReadFile(filepath.Join(e.Dirs.Image(id), strings.TrimPrefix(digest, "sha256:")+".json"))
+	if err != nil {
+		return nil, err
+	}
+	if got, _, err := v1.SHA256(bytes.NewReader(raw)); err != nil || got.String() != digest {
+		return nil, fmt.Errorf("%w: %s has the digest %s", layers.ErrDigest, digest, got)
+	}
+	return raw, nil
+}
+
+// leftovers finds what crashes and broken pulls have left. The caller holds layers/.
+func (e Engine) leftovers(found func(Finding)) error {
+	const next = "gocker image prune removes it, and so does the next command that needs the place"
+	stale, err := e.stale()
+	if err != nil {
+		return err
+	}
+	for _, path := range stale {
+		found(Finding{path, "a process that died has left it, " + size(path), next})
+	}
+	broken, err := e.brokenPulls()
+	if err != nil {
+		return err
+	}
+	for _, lock := range broken {
+		found(Finding{lock.Name(), "left of a pull that broke off, " + size(lock.Name()), "pull the image again, which goes on there, or: gocker image prune"})
+		lock.Close()
+	}
+	unused, err := layers.Unused(e.Dirs)
+	for _, chainID := range unused {
+		path := e.Dirs.Layer(chainID)
+		found(Finding{path, "a layer that no image has, " + size(path), "gocker image prune removes it"})
+	}
+	return err
+}
+
+// stale lists the unfinished files and folders that nobody is at work on.
+func (e Engine) stale() (paths []string, err error) {
+	parents, err := dirs.Glob(e.Dirs.AllTmp(), "*")
+	if err != nil {
+		return nil, err
+	}
+	for _, parent := range append([]string{e.Dirs.Layers(), e.Dirs.Images(), e.Dirs.AllTmp()}, parents...) {
+		found, err := dirs.Stale(parent)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, found...)
+	}
+	return paths, nil
+}
+
+// brokenPulls locks the folders of images that were on their way in, and whose pull has ended.
+func (e Engine) brokenPulls() (locks []*os.File, err error) {
+	folders, err := dirs.Glob(e.Dirs.AllTmp(), "*")
+	for _, folder := range folders {
+		if !pull.IsImage(filepath.Base(folder)) {
+			continue
+		}
+		if lock, err := dirs.TryLock(folder); err == nil {
+			locks = append(locks, lock)
+		}
+	}
+	return locks, err
+}
+
+func size(path string) string { return units.HumanSize(float64(bytesOf(path))) }
+
+// bytesOf is what all files below path have together; what cannot be read has none.
+func bytesOf(path string) (sum int64) {
+	filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
+}
