@@ -83,7 +83,7 @@ func NewPartial(parent string) (*Partial, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	if err := removePartials(parent); err != nil {
+	if err := RemoveStale(parent); err != nil {
 		return nil, err
 	}
 	for {
@@ -115,7 +115,8 @@ func Stale(parent string) (paths []string, err error) {
 	return paths, err
 }
 
-func removePartials(parent string) error {
+// RemoveStale removes the partials in parent that processes which died have left.
+func RemoveStale(parent string) error {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return err

@@ -239,6 +239,26 @@ func Users(d dirs.Dirs, image string) (ids []string) {
 	return ids
 }
 
+// Sweep removes what crashes have left: unfinished folders that nobody is at work on, and layers that no image links to,
+// unless somebody is at work there just now.
+func Sweep(d dirs.Dirs) error {
+	for _, parent := range []string{d.Layers(), d.Images(), d.AllTmp()} {
+		if err := dirs.RemoveStale(parent); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	store, err := dirs.TryLock(d.Layers())
+	if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	_, err = removeUnused(d)
+	return err
+}
+
 // RemoveUnused removes the layers that no image links to: a crash has left them.
 func RemoveUnused(d dirs.Dirs) (removed []string, err error) {
 	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {

@@ -26,7 +26,9 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong := 0
 			checked, err := e.Check(func(f engine.Finding) {
-				wrong++
+				if !f.Kept {
+					wrong++
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", f.Path, f.What, f.Advice)
 			})
 			if err != nil {

@@ -23,7 +23,10 @@ import (
 )
 
 // A Finding is something in the store that is not as it should be.
-type Finding struct{ Path, What, Advice string }
+type Finding struct {
+	Path, What, Advice string
+	Kept               bool // on purpose: there is nothing wrong with it
+}
 
 // A Checked store is what a check has looked at.
 type Checked struct{ Images, Layers int }
@@ -44,12 +47,12 @@ func (e Engine) Check(found func(Finding)) (Checked, error) {
 	}
 	names, err := layers.List(e.Dirs)
 	if err != nil {
-		found(Finding{e.Dirs.ImagesJSON(), err.Error(), advice.Of(err)})
+		found(Finding{Path: e.Dirs.ImagesJSON(), What: err.Error(), Advice: advice.Of(err)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		for _, tag := range slices.Sorted(maps.Keys(names[name])) {
 			if id := names[name][tag]; !slices.Contains(ids, id) {
-				found(Finding{e.Dirs.ImagesJSON(), fmt.Sprintf("%s:%s is the image %s, which is not here", name, tag, id), "pull it again, or take the name off: gocker untag " + name + ":" + tag})
+				found(Finding{Path: e.Dirs.ImagesJSON(), What: fmt.Sprintf("%s:%s is the image %s, which is not here", name, tag, id), Advice: "pull it again, or take the name off: gocker untag " + name + ":" + tag})
 			}
 		}
 	}
@@ -91,7 +94,7 @@ func (e Engine) checkImage(id string, verified map[string]layers.Verified, found
 	unverified, wrong := layers.VerifyImage(e.Dirs, id)
 	wrong = append(wrong, e.checkOrigins(id)...)
 	for _, what := range wrong {
-		found(Finding{e.Dirs.Image(id), what, "remove the image and pull it again: gocker rmi -f " + id})
+		found(Finding{Path: e.Dirs.Image(id), What: what, Advice: "remove the image and pull it again: gocker rmi -f " + id})
 	}
 	var below layers.Stack
 	for _, layer := range unverified {
@@ -104,7 +107,7 @@ func (e Engine) checkImage(id string, verified map[string]layers.Verified, found
 			}
 			verified[layer.ChainID] = v
 			for _, what := range v.Wrong {
-				found(Finding{folder, what, "remove its layer.json, and pull an image that has it again, such as " + id})
+				found(Finding{Path: folder, What: what, Advice: "remove its layer.json, and pull an image that has it again, such as " + id})
 			}
 		}
 		below = append(below, v.FS)
@@ -152,26 +155,26 @@ func (e Engine) document(id, digest string) ([]byte, error) {
 
 // leftovers finds what crashes and broken pulls have left. The caller holds layers/.
 func (e Engine) leftovers(found func(Finding)) error {
-	const next = "gocker image prune removes it, and so does the next command that needs the place"
+	const next = "the next pull removes it, or: gocker image prune"
 	stale, err := e.stale()
 	if err != nil {
 		return err
 	}
 	for _, path := range stale {
-		found(Finding{path, "a process that died has left it, " + size(path), next})
+		found(Finding{Path: path, What: "a process that died has left it, " + size(path), Advice: next})
 	}
 	broken, err := e.brokenPulls()
 	if err != nil {
 		return err
 	}
 	for _, lock := range broken {
-		found(Finding{lock.Name(), "left of a pull that broke off, " + size(lock.Name()), "pull the image again, which goes on there, or: gocker image prune"})
+		found(Finding{Path: lock.Name(), What: "left of a pull that broke off, " + size(lock.Name()), Advice: "pull the image again, which goes on there, or: gocker image prune", Kept: true})
 		lock.Close()
 	}
 	unused, err := layers.Unused(e.Dirs)
 	for _, chainID := range unused {
 		path := e.Dirs.Layer(chainID)
-		found(Finding{path, "a layer that no image has, " + size(path), "gocker image prune removes it"})
+		found(Finding{Path: path, What: "a layer that no image has, " + size(path), Advice: next})
 	}
 	return err
 }

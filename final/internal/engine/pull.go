@@ -59,6 +59,9 @@ func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) 
 	if opts.Progress == nil {
 		opts.Progress = func(v1.Descriptor, int64) {}
 	}
+	if err := layers.Sweep(e.Dirs); err != nil {
+		return Pulled{}, err
+	}
 	if img, ok := e.unchanged(ctx, ref, opts); ok {
 		return img, nil
 	}
