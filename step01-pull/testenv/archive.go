@@ -35,11 +35,12 @@ var Epoch = time.Date(2021, 11, 24, 20, 19, 40, 0, time.UTC)
 type Entry struct {
 	tar.Header
 	Content string
+	Hole    int // so many zeros stand before Content and after it, and only the header says so: a sparse file
 }
 
 // File is an entry for a file with mode 0644.
 func File(name, content string) Entry {
-	return Entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, content}
+	return Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, Content: content}
 }
 
 // Dir is an entry for a folder with mode 0755.
@@ -55,6 +56,13 @@ func Symlink(name, target string) Entry {
 // Link is an entry for a hard link.
 func Link(name, target string) Entry {
 	return Entry{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}}
+}
+
+// Sparse is an entry for a file of hole zeros, content, and hole zeros again, as tar -S of GNU's older format has it.
+func Sparse(name, content string, hole int) Entry {
+	e := File(name, content)
+	e.Format, e.Hole = tar.FormatGNU, hole
+	return e
 }
 
 // Tar writes a tar archive. Entries are in PAX format where they do not say another.
@@ -75,6 +83,9 @@ func Tar(t testing.TB, entries ...Entry) []byte {
 		if err := w.WriteHeader(&e.Header); err != nil {
 			t.Fatalf("header of %q: %v", e.Name, err)
 		}
+		if e.Hole > 0 {
+			makeSparse(buf.Bytes()[buf.Len()-512:], len(e.Content), e.Hole)
+		}
 		if _, err := io.WriteString(w, e.Content); err != nil {
 			t.Fatalf("content of %q: %v", e.Name, err)
 		}
@@ -83,6 +94,25 @@ func Tar(t testing.TB, entries ...Entry) []byte {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// makeSparse turns the header of a plain file into one with a map of where its pieces belong; the last is empty and
+// stands at the file's end. Package tar reads such headers and does not write them. See tar(5), "GNU tar archives".
+func makeSparse(header []byte, size, hole int) {
+	number := func(at, n int) { copy(header[at:], fmt.Sprintf("%011o\x00", n)) }
+	end := hole + size + hole
+	header[156] = tar.TypeGNUSparse
+	number(386, hole)
+	number(386+12, size)
+	number(386+24, end)
+	number(386+36, 0)
+	number(483, end)
+	copy(header[148:], "        ") // the checksum is computed with blanks in its place
+	sum := 0
+	for _, b := range header {
+		sum += int(b)
+	}
+	copy(header[148:], fmt.Sprintf("%06o\x00 ", sum))
 }
 
 // Image is an image for this machine, of tar archives, the lowest layer first.

@@ -1,0 +1,210 @@
+//go:build linux
+
+package overlay
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/testenv"
+)
+
+const images = 300
+
+var podmans = flag.Int("podman", 5, "how many of the images podman unpacks too; it is slow")
+
+// image is what the layers are as an image of the OCI's kind.
+func image(t testing.TB, layers [][]testenv.Entry) v1.Image {
+	t.Helper()
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}})
+	for _, entries := range layers {
+		archive := testenv.Tar(t, entries...)
+		var layer v1.Layer
+		if err == nil {
+			layer, err = tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(archive)), nil
+			}, tarball.WithMediaType(types.OCILayer))
+		}
+		if err == nil {
+			img, err = mutate.AppendLayers(img, layer)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
+}
+
+// story is what the layers are in words, for whoever finds a test failing.
+func story(layers [][]testenv.Entry) string {
+	var s strings.Builder
+	for i, entries := range layers {
+		fmt.Fprintf(&s, "layer %d\n", i+1)
+		for _, e := range entries {
+			fmt.Fprintf(&s, "  %c %o %q %q\n", e.Typeflag, e.Mode, e.Name, e.Linkname)
+		}
+	}
+	return strings.ReplaceAll(s.String(), strings.Repeat("long", 50), "long…")
+}
+
+func readFacts(t testing.TB, root string) testenv.Facts {
+	t.Helper()
+	facts, err := testenv.ReadFacts(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return facts
+}
+
+func TestTheKernelMergesLayersAsTheImageSpecSays(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	for seed := range uint64(images) {
+		t.Run(fmt.Sprint("image ", seed), func(t *testing.T) {
+			layers, want := randomImage(seed)
+			t.Log(story(layers))
+			f := mount(t, d, unpacked(t, d, image(t, layers)))
+			if wrong := differences(readFacts(t, f.Mnt()), want.facts()) + hiddenButThere(f.Mnt(), layers, want); wrong != "" {
+				t.Error("the merged view is not right:\n" + wrong)
+			}
+		})
+	}
+}
+
+// The model may be wrong as well. Where two programs of others agree it agrees with them, though each of them is wrong
+// about some images.
+func TestTheModelIsRightWhereUmociAndPodmanAgree(t *testing.T) {
+	testenv.NeedRoot(t)
+	if os.Getenv("CI") == "" {
+		t.Skip("SKIPPED: umoci and podman are asked in CI only")
+	}
+	podman := newPodman(t)
+	right := map[string]int{}
+	for seed := range uint64(images) {
+		layers, want := randomImage(seed)
+		layout := podman.layout(t, image(t, layers))
+		umociFacts := unpackWithUmoci(t, layout)
+		if differences(umociFacts, want.facts()) == "" {
+			right["umoci"]++
+		}
+		if seed >= uint64(*podmans) {
+			continue
+		}
+		podmanFacts := podman.unpack(t, layout)
+		if differences(podmanFacts, want.facts()) == "" {
+			right["podman"]++
+		}
+		if wrong := bothDiffer(umociFacts, podmanFacts, want.facts()); wrong != "" {
+			t.Errorf("image %d: the model differs from both\n%s%s", seed, wrong, story(layers))
+		}
+	}
+	t.Logf("umoci is right in %d of %d images, podman in %d of %d", right["umoci"], images, right["podman"], *podmans)
+}
+
+// bothDiffer says where a and b agree with each other and not with want. Neither may have anything: they failed.
+func bothDiffer(a, b, want testenv.Facts) string {
+	if len(a) == 0 || len(b) == 0 {
+		return ""
+	}
+	agreed := testenv.Facts{}
+	for fact, what := range a {
+		if other, ok := b[fact]; ok && other == what {
+			agreed[fact] = what
+		}
+	}
+	for fact, what := range want { // where they do not agree, the model has its own mind
+		other, ok := b[fact]
+		if mine, has := a[fact]; has || ok {
+			if !has || !ok || mine != other {
+				agreed[fact] = what
+			}
+		}
+	}
+	return differences(agreed, want)
+}
+
+// unpackWithUmoci returns nothing where umoci fails.
+func unpackWithUmoci(t testing.TB, layout string) testenv.Facts {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	if out, err := exec.Command("umoci", "raw", "unpack", "--image", layout, root).CombinedOutput(); err != nil {
+		t.Logf("umoci: %v: %s", err, out)
+		return nil
+	}
+	return readFacts(t, root)
+}
+
+// A podman has a store of its own, which is this folder.
+type podman string
+
+func newPodman(t testing.TB) podman {
+	t.Helper()
+	store, err := os.MkdirTemp("", "") // podman refuses the long names of t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unix.Unmount(filepath.Join(store, "root", "overlay"), unix.MNT_DETACH) // podman has mounted it on itself
+		if err := os.RemoveAll(store); err != nil {
+			t.Error(err)
+		}
+	})
+	return podman(store)
+}
+
+// layout writes an OCI layout, and returns its name.
+func (p podman) layout(t testing.TB, img v1.Image) string {
+	t.Helper()
+	dir := filepath.Join(string(p), "layout")
+	index, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = index.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "latest"}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir + ":latest"
+}
+
+func (p podman) run(t testing.TB, args ...string) (string, bool) {
+	t.Helper()
+	all := append([]string{"--root", string(p) + "/root", "--runroot", string(p) + "/run", "--storage-driver", "overlay"}, args...)
+	out, err := exec.Command("podman", all...).CombinedOutput()
+	if err != nil {
+		t.Logf("podman %q: %v: %s", args, err, out)
+	}
+	return strings.TrimSpace(string(out)), err == nil
+}
+
+// unpack returns nothing where podman fails.
+func (p podman) unpack(t testing.TB, layout string) testenv.Facts {
+	t.Helper()
+	id, ok := p.run(t, "pull", "--quiet", "oci:"+layout)
+	if !ok {
+		return nil
+	}
+	defer p.run(t, "rmi", "--force", id)
+	root, ok := p.run(t, "image", "mount", id)
+	if !ok {
+		return nil
+	}
+	defer p.run(t, "image", "unmount", id)
+	return readFacts(t, root)
+}
