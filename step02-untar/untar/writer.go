@@ -21,11 +21,17 @@ type Writer struct {
 	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
 	MakeParent func(name string) error
 
-	dirTimes map[string]times // set at the end: every new entry changes its folder's mtime
-	chown    bool
+	folders map[string]attributes // which Finish gives them
+	chown   bool
 }
 
-type times struct{ access, mod time.Time }
+// attributes are what an entry says of a file beside its content.
+type attributes struct {
+	mode        fs.FileMode
+	uid, gid    int
+	records     map[string]string // of PAX, with the xattrs
+	access, mod time.Time         // zero: not known
+}
 
 // NewWriter opens the folder. Call Finish after the last entry, and Close in any case.
 func NewWriter(folder string) (*Writer, error) {
@@ -34,24 +40,24 @@ func NewWriter(folder string) (*Writer, error) {
 		return nil, err
 	}
 	// Only root can give files away; tar(1) run by anybody else keeps them too.
-	return &Writer{Root: root, dirTimes: map[string]times{}, chown: os.Geteuid() == 0}, nil
+	return &Writer{Root: root, folders: map[string]attributes{}, chown: os.Geteuid() == 0}, nil
 }
 
 // Close releases the folder.
 func (w *Writer) Close() error { return w.Root.Close() }
 
-// Finish sets the times of the folders.
+// Finish gives the folders what their entries say, the last one where there are two. Before, a folder that is closed or
+// has a default ACL or a setgid bit would not take its files, or change them, and every new file changes its mtime.
 func (w *Writer) Finish() error {
-	for name, t := range w.dirTimes {
-		if err := w.setTimes(name, t); err != nil {
+	for name, a := range w.folders {
+		if err := w.setAttributes(name, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Write makes the file that header describes, in place of one that has its name. The order matters: chown(2) clears
-// setuid bits and file capabilities, so the owner comes first, then mode, xattrs, and last the times.
+// Write makes the file that header describes, in place of one that has its name.
 func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	name, err := Clean(header.Name)
 	if err != nil {
@@ -82,28 +88,34 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return blame(err)
 	}
+	a := attributes{header.FileInfo().Mode(), header.Uid, header.Gid, header.PAXRecords, header.AccessTime, header.ModTime}
+	if header.Typeflag == tar.TypeDir {
+		w.folders[name] = a
+		return nil
+	}
+	return w.setAttributes(name, a)
+}
+
+// setAttributes keeps an order that matters: chown(2) clears setuid bits and file capabilities, so the owner comes
+// first, then mode and xattrs, and last the times.
+func (w *Writer) setAttributes(name string, a attributes) error {
 	if w.chown {
-		if err := w.Root.Lchown(name, header.Uid, header.Gid); err != nil {
+		if err := w.Root.Lchown(name, a.uid, a.gid); err != nil {
 			return err
 		}
 	}
-	if header.Typeflag != tar.TypeSymlink {
-		if err := w.Root.Chmod(name, header.FileInfo().Mode()); err != nil {
+	if a.mode&fs.ModeSymlink == 0 {
+		if err := w.Root.Chmod(name, a.mode); err != nil {
 			return err
 		}
 	}
-	if err := w.setXattrs(name, header.PAXRecords); err != nil {
+	if err := w.setXattrs(name, a.records); err != nil {
 		return err
 	}
-	if header.ModTime.IsZero() { // not out of an archive, but made by a caller who does not care
+	if a.mod.IsZero() { // not out of an archive, but made by a caller who does not care
 		return nil
 	}
-	t := times{header.AccessTime, header.ModTime}
-	if header.Typeflag == tar.TypeDir {
-		w.dirTimes[name] = t
-		return nil
-	}
-	return w.setTimes(name, t)
+	return w.setTimes(name, a.access, a.mod)
 }
 
 // Parent makes the folder dir, and those above it, where the archive has left them out.
@@ -142,10 +154,17 @@ func (w *Writer) makeRoom(name string, typ byte) error {
 	if name == "." {
 		return fmt.Errorf("%w: it would replace the folder itself", ErrArchive)
 	}
-	for dir := range w.dirTimes { // also where the old one is a link: what lay behind it is there no more
-		if dir == name || strings.HasPrefix(dir, name+"/") {
-			delete(w.dirTimes, dir)
+	for dir, a := range w.folders {
+		if dir != name && !strings.HasPrefix(dir, name+"/") {
+			continue
 		}
+		// Behind a link they stay, and this is the last moment at which their name leads there.
+		if !old.IsDir() {
+			if err := w.setAttributes(dir, a); err != nil {
+				return err
+			}
+		}
+		delete(w.folders, dir)
 	}
 	return w.Root.RemoveAll(name)
 }
@@ -220,12 +239,12 @@ func (w *Writer) at(name string, do func(dir int, base string) error) error {
 }
 
 // setTimes is utimensat(2), to the nanosecond, on the name itself: a link's times are its own.
-func (w *Writer) setTimes(name string, t times) error {
-	if t.access.IsZero() { // most archives do not have it
-		t.access = t.mod
+func (w *Writer) setTimes(name string, access, mod time.Time) error {
+	if access.IsZero() { // most archives do not have it
+		access = mod
 	}
 	return w.at(name, func(dir int, base string) error {
-		err := unix.UtimesNanoAt(dir, base, []unix.Timespec{timespec(t.access), timespec(t.mod)}, unix.AT_SYMLINK_NOFOLLOW)
+		err := unix.UtimesNanoAt(dir, base, []unix.Timespec{timespec(access), timespec(mod)}, unix.AT_SYMLINK_NOFOLLOW)
 		if err != nil {
 			return fmt.Errorf("set the times of %q: %w", name, err)
 		}

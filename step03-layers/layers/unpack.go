@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -43,10 +44,12 @@ type unpacker struct {
 	layer *Layer // where entries are counted
 
 	w         *untar.Writer
-	below     Stack           // nil until it was waited for
-	whiteouts map[string]bool // names that the layer deletes
-	opaque    map[string]bool // folders in which it deletes all
-	written   map[string]bool // names that it adds or updates
+	below     Stack             // nil until it was waited for
+	whiteouts map[string]bool   // names that the layer deletes
+	opaque    map[string]bool   // folders in which it deletes all
+	written   map[string]bool   // names that it adds or updates
+	leftOut   map[string]bool   // folders that it needs and does not have
+	links     map[fileID]linked // files of layers below that it links to
 
 	lastDir, lastDirResolved string
 }
@@ -64,7 +67,8 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	}
 	defer u.w.Close()
 	u.w.MakeParent = u.makeParent
-	u.whiteouts, u.opaque, u.written = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	u.whiteouts, u.opaque, u.written, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	u.links = map[fileID]linked{}
 	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err
 	}
@@ -108,6 +112,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	switch {
 	case base == whiteoutOpaque:
 		u.opaque[dir] = true
+		u.lastDir = ""
 		return nil
 	case strings.HasPrefix(base, whiteoutMeta):
 		return nil
@@ -117,6 +122,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 			return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
 		}
 		u.whiteouts[path.Join(dir, hidden)] = true
+		u.lastDir = ""
 		return nil
 	}
 	if header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0 {
@@ -131,6 +137,12 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 		if err := u.linkTarget(header); err != nil {
 			return err
 		}
+	}
+	if header.Typeflag != tar.TypeReg {
+		u.lastDir = "" // a link may lead elsewhere, or take another's place
+	}
+	if info, _ := look(u.to, name); info != nil && !info.IsDir() && header.Typeflag == tar.TypeDir {
+		u.whiteouts[name] = true // the first of the two entries has replaced what lies below
 	}
 	header.Name = name
 	u.written[name] = true
@@ -166,8 +178,8 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	return u.lastDirResolved, nil
 }
 
-// linkTarget makes sure that a hard link has something to link to: a file of a layer below is copied up first, as
-// overlayfs does when one is linked.
+// linkTarget makes sure that a hard link has something to link to. Layers below are shared and cannot get one name more:
+// a file of theirs is copied to a name that no entry can have, and at the end shareLinks takes care of its other names.
 func (u *unpacker) linkTarget(header *tar.Header) error {
 	target, err := untar.Clean(header.Linkname)
 	if err != nil {
@@ -185,42 +197,117 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	if err := u.needBelow(); err != nil {
 		return err
 	}
-	if i, _ := u.below.Find(target); i < 0 {
-		return fmt.Errorf("%w: it is a hard link to %q, which neither this layer nor one below has", untar.ErrArchive, header.Linkname)
+	i, info := u.below.Find(target)
+	if i < 0 {
+		return fmt.Errorf("%w: it is a hard link to %q, which neither this layer nor one below has", untar.ErrArchive, target)
 	}
-	return u.copyFromBelow(target)
+	if info.IsDir() {
+		return fmt.Errorf("%w: it is a hard link to the folder %q", untar.ErrArchive, target)
+	}
+	id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
+	l, ok := u.links[id]
+	if !ok {
+		l = linked{target, info.Sys().(*syscall.Stat_t).Nlink > 1, fmt.Sprint(whiteoutMeta, len(u.links))}
+		u.links[id] = l
+		err = u.copyFromBelow(target, l.copy)
+	}
+	header.Linkname = l.copy
+	return err
 }
 
-// makeParent makes a folder that the archive left out: the one of the layers below, where they have it.
-func (u *unpacker) makeParent(name string) error {
-	if err := u.needBelow(); err != nil {
+// A linked file is one of a layer below that a hard link of this layer leads to.
+type linked struct {
+	name string // one of its names
+	more bool   // it has others
+	copy string // where it is in this layer until the end
+}
+
+type fileID struct {
+	layer int
+	ino   uint64
+}
+
+// shareLinks makes those names of the linked files that stay visible names of the copies: the merged view shall have
+// one file, not two. See layer.md, "Hardlinks".
+func (u *unpacker) shareLinks() error {
+	names, err := u.linkedNames()
+	if err != nil {
 		return err
 	}
-	if i, info := u.below.Find(name); i >= 0 && info.IsDir() {
-		return u.copyFromBelow(name)
+	for name, id := range names {
+		i, _ := u.below.Find(name)
+		own, replaced := look(u.to, name)
+		if i != id.layer || own != nil || replaced || u.hides(name) {
+			continue
+		}
+		if err := u.w.Write(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: u.links[id].copy}, nil); err != nil {
+			return err
+		}
 	}
+	for _, l := range u.links {
+		if err := u.w.Root.Remove(l.copy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkedNames finds all names of the linked files. Only a walk through the layer finds those of a file that has many.
+func (u *unpacker) linkedNames() (map[string]fileID, error) {
+	names, walk := map[string]fileID{}, map[int]bool{}
+	for id, l := range u.links {
+		names[l.name] = id
+		if l.more {
+			walk[id.layer] = true
+		}
+	}
+	for i := range walk {
+		err := filepath.WalkDir(u.below[i], func(at string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
+			if _, ok := u.links[id]; ok {
+				names[strings.TrimPrefix(at, u.below[i]+"/")] = id
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// hides tells whether the layer deletes what those below have under a name.
+func (u *unpacker) hides(name string) bool {
+	for at := name; at != "."; at = path.Dir(at) {
+		if u.whiteouts[at] || u.opaque[path.Dir(at)] {
+			return true
+		}
+	}
+	return false
+}
+
+// makeParent makes a folder that the archive left out. What it looks like, settle finds out.
+func (u *unpacker) makeParent(name string) error {
+	u.leftOut[name] = true
 	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
 }
 
 // copyFromBelow copies a file, or a folder without its contents, with all its attributes.
-func (u *unpacker) copyFromBelow(name string) error {
+func (u *unpacker) copyFromBelow(name, to string) error {
 	i, info := u.below.Find(name)
 	from := filepath.Join(u.below[i], name)
-	link := ""
-	if info.Mode()&fs.ModeSymlink != 0 {
-		var err error
-		if link, err = os.Readlink(from); err != nil {
-			return err
-		}
-	}
-	header, err := tar.FileInfoHeader(info, link)
+	header, err := Header(from)
 	if err != nil {
 		return err
 	}
-	header.Name = name
-	if header.PAXRecords, err = xattrs(from); err != nil {
-		return err
-	}
+	header.Name = to
 	if !info.Mode().IsRegular() {
 		return u.w.Write(header, nil)
 	}
@@ -232,12 +319,32 @@ func (u *unpacker) copyFromBelow(name string) error {
 	return u.w.Write(header, f)
 }
 
+// Header is what an archive would say of a file, with all its xattrs but those that overlayfs keeps for itself.
+func Header(path string) (*tar.Header, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	link := ""
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if link, err = os.Readlink(path); err != nil {
+			return nil, err
+		}
+	}
+	header, err := tar.FileInfoHeader(info, link)
+	if err != nil {
+		return nil, err
+	}
+	header.PAXRecords, err = xattrs(path)
+	return header, err
+}
+
 // settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
 // layers below only, wherever in the archive they stand.
 func (u *unpacker) settle() error {
 	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
 	if i, _ := u.below.Find("."); i >= 0 && !u.written["."] {
-		if err := u.copyFromBelow("."); err != nil {
+		if err := u.copyFromBelow(".", "."); err != nil {
 			return err
 		}
 	}
@@ -252,13 +359,16 @@ func (u *unpacker) settle() error {
 		if i, info := u.below.Find(dir); i < 0 || !info.IsDir() {
 			continue // nothing to hide
 		}
-		info, _ := look(u.to, dir)
+		info, hidden := look(u.to, dir)
+		if info == nil && (hidden || u.hides(dir)) {
+			continue // the folder itself is deleted or replaced
+		}
 		if info == nil {
 			if err := u.w.Parent(dir); err != nil {
 				return err
 			}
 		} else if !info.IsDir() {
-			continue // the folder itself is replaced
+			continue
 		}
 		if err := u.setOpaque(dir); err != nil {
 			return err
@@ -275,10 +385,25 @@ func (u *unpacker) settle() error {
 		case info == nil && hidden: // a folder above it is deleted as well
 		case info != nil && info.IsDir(): // deleted, and made anew by the same layer
 			err = u.setOpaque(name)
-		case info == nil || !u.written[name]: // not there, or copied from below only to be linked to
+		case info == nil:
 			err = u.whiteout(name)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	if err := u.shareLinks(); err != nil {
+		return err
+	}
+	// Folders that the archive left out are those below, but where it deletes them: then they are new.
+	for name := range u.leftOut {
+		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.written[name] || u.hides(name) {
+			continue
+		}
+		if info, _ := look(u.to, name); info == nil || !info.IsDir() {
+			continue // a later entry has replaced it
+		}
+		if err := u.copyFromBelow(name, name); err != nil {
 			return err
 		}
 	}

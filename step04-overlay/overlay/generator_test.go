@@ -202,9 +202,12 @@ func (g *generator) add(at string, typ byte) {
 	case tar.TypeSymlink:
 		e.Mode, e.Linkname = 0o777, g.target(at)
 	case tar.TypeLink:
-		if e.Linkname = g.linkable(at); e.Linkname == "" {
+		target := g.linkable(at)
+		if target == "" {
 			return
 		}
+		e.Header = g.view[target].header // a link has no attributes of its own
+		e.Name, e.Typeflag, e.Linkname, e.PAXRecords, e.Format = at, typ, g.spell(target), nil, tar.FormatPAX
 	case tar.TypeChar, tar.TypeBlock:
 		e.Devmajor, e.Devminor = 1+g.Int64N(500), g.Int64N(70000)
 	}
@@ -229,7 +232,7 @@ func (g *generator) target(at string) string {
 	return []string{"nowhere", "/" + to, strings.Repeat("../", 6) + to}[g.IntN(3)]
 }
 
-// linkable is a name that a hard link may lead to, spelled in one of the ways that are used.
+// linkable is a name that a hard link may lead to; "" where there is none.
 func (g *generator) linkable(at string) string {
 	resolved := g.view.resolve(at)
 	var names []string
@@ -242,7 +245,7 @@ func (g *generator) linkable(at string) string {
 		return ""
 	}
 	slices.Sort(names)
-	return g.spell(names[g.IntN(len(names))])
+	return names[g.IntN(len(names))]
 }
 
 func (g *generator) spell(at string) string { return []string{"", "", "./", "/"}[g.IntN(4)] + at }
@@ -253,7 +256,7 @@ func (g *generator) xattrs(typ byte) map[string]string {
 		attrs["SCHILY.xattr.user.note"] = fmt.Sprint("of\n\x00", g.Uint32())
 	}
 	if g.IntN(6) == 0 {
-		attrs["SCHILY.xattr.user.other"] = ""
+		attrs["SCHILY.xattr.user.other"] = "1"
 	}
 	if typ != tar.TypeDir && g.IntN(6) == 0 { // cap_net_raw=ep: struct vfs_cap_data of capabilities(7)
 		attrs["SCHILY.xattr.security.capability"] = "\x01\x00\x00\x02\x00\x20" + strings.Repeat("\x00", 14)

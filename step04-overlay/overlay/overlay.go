@@ -35,6 +35,7 @@ import (
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
 	"gocker/step01-pull/dirs"
+	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
 
@@ -96,18 +97,21 @@ func (f *FS) makeFolders(image string) error {
 			return err
 		}
 	}
-	// The merged root folder has the mode, owner and times of the topmost folder of all, which is upperdir.
-	var top unix.Stat_t
-	if err := unix.Stat(f.Lower[len(f.Lower)-1], &top); err != nil {
-		return advice.Add(fmt.Errorf("stat %q: %w", f.Lower[len(f.Lower)-1], err), layerGone)
+	// The merged root folder looks like the topmost folder of all, which is upperdir.
+	top, err := layers.Header(f.Lower[len(f.Lower)-1])
+	if err != nil {
+		return advice.Add(err, layerGone)
 	}
-	if err := os.Chown(f.Upperdir(), int(top.Uid), int(top.Gid)); err != nil {
+	top.Name = "."
+	w, err := untar.NewWriter(f.Upperdir())
+	if err != nil {
 		return err
 	}
-	if err := unix.Chmod(f.Upperdir(), top.Mode&0o7777); err != nil {
-		return fmt.Errorf("chmod %q: %w", f.Upperdir(), err)
+	defer w.Close()
+	if err := w.Write(top, nil); err != nil {
+		return err
 	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, f.Upperdir(), []unix.Timespec{top.Atim, top.Mtim}, 0)
+	return w.Finish()
 }
 
 // Mount lays the layers over each other at Mnt.
