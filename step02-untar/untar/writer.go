@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +22,21 @@ type Writer struct {
 	Root *os.Root
 	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
 	MakeParent func(name string) error
+	// Replaced is told of a folder that goes with all in it, because another kind of file takes its name; it may be nil.
+	Replaced func(name string)
 
 	folders map[string]attributes // which Finish gives them
 	chown   bool
+	last    folder
+	buffer  []byte
+}
+
+// A folder that is open. Entries of one folder mostly come together, and the way to it is gone, and checked, once for all
+// of them.
+type folder struct {
+	name string
+	root *os.Root
+	file *os.File // the same, for system calls that os.Root does not have
 }
 
 // attributes are what an entry says of a file beside its content.
@@ -40,17 +54,50 @@ func NewWriter(folder string) (*Writer, error) {
 		return nil, err
 	}
 	// Only root can give files away; tar(1) run by anybody else keeps them too.
-	return &Writer{Root: root, folders: map[string]attributes{}, chown: os.Geteuid() == 0}, nil
+	return &Writer{Root: root, folders: map[string]attributes{}, chown: os.Geteuid() == 0, buffer: make([]byte, 256<<10)}, nil
 }
 
 // Close releases the folder.
-func (w *Writer) Close() error { return w.Root.Close() }
+func (w *Writer) Close() error {
+	w.last.close()
+	return w.Root.Close()
+}
+
+func (f folder) close() {
+	if f.root != nil {
+		f.root.Close()
+		f.file.Close()
+	}
+}
+
+// in opens a folder, and makes it if need be. Until another one is opened nothing takes its name away: what does,
+// makeRoom, has the folder open that the name lies in.
+func (w *Writer) in(dir string) (folder, error) {
+	if w.last.root != nil && w.last.name == dir {
+		return w.last, nil
+	}
+	if err := w.Parent(dir); err != nil {
+		return folder{}, err
+	}
+	root, err := w.Root.OpenRoot(dir)
+	if err != nil {
+		return folder{}, blame(err)
+	}
+	file, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return folder{}, err
+	}
+	w.last.close()
+	w.last = folder{dir, root, file}
+	return w.last, nil
+}
 
 // Finish gives the folders what their entries say, the last one where there are two. Before, a folder that is closed or
 // has a default ACL or a setgid bit would not take its files, or change them, and every new file changes its mtime.
 func (w *Writer) Finish() error {
-	for name, a := range w.folders {
-		if err := w.setAttributes(name, a); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(w.folders)) { // so those of one folder come together
+		if err := w.setAttributes(name, w.folders[name]); err != nil {
 			return err
 		}
 	}
@@ -63,25 +110,27 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Parent(path.Dir(name)); err != nil {
-		return err
-	}
 	if err := w.makeRoom(name, header.Typeflag); err != nil {
 		return err
 	}
+	dir, err := w.in(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
 	switch header.Typeflag {
 	case tar.TypeDir:
-		if err = w.Root.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
+		if err = dir.root.Mkdir(base, 0o700); errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 	case tar.TypeReg, '\x00', tar.TypeCont, tar.TypeGNUSparse:
-		err = w.writeFile(name, content)
+		err = w.writeFile(dir.root, base, content)
 	case tar.TypeSymlink:
-		err = w.Root.Symlink(header.Linkname, name)
+		err = dir.root.Symlink(header.Linkname, base)
 	case tar.TypeLink:
 		return w.hardLink(name, header.Linkname) // one file under two names: mode, owner and times are there already
 	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
-		err = w.mknod(name, header)
+		err = dir.mknod(base, header)
 	default:
 		return fmt.Errorf("%w: unknown type %q", ErrArchive, header.Typeflag)
 	}
@@ -99,23 +148,28 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 // setAttributes keeps an order that matters: chown(2) clears setuid bits and file capabilities, so the owner comes
 // first, then mode and xattrs, and last the times.
 func (w *Writer) setAttributes(name string, a attributes) error {
+	dir, err := w.in(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
 	if w.chown {
-		if err := w.Root.Lchown(name, a.uid, a.gid); err != nil {
+		if err := dir.root.Lchown(base, a.uid, a.gid); err != nil {
 			return err
 		}
 	}
 	if a.mode&fs.ModeSymlink == 0 {
-		if err := w.Root.Chmod(name, a.mode); err != nil {
+		if err := dir.root.Chmod(base, a.mode); err != nil {
 			return err
 		}
 	}
-	if err := w.setXattrs(name, a.records); err != nil {
+	if err := dir.setXattrs(base, a.records); err != nil {
 		return err
 	}
 	if a.mod.IsZero() { // not out of an archive, but made by a caller who does not care
 		return nil
 	}
-	return w.setTimes(name, a.access, a.mod)
+	return dir.setTimes(base, a.access, a.mod)
 }
 
 // Parent makes the folder dir, and those above it, where the archive has left them out.
@@ -141,7 +195,11 @@ func (w *Writer) Parent(dir string) error {
 
 // makeRoom removes what has the name already, but for a folder that only gets new attributes.
 func (w *Writer) makeRoom(name string, typ byte) error {
-	old, err := w.Root.Lstat(name)
+	in, err := w.in(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	old, err := in.root.Lstat(path.Base(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -166,15 +224,22 @@ func (w *Writer) makeRoom(name string, typ byte) error {
 		}
 		delete(w.folders, dir)
 	}
-	return w.Root.RemoveAll(name)
+	if old.IsDir() && w.Replaced != nil {
+		w.Replaced(name)
+	}
+	if in, err = w.in(path.Dir(name)); err != nil { // setAttributes may have been elsewhere
+		return err
+	}
+	return in.root.RemoveAll(path.Base(name))
 }
 
-func (w *Writer) writeFile(name string, content io.Reader) error {
-	f, err := w.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (w *Writer) writeFile(dir *os.Root, name string, content io.Reader) error {
+	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, content); err != nil {
+	// Without its ReadFrom, which would make a buffer of its own for every file.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, content, w.buffer); err != nil {
 		f.Close()
 		return err
 	}
@@ -227,29 +292,16 @@ func blame(err error) error {
 	return err
 }
 
-// at calls do with a descriptor of the folder that name lies in and with the name's last element. os.Root does not
-// have every system call; the descriptor stands for the folder itself, whatever its path is made to mean meanwhile.
-func (w *Writer) at(name string, do func(dir int, base string) error) error {
-	dir, err := w.Root.Open(path.Dir(name))
-	if err != nil {
-		return blame(err)
-	}
-	defer dir.Close()
-	return do(int(dir.Fd()), path.Base(name))
-}
-
 // setTimes is utimensat(2), to the nanosecond, on the name itself: a link's times are its own.
-func (w *Writer) setTimes(name string, access, mod time.Time) error {
+func (f folder) setTimes(base string, access, mod time.Time) error {
 	if access.IsZero() { // most archives do not have it
 		access = mod
 	}
-	return w.at(name, func(dir int, base string) error {
-		err := unix.UtimesNanoAt(dir, base, []unix.Timespec{timespec(access), timespec(mod)}, unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil {
-			return fmt.Errorf("set the times of %q: %w", name, err)
-		}
-		return nil
-	})
+	err := unix.UtimesNanoAt(int(f.file.Fd()), base, []unix.Timespec{timespec(access), timespec(mod)}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("set the times of %q: %w", base, err)
+	}
+	return nil
 }
 
 func timespec(t time.Time) unix.Timespec {

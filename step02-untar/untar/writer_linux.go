@@ -9,34 +9,30 @@ import (
 )
 
 // mknod makes a fifo or a device node. A device is only a number with a door: see mknod(2).
-func (w *Writer) mknod(name string, header *tar.Header) error {
+func (f folder) mknod(base string, header *tar.Header) error {
 	mode := map[byte]uint32{tar.TypeFifo: unix.S_IFIFO, tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK}[header.Typeflag]
 	// The kernel has 12 bits for the one and 20 for the other, and drops the rest: 4096/0 would be made as 0/0.
 	if header.Devmajor>>12 != 0 || header.Devminor>>20 != 0 {
 		return fmt.Errorf("%w: no device is %d/%d", ErrArchive, header.Devmajor, header.Devminor)
 	}
 	device := unix.Mkdev(uint32(header.Devmajor), uint32(header.Devminor))
-	return w.at(name, func(dir int, base string) error {
-		if err := unix.Mknodat(dir, base, mode|0o600, int(device)); err != nil {
-			return fmt.Errorf("mknod %q: %w", name, err)
-		}
-		return nil
-	})
+	if err := unix.Mknodat(int(f.file.Fd()), base, mode|0o600, int(device)); err != nil {
+		return fmt.Errorf("mknod %q: %w", base, err)
+	}
+	return nil
 }
 
 // setXattrs sets the extended attributes, which tar keeps in PAX records: see xattr(7).
-func (w *Writer) setXattrs(name string, records map[string]string) error {
+func (f folder) setXattrs(base string, records map[string]string) error {
 	for key, value := range records {
 		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
 			continue
 		}
-		err := w.at(name, func(dir int, base string) error {
-			// There is no lsetxattrat in kernels before 6.13, but a path through a descriptor does the same.
-			return unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", dir, base), attr, []byte(value), 0)
-		})
+		// There is no lsetxattrat in kernels before 6.13, but a path through a descriptor does the same.
+		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", f.file.Fd(), base), attr, []byte(value), 0)
 		if err != nil {
-			return fmt.Errorf("set xattr %s of %q: %w", attr, name, err)
+			return fmt.Errorf("set xattr %s of %q: %w", attr, base, err)
 		}
 	}
 	return nil

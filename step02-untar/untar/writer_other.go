@@ -10,8 +10,8 @@ import (
 
 // Elsewhere package.tar is unpacked, which has neither devices nor xattrs. Layers are unpacked on Linux only.
 
-func (w *Writer) mknod(name string, _ *tar.Header) error {
+func (f folder) mknod(name string, _ *tar.Header) error {
 	return fmt.Errorf("mknod %q: %w", name, errors.ErrUnsupported)
 }
 
-func (w *Writer) setXattrs(string, map[string]string) error { return nil }
+func (f folder) setXattrs(string, map[string]string) error { return nil }

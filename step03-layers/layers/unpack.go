@@ -66,7 +66,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", err
 	}
 	defer u.w.Close()
-	u.w.MakeParent = u.makeParent
+	u.w.MakeParent, u.w.Replaced = u.makeParent, u.replaced
 	u.whiteouts, u.opaque, u.written, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	u.links = map[fileID]linked{}
 	if err := untar.Each(tee, u.entry); err != nil {
@@ -141,8 +141,10 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if header.Typeflag != tar.TypeReg {
 		u.lastDir = "" // a link may lead elsewhere, or take another's place
 	}
-	if info, _ := look(u.to, name); info != nil && !info.IsDir() && header.Typeflag == tar.TypeDir {
-		u.whiteouts[name] = true // the first of the two entries has replaced what lies below
+	if header.Typeflag == tar.TypeDir {
+		if info, _ := look(u.to, name); info != nil && !info.IsDir() {
+			u.whiteouts[name] = true // the first of the two entries has replaced what lies below
+		}
 	}
 	header.Name = name
 	u.written[name] = true
@@ -299,6 +301,11 @@ func (u *unpacker) makeParent(name string) error {
 	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
 }
 
+// replaced forgets the entries of a folder in whose place a later entry of the same layer has put something else.
+func (u *unpacker) replaced(folder string) {
+	maps.DeleteFunc(u.written, func(name string, _ bool) bool { return strings.HasPrefix(name, folder+"/") })
+}
+
 // copyFromBelow copies a file, or a folder without its contents, with all its attributes.
 func (u *unpacker) copyFromBelow(name, to string) error {
 	i, info := u.below.Find(name)
@@ -429,9 +436,6 @@ func (u *unpacker) whiteout(name string) error {
 // count compares the layer with what is below it.
 func (u *unpacker) count() {
 	for name := range u.written {
-		if info, _ := look(u.to, name); info == nil {
-			continue // a later entry of the same layer replaced the folder that it was in
-		}
 		if i, _ := u.below.Find(name); i < 0 {
 			u.layer.Added++
 		} else {
