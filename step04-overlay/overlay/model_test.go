@@ -32,7 +32,7 @@ type inode struct {
 	cut                             bool       // a layer has hidden one of its names from those below
 }
 
-// folder is one that the archive needs and does not have.
+// folder is one that the archives need and do not have.
 func folder() *inode { return &inode{typ: tar.TypeDir, mode: "0755", owner: "0:0"} }
 
 func newModel() model { return model{".": {folder(), 0}} }
@@ -100,7 +100,11 @@ func (m model) makeFolders(n int, dir string) {
 		return
 	}
 	m.makeFolders(n, path.Dir(dir))
-	m[dir] = dirent{folder(), n}
+	f := folder()
+	if parent := m[path.Dir(dir)]; parent.mode == "" || strings.Contains("2367", parent.mode[:1]) {
+		f.mode, f.owner = "", "" // in a setgid folder mkdir(2) makes another: some programs take it as it is
+	}
+	m[dir] = dirent{f, n}
 }
 
 // remove takes a name away, and all that is in it.
@@ -169,11 +173,11 @@ func (m model) facts() testenv.Facts {
 	for name, f := range m {
 		facts[testenv.Fact{Name: name, What: testenv.Type}] = map[byte]string{tar.TypeReg: "-", tar.TypeDir: "d",
 			tar.TypeSymlink: "l", tar.TypeChar: "c", tar.TypeBlock: "b", tar.TypeFifo: "p"}[f.typ]
-		facts[testenv.Fact{Name: name, What: testenv.Mode}] = f.mode
-		facts[testenv.Fact{Name: name, What: testenv.Owner}] = f.owner
 		facts[testenv.Fact{Name: name, What: testenv.Xattrs}] = f.attrs
-		if f.mtime != "" {
-			facts[testenv.Fact{Name: name, What: testenv.MTime}] = f.mtime
+		for what, known := range map[string]string{testenv.Mode: f.mode, testenv.Owner: f.owner, testenv.MTime: f.mtime} {
+			if known != "" {
+				facts[testenv.Fact{Name: name, What: what}] = known
+			}
 		}
 		if f.typ == tar.TypeDir {
 			continue
