@@ -118,7 +118,7 @@ func showImages(stdout io.Writer, d dirs.Dirs) error {
 }
 
 func removeImage(stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
-	untagged, deleted, err := layers.Remove(d, ref)
+	untagged, deleted, err := layers.Remove(d, ref, false)
 	for _, name := range untagged {
 		fmt.Fprintf(stdout, "Untagged: %s\n", name)
 	}

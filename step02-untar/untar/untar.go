@@ -50,7 +50,7 @@ func Extract(archive, to string) error {
 		return err
 	}
 	defer partial.Discard()
-	if err := unpack(f, partial.Path); err != nil {
+	if err := Unpack(f, partial.Path); err != nil {
 		return fmt.Errorf("unpack %q: %w", archive, err)
 	}
 	entries, err := os.ReadDir(partial.Path)
@@ -74,8 +74,8 @@ func Extract(archive, to string) error {
 	return nil
 }
 
-// unpack writes every entry of an archive, compressed or not, below the folder to.
-func unpack(archive io.Reader, to string) error {
+// Unpack writes every entry of an archive, compressed or not, below the folder to. On an error, some may be there.
+func Unpack(archive io.Reader, to string) error {
 	plain := Decompress(archive)
 	defer plain.Close()
 	w, err := NewWriter(to)

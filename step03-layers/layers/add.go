@@ -58,10 +58,7 @@ func Add(d dirs.Dirs, ref pull.Reference, image string) (Image, error) {
 	}
 	in := Incoming{Manifest: manifest, Config: config}
 	for _, name := range manifest.Layers {
-		in.Blobs = append(in.Blobs, Blob{Open: func(context.Context) (Stream, error) {
-			f, err := openInside(tmp, name)
-			return packaged{f}, err
-		}})
+		in.Blobs = append(in.Blobs, Packaged(tmp, name))
 	}
 	img, err := in.Add(context.Background(), d, ref)
 	if err != nil {
@@ -70,11 +67,23 @@ func Add(d dirs.Dirs, ref pull.Reference, image string) (Image, error) {
 	return img, dirs.RemoveAll(tmp)
 }
 
+// Packaged is a layer of an archive that was unpacked into dir. Digest is for the caller to add, if the archive has one.
+func Packaged(dir, name string) Blob {
+	return Blob{Open: func(context.Context) (Stream, error) {
+		f, err := openInside(dir, name)
+		return packaged{f}, err
+	}}
+}
+
 // packaged is a layer that lies in an unpacked package.tar.
 type packaged struct{ *os.File }
 
-// Link names the open file itself: the name by which it was opened may be a link, and lead elsewhere by now.
+// Link names the open file itself: the name by which it was opened may be a link, and lead elsewhere by now. Its owner
+// and mode were the archive's choice; whoever may write there later could change the layer.
 func (p packaged) Link(name string) error {
+	if err := errors.Join(p.Chown(os.Geteuid(), os.Getegid()), p.Chmod(0o644)); err != nil {
+		return err
+	}
 	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 	if err != nil {
 		return fmt.Errorf("link %q to %q: %w", p.Name(), name, err)
@@ -126,6 +135,12 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference)
 		})
 	}
 	if err := group.Wait(); err != nil {
+		return Image{}, err
+	}
+	for i, l := range layers {
+		img.Layers[i] = l.Layer
+	}
+	if err := img.writeSummary(entry.Path); err != nil {
 		return Image{}, err
 	}
 	// All that has names of its own in the store must be on the disk before: one sync for all the files.

@@ -155,7 +155,7 @@ func TestALayerOnItsWayInIsNotRemoved(t *testing.T) {
 		failed <- err
 	}()
 	<-began
-	if _, _, err := Remove(d, parse(t, "old")); err != nil {
+	if _, _, err := Remove(d, parse(t, "old"), false); err != nil {
 		t.Error(err)
 	}
 	close(upper.gate)

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/renameio/v2"
@@ -54,7 +57,49 @@ func List(d dirs.Dirs) (map[string]map[string]string, error) {
 	return images, err
 }
 
-// Lookup returns the {image} that ref names here, or ErrNoImage. A name that no image has may be an {image}.
+// A Summary is what a list of images shows of one: images/{image}/summary.json. All of it is in the config and in the
+// layers' layer.json, too, but lists of a thousand images are asked for.
+type Summary struct {
+	Digest  string // of the config, 64 hex digits
+	Created time.Time
+	Size    int64             // bytes of all its files
+	Labels  map[string]string `json:",omitempty"`
+}
+
+func (img Image) summary() Summary {
+	s := Summary{Digest: img.Digest, Created: img.Config.Created.Time, Labels: img.Config.Config.Labels}
+	for _, layer := range img.Layers {
+		s.Size += layer.Files
+	}
+	return s
+}
+
+func (img Image) writeSummary(dir string) error {
+	raw, err := json.MarshalIndent(img.summary(), "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "summary.json"), raw, 0o644)
+}
+
+// Summarize reads an image's summary, or makes it where there is none.
+func Summarize(d dirs.Dirs, image string) (s Summary, err error) {
+	raw, err := os.ReadFile(filepath.Join(d.Image(image), "summary.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	if err == nil {
+		return s, nil
+	}
+	img, err := Open(d, image)
+	if err != nil {
+		return s, err
+	}
+	return img.summary(), nil
+}
+
+// Lookup returns the {image} that ref names here, or ErrNoImage. A name that no image has may be the beginning of a
+// config's digest, if no other begins so: "2e2d", "2e2dc2d51ba6", "sha256:2e2d…".
 func Lookup(d dirs.Dirs, ref pull.Reference) (string, error) {
 	images, err := List(d)
 	if err != nil {
@@ -63,13 +108,44 @@ func Lookup(d dirs.Dirs, ref pull.Reference) (string, error) {
 	if image, ok := images[ref.Name][ref.Tag]; ok {
 		return image, nil
 	}
-	if pull.IsImage(ref.Name) && ref.Tag == "latest" {
-		if _, err := os.Stat(d.Image(ref.Name)); err == nil {
-			return ref.Name, nil
+	ids, err := beginWith(d, ref)
+	if err != nil {
+		return "", err
+	}
+	switch len(ids) {
+	case 1:
+		return ids[0], nil
+	case 0:
+		return "", advice.Add(fmt.Errorf("%w: %q", ErrNoImage, ref), "to fetch it: gocker pull %s", ref)
+	}
+	return "", advice.Add(fmt.Errorf("%w: the ids of %d begin with %q", ErrNoImage, len(ids), ref.Name), "give more digits")
+}
+
+// beginWith lists the images that ref may be the beginning of the id of.
+func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
+	digits := ref.Name
+	if ref.Name == "sha256" {
+		digits = ref.Tag
+	} else if ref.Tag != "latest" {
+		return nil, nil
+	}
+	if !hexDigits.MatchString(digits) {
+		return nil, nil
+	}
+	if info, err := os.Stat(d.Image(digits)); pull.IsImage(digits) && err == nil && info.IsDir() {
+		return []string{digits}, nil // whatever is in it
+	}
+	// The whole digest is the name of the config.
+	configs, err := dirs.Glob(d.Images(), dirs.Short(digits)+"*/"+digits+"*.json")
+	for _, config := range configs {
+		if id := filepath.Base(filepath.Dir(config)); pull.IsImage(id) && strings.HasPrefix(filepath.Base(config), id) {
+			ids = append(ids, id)
 		}
 	}
-	return "", advice.Add(fmt.Errorf("%w: %q", ErrNoImage, ref), "to fetch it: gocker pull %s", ref)
+	return slices.Compact(ids), err
 }
+
+var hexDigits = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
 
 // change edits images.json under its lock, and replaces it in one piece.
 func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
@@ -151,8 +227,9 @@ func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference, platform *v1.Pla
 }
 
 // Remove takes the name ref off its image, and removes the image with the last of its names, and every layer that no
-// other image has. It returns what it did. An image that a container uses is ErrInUse.
-func Remove(d dirs.Dirs, ref pull.Reference) (untagged []string, deleted []string, err error) {
+// other image has. It returns what it did: names, and digests of configs and chainIDs. An image that a container uses is
+// ErrInUse; so is one that is named by its id and has several names, unless force says to take all of them off.
+func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, deleted []string, err error) {
 	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
 		return nil, nil, err
 	}
@@ -169,7 +246,7 @@ func Remove(d dirs.Dirs, ref pull.Reference) (untagged []string, deleted []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	byID := ref.Name == image
+	_, byName := images[ref.Name][ref.Tag]
 	names := 0
 	for name, tags := range images {
 		for tag, id := range tags {
@@ -177,15 +254,17 @@ func Remove(d dirs.Dirs, ref pull.Reference) (untagged []string, deleted []strin
 				continue
 			}
 			names++
-			if byID || name == ref.Name && tag == ref.Tag {
+			if !byName || name == ref.Name && tag == ref.Tag {
 				untagged = append(untagged, spell(name, tag))
 			}
 		}
 	}
-	if byID && names > 1 {
-		return nil, nil, advice.Add(fmt.Errorf("image %s %w: it has %d names", image, ErrInUse, names), "remove them by name")
+	slices.Sort(untagged)
+	if !byName && names > 1 && !force {
+		return nil, nil, advice.Add(fmt.Errorf("image %s is %w: it has the names %s", image, ErrInUse, strings.Join(untagged, ", ")),
+			"remove them by name, or all at once: rmi -f %s", image)
 	}
-	last := names <= 1
+	last := len(untagged) == names
 	if last {
 		// Whoever makes a container of it holds this lock until the container says so on disk.
 		lock, err := dirs.Lock(d.Image(image))
@@ -198,10 +277,41 @@ func Remove(d dirs.Dirs, ref pull.Reference) (untagged []string, deleted []strin
 				"end the container first")
 		}
 	}
-	err = change(d, func(images map[string]map[string]string) {
+	if err := untag(d, untagged); err != nil || !last {
+		return untagged, nil, err
+	}
+	digest := image // if even the config is gone
+	if configs, err := dirs.Glob(d.Image(image), image+strings.Repeat("?", 52)+".json"); err == nil && len(configs) == 1 {
+		digest = strings.TrimSuffix(filepath.Base(configs[0]), ".json")
+	}
+	if err := dirs.RemoveAll(d.Image(image)); err != nil {
+		return untagged, nil, err
+	}
+	layers, err := removeUnused(d)
+	for i, chainID := range layers {
+		layers[i] = "sha256:" + chainID
+	}
+	return untagged, append([]string{"sha256:" + digest}, layers...), err
+}
+
+// Untag takes the name ref off its image, which stays.
+func Untag(d dirs.Dirs, ref pull.Reference) error {
+	images, err := List(d)
+	if err != nil {
+		return err
+	}
+	if _, ok := images[ref.Name][ref.Tag]; !ok {
+		return fmt.Errorf("%w of the name %q", ErrNoImage, ref)
+	}
+	return untag(d, []string{spell(ref.Name, ref.Tag)})
+}
+
+// untag removes names, as spell writes them, from images.json.
+func untag(d dirs.Dirs, names []string) error {
+	return change(d, func(images map[string]map[string]string) {
 		for name, tags := range images {
 			for tag := range tags {
-				if byID && tags[tag] == image || name == ref.Name && tag == ref.Tag {
+				if slices.Contains(names, spell(name, tag)) {
 					delete(tags, tag)
 				}
 			}
@@ -210,14 +320,6 @@ func Remove(d dirs.Dirs, ref pull.Reference) (untagged []string, deleted []strin
 			}
 		}
 	})
-	if err != nil || !last {
-		return untagged, nil, err
-	}
-	if err := dirs.RemoveAll(d.Image(image)); err != nil {
-		return untagged, nil, err
-	}
-	layers, err := removeUnused(d)
-	return untagged, append([]string{image}, layers...), err
 }
 
 // spell is how a key of images.json is written as a reference.

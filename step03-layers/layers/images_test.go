@@ -51,7 +51,7 @@ func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
 				"Get":    func() error { _, err := Get(t.Context(), d, ref, t.Logf); return err },
 				"Add":    func() error { _, err := Add(d, ref, image); return err },
 				"Pull":   func() error { _, err := Pull(t.Context(), d, ref, nil); return err },
-				"Remove": func() error { _, _, err := Remove(d, ref); return err },
+				"Remove": func() error { _, _, err := Remove(d, ref, false); return err },
 			} {
 				if err := do(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "images.json") || advice.Of(err) == "" {
 					t.Errorf("%s = %v, want ErrDamaged, the file's name and advice", call, err)
@@ -75,7 +75,7 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 
 	remove := func(name, wantUntagged, wantDeleted string) {
 		t.Helper()
-		untagged, deleted, err := Remove(d, parse(t, name))
+		untagged, deleted, err := Remove(d, parse(t, name), false)
 		if got := strings.Join(untagged, " "); err != nil || got != wantUntagged {
 			t.Errorf("Remove(%s) untags %q, %v; want %q", name, got, err, wantUntagged)
 		}
@@ -83,13 +83,13 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 			t.Errorf("Remove(%s) deletes %q, want %q", name, got, wantDeleted)
 		}
 	}
-	if _, _, err := Remove(d, parse(t, "app")); !errors.Is(err, ErrNoImage) {
+	if _, _, err := Remove(d, parse(t, "app"), false); !errors.Is(err, ErrNoImage) {
 		t.Errorf("Remove of a name that is not here = %v, want ErrNoImage", err)
 	}
-	if _, _, err := Remove(d, parse(t, app.ID)); !errors.Is(err, ErrInUse) {
+	if _, _, err := Remove(d, parse(t, app.ID), false); !errors.Is(err, ErrInUse) {
 		t.Errorf("Remove of an image that has two names, by its id = %v, want ErrInUse", err)
 	}
-	if _, _, err := Remove(d, parse(t, app.ID+":v1")); !errors.Is(err, ErrNoImage) {
+	if _, _, err := Remove(d, parse(t, app.ID+":v1"), false); !errors.Is(err, ErrNoImage) {
 		t.Errorf("Remove of an id with a tag = %v, want ErrNoImage", err)
 	}
 	remove("app:v1", "app:v1", "")
@@ -115,7 +115,7 @@ func TestRemoveOfADigestSpellsItAsOne(t *testing.T) {
 	}
 	name := "app@" + hash.String()
 	add(t, d, name, img)
-	if untagged, _, err := Remove(d, parse(t, name)); err != nil || !slices.Equal(untagged, []string{name}) {
+	if untagged, _, err := Remove(d, parse(t, name), false); err != nil || !slices.Equal(untagged, []string{name}) {
 		t.Errorf("Remove = %q, %v; want %q", untagged, err, name)
 	}
 }
@@ -131,7 +131,7 @@ func TestANameMovesToTheImageThatWasAddedLast(t *testing.T) {
 		t.Errorf("Lookup by id = %s, %v; want %s", image, err, first.ID)
 	}
 	// It has no name, and is removed by its id.
-	if _, deleted, err := Remove(d, parse(t, first.ID)); err != nil || len(deleted) != 2 {
+	if _, deleted, err := Remove(d, parse(t, first.ID), false); err != nil || len(deleted) != 2 {
 		t.Errorf("Remove by id = %q, %v; want the image and its layer", deleted, err)
 	}
 }
@@ -147,7 +147,7 @@ func TestAnImageInUseStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := testenv.Tree(t, d.Root)
-	_, _, err := Remove(d, parse(t, "app"))
+	_, _, err := Remove(d, parse(t, "app"), false)
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "0123456789ab") || advice.Of(err) == "" {
 		t.Errorf("Remove = %v, want ErrInUse, the container's id and advice", err)
 	}
@@ -182,7 +182,7 @@ func TestTheNextCommandRemovesWhatACrashLeft(t *testing.T) {
 	}
 	add(t, d, "app", small(t, "a", 1))
 	add(t, d, "other", small(t, "b", 1))
-	if _, _, err := Remove(d, parse(t, "other")); err != nil {
+	if _, _, err := Remove(d, parse(t, "other"), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range dead {
@@ -210,7 +210,7 @@ func pullForever(d dirs.Dirs, names []string) {
 			_, err = Get(context.Background(), d, ref, func(string, ...any) {})
 		}
 		if err == nil && i%3 == 2 {
-			_, _, err = Remove(d, ref)
+			_, _, err = Remove(d, ref, false)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -265,7 +265,7 @@ func TestAKillAtAnyMomentLeavesTheOldStateOrTheNew(t *testing.T) {
 		if _, err := Pull(t.Context(), d, parse(t, name), nil); err != nil {
 			t.Errorf("Pull after all the kills = %v", err)
 		}
-		if _, _, err := Remove(d, parse(t, name)); err != nil {
+		if _, _, err := Remove(d, parse(t, name), false); err != nil {
 			t.Errorf("Remove after all the kills = %v", err)
 		}
 	}

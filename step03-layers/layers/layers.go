@@ -166,7 +166,7 @@ func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 	fail := func(err error) (tarball.Descriptor, *v1.ConfigFile, []byte, error) {
 		return tarball.Descriptor{}, nil, nil, fmt.Errorf("read %q: %w", filepath.Join(dir, "manifest.json"), err)
 	}
-	raw, err := readInside(dir, "manifest.json")
+	raw, err := ReadInside(dir, "manifest.json")
 	if err != nil {
 		return fail(fmt.Errorf("%w: %w", ErrManifest, err))
 	}
@@ -178,11 +178,11 @@ func readManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 		return fail(fmt.Errorf("%w: it has %d images, wanted 1", ErrManifest, len(all)))
 	}
 	manifest := all[0]
-	rawConfig, err := readInside(dir, manifest.Config)
+	rawConfig, err := ReadInside(dir, manifest.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		// In images/ the config has its plain hash as name, whatever the package called it.
 		name := strings.TrimSuffix(strings.TrimPrefix(path.Base(manifest.Config), "sha256:"), ".json") + ".json"
-		rawConfig, err = readInside(dir, name)
+		rawConfig, err = ReadInside(dir, name)
 	}
 	if err != nil {
 		return fail(fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err))
@@ -223,7 +223,8 @@ func openInside(dir, name string) (*os.File, error) {
 // maxJSON is the most that a manifest or a config may have, in bytes. Real ones have some kilobytes.
 const maxJSON = 8 << 20
 
-func readInside(dir, name string) ([]byte, error) {
+// ReadInside reads a small file that an archive brought along: see openInside.
+func ReadInside(dir, name string) ([]byte, error) {
 	f, err := openInside(dir, name)
 	if err != nil {
 		return nil, err

@@ -401,7 +401,7 @@ func TestManyMayPullAtOnce(t *testing.T) {
 				t.Errorf("Pull(%s) = %s, %v; want %s", refs[n], img.ID, err, images[n].ID)
 			}
 			if i%6 == 5 { // whoever removes an image beside it takes nothing away from the others
-				if _, _, err := Remove(d, refs[n]); err != nil && !errors.Is(err, ErrNoImage) {
+				if _, _, err := Remove(d, refs[n], false); err != nil && !errors.Is(err, ErrNoImage) {
 					t.Errorf("Remove(%s) = %v", refs[n], err)
 				}
 			}
@@ -437,7 +437,7 @@ func BenchmarkAdd(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if _, _, err := Remove(d, parse(b, pull.Sample)); err != nil {
+		if _, _, err := Remove(d, parse(b, pull.Sample), false); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

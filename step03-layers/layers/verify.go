@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -29,6 +30,11 @@ func VerifyImage(d dirs.Dirs, image string) (unverified []Layer, wrong []string)
 	}
 	if name := sum(raw) + ".json"; !isFile(filepath.Join(d.Image(image), name)) {
 		wrong = append(wrong, fmt.Sprintf("the config is not in %q", name))
+	}
+	if img, err := Open(d, image); err == nil {
+		if s, err := Summarize(d, image); err != nil || !reflect.DeepEqual(s, img.summary()) {
+			wrong = append(wrong, "summary.json says something else than the config and the layers")
+		}
 	}
 	names := layerNames(manifest)
 	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {

@@ -284,13 +284,13 @@ func TestAnImageThatAContainerUsesStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := layers.Remove(d, byID); !errors.Is(err, layers.ErrInUse) || !strings.Contains(err.Error(), f.ID) {
+	if _, _, err := layers.Remove(d, byID, false); !errors.Is(err, layers.ErrInUse) || !strings.Contains(err.Error(), f.ID) {
 		t.Errorf("Remove = %v, want ErrInUse by container %s", err, f.ID)
 	}
 	if err := f.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if _, deleted, err := layers.Remove(d, byID); err != nil || len(deleted) != 4 {
+	if _, deleted, err := layers.Remove(d, byID, false); err != nil || len(deleted) != 4 {
 		t.Errorf("Remove after the container is gone = %q, %v; want the image and three layers", deleted, err)
 	}
 	if _, err := Create(d, img); !errors.Is(err, os.ErrNotExist) || advice.Of(err) == "" {

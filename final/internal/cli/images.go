@@ -5,7 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -15,30 +15,95 @@ import (
 	"gocker/step01-pull/pull"
 )
 
+// imageCommand has all commands on images once more, as docker has them.
+func imageCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{Use: "image", Short: "All that can be done with images", Args: cobra.NoArgs}
+	list := imagesCommand(e)
+	list.Use = "ls" + strings.TrimPrefix(list.Use, "images")
+	list.Aliases = []string{"list"}
+	remove := rmiCommand(e)
+	remove.Use = "rm" + strings.TrimPrefix(remove.Use, "rmi")
+	remove.Aliases = []string{"remove"}
+	cmd.AddCommand(list, remove, pullCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e))
+	return cmd
+}
+
+// imageRow is a row of images, with docker's names.
+type imageRow struct {
+	Repository   string
+	Tag          string
+	Digest       string
+	ID           string `header:"IMAGE ID"`
+	CreatedSince string `header:"CREATED"`
+	CreatedAt    string `header:"CREATED AT"`
+	Size         string
+}
+
+const (
+	imagesTable        = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+	imagesDigestsTable = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+)
+
 func imagesCommand(e *engine.Engine) *cobra.Command {
-	return &cobra.Command{
-		Use:   "images",
+	var quiet, whole, digests, all bool
+	var format string
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "images [flags] [NAME[:TAG]]",
 		Short: "List the images that are here",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			images, err := e.Images()
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				filters = append(filters, "reference="+args[0])
+			}
+			images, err := e.Images(filters, digests || format == "json" || strings.Contains(format, ".Digest"))
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(w, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE")
+			var rows []imageRow
 			for _, i := range images {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", i.Repository, i.Tag, i.ID, ago(i.Created), units.HumanSize(float64(i.Size)))
+				row := imageRow{
+					Repository: i.Repository, Tag: i.Tag, Digest: "<none>", ID: i.ID, CreatedSince: ago(i.Created),
+					CreatedAt: i.Created.Format("2006-01-02 15:04:05 -0700 MST"), Size: units.HumanSize(float64(i.Size)),
+				}
+				if whole {
+					row.ID = "sha256:" + i.Summary.Digest
+				}
+				for n := range max(1, len(i.Digests)) { // an image that registries have under several digests has several rows
+					if n < len(i.Digests) {
+						row.Digest = i.Digests[n]
+					}
+					if n == 0 || digests {
+						rows = append(rows, row)
+					}
+				}
 			}
-			return w.Flush()
+			if quiet {
+				return printRows(cmd.OutOrStdout(), "{{.ID}}", "", false, rows)
+			}
+			usual := imagesTable
+			if digests {
+				usual = imagesDigestsTable
+			}
+			return printFormatted(cmd.OutOrStdout(), format, usual, rows)
 		},
 	}
+	f := cmd.Flags()
+	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
+	f.BoolVar(&whole, "no-trunc", false, "whole ids")
+	f.BoolVar(&digests, "digests", false, "what registries call them, too")
+	f.BoolVarP(&all, "all", "a", false, "changes nothing: there are no images but those that have a row anyway")
+	f.StringArrayVarP(&filters, "filter", "f", nil, "`KEY=VALUE`: reference=PATTERN, dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
+	f.StringVar(&format, "format", "", formatHelp)
+	return cmd
 }
 
 func rmiCommand(e *engine.Engine) *cobra.Command {
-	return &cobra.Command{
-		Use:   "rmi IMAGE…",
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rmi [flags] IMAGE…",
 		Short: "Remove images",
+		Long:  "Take names off images. With its last name an image goes, and every layer that no other image has. One that a container uses stays.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all error
@@ -48,12 +113,47 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 					all = errors.Join(all, err)
 					continue
 				}
-				untagged, deleted, err := e.Rmi(ref)
+				untagged, deleted, err := e.Rmi(ref, force)
 				for _, name := range untagged {
 					fmt.Fprintln(cmd.OutOrStdout(), "Untagged:", name)
 				}
 				for _, id := range deleted {
 					fmt.Fprintln(cmd.OutOrStdout(), "Deleted:", id)
+				}
+				all = errors.Join(all, err)
+			}
+			return all
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "an image that is named by its id loses all names, and one that is not here is no error")
+	return cmd
+}
+
+func tagCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "tag IMAGE NAME[:TAG]",
+		Short: "Give an image another name",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			refs, err := references(args)
+			if err != nil {
+				return err
+			}
+			return e.Tag(refs[0], refs[1])
+		},
+	}
+}
+
+func untagCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "untag NAME[:TAG]…",
+		Short: "Take names off images, which stay",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) (all error) {
+			for _, arg := range args {
+				ref, err := pull.ParseReference(arg)
+				if err == nil {
+					err = e.Untag(ref)
 				}
 				all = errors.Join(all, err)
 			}

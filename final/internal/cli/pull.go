@@ -9,11 +9,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -68,7 +66,7 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 				status = "Downloaded newer image for"
 			}
 			fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
-			fmt.Fprintln(cmd.OutOrStdout(), whole(ref))
+			fmt.Fprintln(cmd.OutOrStdout(), engine.FullName(ref))
 			return nil
 		},
 	}
@@ -80,14 +78,6 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
-}
-
-// whole is a reference with all defaults filled in, as docker spells it.
-func whole(ref pull.Reference) string {
-	if ref.IsSample() {
-		return ref.String()
-	}
-	return strings.Replace(ref.Full(), name.DefaultRegistry+"/", "docker.io/", 1)
 }
 
 // registryFlags are those of all commands that speak with a registry.

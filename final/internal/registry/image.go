@@ -113,7 +113,7 @@ func (r repository) image(ctx context.Context, platform *v1.Platform) (*Image, e
 	img.Digest = digest
 	if mediaType.IsIndex() {
 		img.Index = raw
-		child, err := choose(raw, platform)
+		child, err := Choose(raw, platform)
 		if err != nil {
 			return nil, err
 		}
@@ -174,13 +174,13 @@ func (r repository) manifest(ctx context.Context, id string) (raw []byte, mediaT
 			return nil, "", digest, fmt.Errorf("%w: what was sent as manifest %s has the digest %s", ErrManifest, promised, digest)
 		}
 	}
-	mediaType, err = mediaTypeOf(raw, response.Header.Get("Content-Type"))
+	mediaType, err = MediaTypeOf(raw, response.Header.Get("Content-Type"))
 	return raw, mediaType, digest, err
 }
 
-// mediaTypeOf finds out what a document is. A header and a document that contradict each other, or a document that can
+// MediaTypeOf finds out what a document is. A header and a document that contradict each other, or a document that can
 // be read as two things, are refused: two programs would see two images (CVE-2021-41190).
-func mediaTypeOf(raw []byte, header string) (types.MediaType, error) {
+func MediaTypeOf(raw []byte, header string) (types.MediaType, error) {
 	var doc struct {
 		SchemaVersion int             `json:"schemaVersion"`
 		MediaType     types.MediaType `json:"mediaType"`
@@ -213,8 +213,8 @@ func mediaTypeOf(raw []byte, header string) (types.MediaType, error) {
 	return types.OCIManifestSchema1, nil
 }
 
-// choose finds the manifest for platform in an index.
-func choose(raw []byte, platform *v1.Platform) (v1.Hash, error) {
+// Choose finds the manifest for platform in an index.
+func Choose(raw []byte, platform *v1.Platform) (v1.Hash, error) {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(raw))
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("%w: read index: %w", ErrManifest, err)

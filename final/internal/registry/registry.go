@@ -62,11 +62,11 @@ var retried = []int{
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// transport is what all requests to one registry go through, up to credentials.
-func (o Options) transport(host string) (http.RoundTripper, error) {
+// transport is what all requests to one registry go through, up to credentials. It may take wait for the head of an answer.
+func (o Options) transport(host string, wait time.Duration) (http.RoundTripper, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = 8
-	base.ResponseHeaderTimeout = maxStall
+	base.ResponseHeaderTimeout = wait
 	var err error
 	if base.TLSClientConfig, err = o.tls(host); err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (o Options) candidates(ref pull.Reference) ([]repository, error) {
 
 func (o Options) repository(ref name.Reference) (repository, error) {
 	host := ref.Context().RegistryStr()
-	base, err := o.transport(host)
+	base, err := o.transport(host, maxStall)
 	if err != nil {
 		return repository{}, err
 	}
@@ -309,7 +309,7 @@ func (o Options) Login(ctx context.Context, host string, credentials authn.AuthC
 	if err != nil {
 		return advice.Add(fmt.Errorf("log in to %q: %w", host, err), "a registry is a host, and a port where it is not 443: registry.example.com:5000")
 	}
-	base, err := o.transport(registry.RegistryStr())
+	base, err := o.transport(registry.RegistryStr(), maxStall)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,126 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/pull"
+)
+
+func saveCommand(e *engine.Engine) *cobra.Command {
+	var output, format string
+	cmd := &cobra.Command{
+		Use:   "save [flags] IMAGE…",
+		Short: "Write images to an archive",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "docker-archive" && format != "oci-archive" {
+				return exit{exitGocker, advice.Add(fmt.Errorf("--format %q is no kind of archive", format), "it is docker-archive or oci-archive")}
+			}
+			refs, err := references(args)
+			if err != nil {
+				return err
+			}
+			write := func(w io.Writer) error { return e.Save(w, refs, format == "docker-archive") }
+			if output != "" {
+				return writeFile(output, write)
+			}
+			if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				return advice.Add(errors.New("an archive is nothing to look at on a terminal"), "name a file: gocker save -o FILE %s", args[0])
+			}
+			return write(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `file`, not to standard output")
+	cmd.Flags().StringVar(&format, "format", "docker-archive", "`kind`: docker-archive, which also is an OCI layout, or oci-archive, which is only that")
+	return cmd
+}
+
+// writeFile writes a file that appears whole or not at all. What is there and no file, such as a pipe, is written to.
+func writeFile(name string, write func(io.Writer) error) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o600), renameio.WithExistingPermissions())
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+func loadCommand(e *engine.Engine) *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "load [flags]",
+		Short: "Enter the images of an archive",
+		Long: "Enter the images of an archive: of docker save, podman save, skopeo copy or gocker save, docker's kind or an OCI layout,\n" +
+			"compressed or not; with -i also an OCI layout that is a folder.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			loaded := func(img engine.Loaded) {
+				before := map[bool]string{false: "Loaded image: ", true: ""}[quiet]
+				for _, name := range img.Names {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s%s\n", before, name)
+				}
+				if len(img.Names) == 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "%ssha256:%s\n", map[bool]string{false: "Loaded image ID: ", true: ""}[quiet], img.Digest)
+				}
+			}
+			in := cmd.InOrStdin()
+			if input != "" {
+				info, err := os.Stat(input)
+				if err != nil {
+					return err
+				}
+				if info.IsDir() {
+					return e.LoadFolder(ctx, input, loaded)
+				}
+				f, err := os.Open(input)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker load -i FILE")
+			}
+			return e.Load(ctx, in, loaded)
+		},
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from the folder of an OCI layout, not from standard input")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the images' names")
+	return cmd
+}
+
+// references reads the names of images that the user has typed.
+func references(args []string) (refs []pull.Reference, err error) {
+	for _, arg := range args {
+		ref, err := pull.ParseReference(arg)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}

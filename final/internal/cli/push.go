@@ -1,0 +1,52 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/pull"
+)
+
+func pushCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.PushOptions
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "push [flags] NAME[:TAG]",
+		Short: "Send an image to the registry that its name says",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref, err := pull.ParseReference(args[0])
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			out := cmd.OutOrStdout()
+			if quiet {
+				out = io.Discard
+			}
+			fmt.Fprintf(out, "The push refers to repository [%s]\n", strings.TrimSuffix(engine.FullName(ref), ":"+ref.Tag))
+			show := newBars(out, "Pushed", "Layer already exists")
+			opts.Progress = show.progress
+			digest, size, err := e.Push(ctx, ref, opts)
+			show.end()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "%s: digest: %s size: %d\n", ref.Tag, digest, size)
+			if quiet {
+				fmt.Fprintln(cmd.OutOrStdout(), engine.FullName(ref))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
+	registryFlags(cmd.Flags(), &opts.Options)
+	return cmd
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// FullName is a reference with all defaults filled in, as docker spells it: "docker.io/library/alpine:latest". The image
+// that needs no network has no registry.
+func FullName(ref pull.Reference) string {
+	if ref.IsSample() {
+		return ref.String()
+	}
+	return strings.Replace(ref.Full(), name.DefaultRegistry+"/", "docker.io/", 1)
+}
+
+// Lookup returns the {image} that a user means: by a name, by the beginning of its id, or by a digest that a registry has
+// for it.
+func (e Engine) Lookup(ref pull.Reference) (string, error) {
+	id, err := layers.Lookup(e.Dirs, ref)
+	if !errors.Is(err, layers.ErrNoImage) || !strings.HasPrefix(ref.Tag, "sha256:") {
+		return id, err
+	}
+	ids, listErr := e.imageIDs()
+	if listErr != nil {
+		return "", listErr
+	}
+	for _, id := range ids {
+		digests, originErr := e.repoDigests(id)
+		if originErr != nil {
+			return "", originErr
+		}
+		if slices.Contains(digests, ref.String()) {
+			return id, nil
+		}
+	}
+	return "", err
+}
+
+// repoDigests are the names with digests that registries have for an image.
+func (e Engine) repoDigests(id string) ([]string, error) {
+	origins, err := e.origins(id)
+	var digests []string
+	for _, origin := range origins {
+		if ref, err := pull.ParseReference(origin.Reference); err == nil { // not what was loaded
+			digests = append(digests, ref.Name+"@"+origin.Digest, ref.Name+"@"+origin.Manifest)
+		}
+	}
+	slices.Sort(digests)
+	return slices.Compact(digests), err
+}
+
+// open opens the image that a user means.
+func (e Engine) open(ref pull.Reference) (layers.Image, error) {
+	id, err := e.Lookup(ref)
+	if err != nil {
+		return layers.Image{}, err
+	}
+	return layers.Open(e.Dirs, id)
+}

@@ -1,0 +1,61 @@
+//go:build linux
+
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/final/internal/registry"
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// PushOptions are the flags of "gocker push".
+type PushOptions struct {
+	registry.Options
+
+	// Progress is told, by several goroutines, how many of a layer's bytes are sent; Kept where the registry had it.
+	Progress func(layer v1.Descriptor, done int64)
+}
+
+// Push sends the image with the name ref to the registry that the name says. An image that came from a registry has the
+// same digest there. It returns the digest and the size, in bytes, of the manifest.
+func (e Engine) Push(ctx context.Context, ref pull.Reference, opts PushOptions) (digest v1.Hash, size int64, err error) {
+	names, err := layers.List(e.Dirs)
+	if err != nil {
+		return digest, 0, err
+	}
+	id, ok := names[ref.Name][ref.Tag]
+	if !ok {
+		return digest, 0, advice.Add(fmt.Errorf("push %q: %w of this name", ref, layers.ErrNoImage), "to give one the name: gocker tag IMAGE %s", ref)
+	}
+	img, err := layers.Open(e.Dirs, id)
+	if err != nil {
+		return digest, 0, err
+	}
+	s, err := e.stored(img, false, opts.Progress)
+	if err != nil {
+		return digest, 0, fmt.Errorf("push %q: %w", ref, err)
+	}
+	image, err := s.image()
+	if err != nil {
+		return digest, 0, err
+	}
+	if err := opts.Push(ctx, ref, image); err != nil {
+		return digest, 0, err
+	}
+	for _, layer := range s.layers {
+		if !layer.opened.Load() {
+			opts.Progress(layer.desc, Kept)
+		}
+	}
+	if digest, err = image.Digest(); err != nil {
+		return digest, 0, err
+	}
+	origin := Origin{ref.String(), digest.String(), digest.String(), img.Config.Platform().String()}
+	return digest, int64(len(s.raw)), e.addOrigin(id, origin, map[string][]byte{digest.Hex + ".json": s.raw})
+}
