@@ -9,6 +9,7 @@ require (
 	gocker/step01-pull v0.0.0
 	gocker/step03-layers v0.0.0
 	gocker/step04-overlay v0.0.0
+	golang.org/x/net v0.41.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 )
@@ -32,7 +33,6 @@ require (
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
 	gocker/step02-untar v0.0.0 // indirect
-	golang.org/x/net v0.41.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 )
 

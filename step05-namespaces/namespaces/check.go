@@ -58,8 +58,8 @@ func checkNamespaces() check.Result {
 	return r
 }
 
-// leastKernel has close_range(2) with CLOSE_RANGE_CLOEXEC, without which files could leak into containers.
-const leastKernel = "5.11"
+// leastKernel has close_range(2), without which files could leak into containers.
+const leastKernel = "5.9"
 
 func checkKernel() check.Result {
 	var uts unix.Utsname
@@ -120,6 +120,14 @@ func UserNamespaces(dir string) []check.Result {
 		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
 	}
 	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
+}
+
+// Init does nothing, unless this process is the child of a check: then it never returns. main calls it first. Only a
+// program with a single thread may enter a user namespace, and what Go starts anew is one until main begins.
+func Init() {
+	if os.Args[0] == overlayProbe {
+		probeOverlay(os.Args[1])
+	}
 }
 
 // overlayProbe is the name under which this program mounts an overlay in the folder that is its argument, and ends.

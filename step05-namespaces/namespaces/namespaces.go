@@ -5,15 +5,19 @@
 // A namespace is a private copy of one of the kernel's tables: mounts, pids, host name, network devices, … A process
 // in it sees the copy, and cannot name what the others have. The way in is clone(2) with a CLONE_NEW… flag each:
 //
-//	parent (this program)                    child (this program again, as PID 1 of the new pid namespace)
-//	Create: clone, in its cgroup
-//	        send the spec          ────────▶ host name, loopback, mounts, pivot_root, terminal
-//	        wait                   ◀──────── ready
-//	Start:  go                     ────────▶ execve the command: the child becomes it
+//	a thread of this program                 child, PID 1 of the new pid namespace
+//	Create: unshare: new namespaces
+//	        host name, loopback, mounts,
+//	        pivot_root, terminal
+//	        clone                  ────────▶ into its cgroup, mount /proc
+//	        cover parts of /proc   ◀──────── done
+//	Start:  go                     ────────▶ take the user's id, execve: the child becomes the command
 //	Wait:   its exit status
 //
-// Go cannot fork without exec: a Go process is several threads, and fork(2) copies one. So the child is this very
-// program, started anew with another name, and main must call Init before anything else.
+// Namespaces belong to threads, not to whole processes: a thread that unshares goes into new ones alone, and has a root
+// folder of its own there. So one thread sets up the container from inside. The pid namespace is different: a thread
+// stays in its own, only its children are in the new one. What has to be done in there the child does, between clone
+// and execve: see birth.
 //
 // The description of the container is the OCI runtime specification's. What this package does not do yet, it refuses.
 //
@@ -21,12 +25,10 @@
 package namespaces
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -42,14 +44,14 @@ var (
 	ErrNotExecutable = errors.New("command cannot be executed")
 )
 
-// cloneFlags is the flag for each namespace of the specification; the cgroup namespace is made later, by the child.
-var cloneFlags = map[specs.LinuxNamespaceType]uintptr{
+// cloneFlags is the flag for each namespace of the specification.
+var cloneFlags = map[specs.LinuxNamespaceType]int{
 	specs.PIDNamespace:     unix.CLONE_NEWPID,
 	specs.MountNamespace:   unix.CLONE_NEWNS,
 	specs.UTSNamespace:     unix.CLONE_NEWUTS,
 	specs.IPCNamespace:     unix.CLONE_NEWIPC,
 	specs.NetworkNamespace: unix.CLONE_NEWNET,
-	specs.CgroupNamespace:  0,
+	specs.CgroupNamespace:  unix.CLONE_NEWCGROUP,
 }
 
 // Spec describes a container with its own root file system, namespaces, /proc, /dev and /sys, and the host name id,
@@ -79,111 +81,120 @@ func Spec(rootfs, id string, args []string) *specs.Spec {
 	}
 }
 
-// Stdio is what the process reads and writes where it has no terminal. A nil Stdin is /dev/null.
-type Stdio struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-}
-
-// A Process is the first process of a container: PID 1 in there.
+// A Process is a process in a container: its first one, PID 1 in there, or one more.
 type Process struct {
 	Pid      int      // as the host counts
 	Terminal *os.File // the master side of its terminal, if the spec wants one; the caller closes it
 
-	cmd    *exec.Cmd
-	socket *os.File // to the child; it closes by itself when the child executes its command
+	birth   *birth
+	streams *streams
+	pidfd   *os.File      // the process itself: its number may be another's one day
+	started chan error    // what became of Start
+	ended   chan struct{} // closed when it has ended, with this status:
+	status  unix.WaitStatus
 }
 
 // A Place is the cgroup that a process is to be in.
 type Place interface {
-	// Open returns its folder, if a process can be born in it, else nil.
-	Open() (*os.File, error)
-	// Add moves a process there.
-	Add(pid int) error
+	// Open returns its folder, if a process can be born in it, else nil; and its doors: a process that writes "0" to
+	// each of them is in it. The caller closes them.
+	Open() (folder *os.File, doors []*os.File, err error)
 }
 
 // Create makes the namespaces and the root file system, and stops just before the command. The process is in its place,
-// if that is not nil, before it does anything. If Create fails, nothing is left. The process dies when the thread that
-// called Create does.
+// if that is not nil, before it does anything. If Create fails, nothing is left. The process dies when this one does.
 func Create(spec *specs.Spec, stdio Stdio, place Place) (*Process, error) {
-	flags, err := flagsOf(spec)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "gocker")
-	defer theirs.Close()
+	return onItsThread(spec.Process, func(p *Process) error { return p.create(spec, stdio, place) })
+}
 
-	cmd, err := startIn(place, func() *exec.Cmd {
-		cmd := &exec.Cmd{
-			Path:       "/proc/self/exe",
-			Args:       []string{initName},
-			Env:        []string{}, // what the host's environment says is nothing for the container
-			ExtraFiles: []*os.File{theirs},
-			SysProcAttr: &syscall.SysProcAttr{
-				Cloneflags: flags,
-				Setsid:     true,            // the host's terminal is not the container's: no Ctrl-C, no TIOCSTI
-				Pdeathsig:  syscall.SIGKILL, // a container without its gocker would be nobody's
-			},
+// onItsThread has a thread set up a process and wait for its end, and then the thread ends too. It is in the container,
+// where no other goroutine should find itself; and with it dies the process that it made: see PR_SET_PDEATHSIG in
+// prctl(2).
+func onItsThread(process *specs.Process, setUp func(p *Process) error) (*Process, error) {
+	p := &Process{started: make(chan error, 1), ended: make(chan struct{})}
+	created := make(chan error)
+	go check.OnThread(func() error {
+		err := setUp(p)
+		if err != nil {
+			p.discard()
 		}
-		if !spec.Process.Terminal {
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
+		created <- err
+		if err == nil {
+			p.started <- p.hasBecome(process)
+			p.reap()
 		}
-		return cmd
+		return nil
 	})
-	if cmd.Process == nil {
-		ours.Close()
-		return nil, check.Explain(fmt.Errorf("clone a process into new namespaces: %w", err), Checks())
-	}
-	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, socket: ours}
-	if err == nil {
-		err = json.NewEncoder(ours).Encode(spec)
-	}
-	var said byte
-	if err == nil {
-		said, p.Terminal, err = p.answer()
-	}
-	if err == nil && said == ended {
-		p.cmd.Wait() // for its state
-		err = fmt.Errorf("set up the container: its first process ended early: %v", p.cmd.ProcessState)
-		if p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-			err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")
-		}
-	}
-	if err != nil {
-		p.Abort()
+	if err := <-created; err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// startIn starts a process that is born in its cgroup: CLONE_INTO_CGROUP in clone3(2), for v2, since Linux 5.7. Where
-// that is refused, by the kernel or by a seccomp filter, the process is born here and moved. On an error the command may
-// have started or not.
-func startIn(place Place, command func() *exec.Cmd) (*exec.Cmd, error) {
-	if place != nil {
-		// If it cannot be opened, Add says why.
-		if folder, err := place.Open(); err == nil && folder != nil {
-			defer folder.Close()
-			cmd := command()
-			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(folder.Fd())
-			if cmd.Start() == nil {
-				return cmd, nil
-			}
+// create sets up a container around the calling thread, and makes its first process.
+func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
+	flags, err := flagsOf(spec)
+	if err != nil {
+		return err
+	}
+	// What is the host's is opened as long as its names are there.
+	if err := p.prepare(spec.Process, stdio, place); err != nil {
+		return err
+	}
+	// The child unshares its cgroup namespace itself: the cgroup that it is in then is the root that it sees. And who
+	// is in a new pid namespace is decided by clone.
+	if err := unix.Unshare(unix.CLONE_FS | flags&^(unix.CLONE_NEWCGROUP|unix.CLONE_NEWPID)); err != nil {
+		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
+	}
+	if flags&unix.CLONE_NEWUTS != 0 {
+		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+			return fmt.Errorf("set host name %q: %w", spec.Hostname, err)
 		}
 	}
-	cmd := command()
-	err := cmd.Start()
-	if err == nil && place != nil {
-		err = place.Add(cmd.Process.Pid)
+	if flags&unix.CLONE_NEWNET != 0 {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("bring up the loopback interface: %w", err)
+		}
 	}
-	return cmd, err
+	binds, err := enterRootfs(spec)
+	defer closeAll(binds)
+	if err != nil {
+		return err
+	}
+	if spec.Process.Terminal {
+		slave, err := p.takeTerminal(spec.Process)
+		if err == nil {
+			err = bindConsole(slave)
+		}
+		if err != nil {
+			return fmt.Errorf("open a terminal: %w", err)
+		}
+	}
+	if err := dropPrivileges(spec.Process); err != nil {
+		return err
+	}
+
+	b := p.birth
+	b.addBond() // a container without its gocker would be nobody's
+	if flags&unix.CLONE_NEWCGROUP != 0 {
+		b.add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	b.addProc(spec.Mounts)
+	b.addReport()
+	b.addWait()
+	if err := b.addCommand(spec, p.streams); err != nil {
+		return err
+	}
+	if err := p.bear(flags & unix.CLONE_NEWPID); err != nil {
+		return err
+	}
+	if err := p.isReady(); err != nil {
+		return err
+	}
+	return finishRootfs(spec, binds)
 }
 
-func flagsOf(spec *specs.Spec) (flags uintptr, err error) {
+func flagsOf(spec *specs.Spec) (flags int, err error) {
 	for _, ns := range spec.Linux.Namespaces {
 		flag, ok := cloneFlags[ns.Type]
 		if !ok || ns.Path != "" {
@@ -194,53 +205,124 @@ func flagsOf(spec *specs.Spec) (flags uintptr, err error) {
 	return flags, nil
 }
 
+// prepare opens what the process will have of the host's: its cgroup, and its streams, unless it has a terminal.
+func (p *Process) prepare(process *specs.Process, stdio Stdio, place Place) (err error) {
+	if p.birth, err = newBirth(); err != nil {
+		return err
+	}
+	if place != nil {
+		if err := p.birth.addPlace(place); err != nil {
+			return err
+		}
+	}
+	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
+	p.birth.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	if process.Terminal {
+		return nil
+	}
+	p.streams, err = openStreams(stdio)
+	return err
+}
+
+// loopbackUp does what "ip link set lo up" does: a new network namespace has only lo, and it is down.
+// See netdevice(7).
+func loopbackUp() error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo)
+}
+
+// bear makes the process, and lets its streams flow.
+func (p *Process) bear(flags int) (err error) {
+	if p.Pid, p.pidfd, err = p.birth.clone(flags); err != nil {
+		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
+	}
+	p.birth.closeTheirs()
+	p.streams.flow()
+	return nil
+}
+
+// isReady waits until the child is as far as it can be without its parent.
+func (p *Process) isReady() error {
+	err := p.birth.read()
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	p.reap()
+	err = fmt.Errorf("set up the container: its first process ended early, with status %d", statusOf(p.status))
+	if p.status.Signal() == syscall.SIGKILL {
+		err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")
+	}
+	return err
+}
+
 // Start lets the child execute its command. ErrNotFound and ErrNotExecutable say that it could not; then the process
 // is gone.
 func (p *Process) Start() error {
-	_, err := p.socket.Write([]byte{proceed})
-	if err == nil || errors.Is(err, unix.EPIPE) {
-		_, _, err = p.answer() // ended: it executes its command, or was killed; Wait tells which
+	err := p.birth.proceed()
+	if err == nil {
+		err = <-p.started
 	}
 	if err != nil {
 		p.Abort()
-		return err
 	}
-	return p.socket.Close()
+	return err
 }
 
-// answer reads what the child has to say: failed, which is returned as its error, ready, maybe with a terminal, or
-// ended: its side is closed, by execve(2) or by its death.
-func (p *Process) answer() (said byte, terminal *os.File, err error) {
-	kind, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
-	for err == unix.EINTR {
-		n, oobn, _, _, err = unix.Recvmsg(int(p.socket.Fd()), kind, rights, unix.MSG_CMSG_CLOEXEC)
+// hasBecome tells what became of the child when it was let go: nil if it executes its command, or was killed.
+func (p *Process) hasBecome(process *specs.Process) error {
+	err := p.birth.read()
+	p.birth.ours.Close()
+	var failed failedCall
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.As(err, &failed) && failed.number == unix.SYS_EXECVE:
+		return whyNotExecuted(process, failed.errno)
 	}
-	if n == 0 && err == nil || err == unix.ECONNRESET { // reset: it died before it read our last word
-		return ended, nil, nil
-	}
-	if err != nil {
-		return ended, nil, fmt.Errorf("recvmsg: %w", err)
-	}
-	if kind[0] == failed {
-		var f Failure
-		if err := json.NewDecoder(p.socket).Decode(&f); err != nil {
-			return failed, nil, fmt.Errorf("read the error of the container's first process: %w", err)
+	return err
+}
+
+// reap waits for the end of the process itself.
+func (p *Process) reap() {
+	for {
+		// An error other than EINTR would say that it is no child of ours.
+		if _, err := unix.Wait4(p.Pid, &p.status, 0, nil); err != unix.EINTR {
+			break
 		}
-		return failed, nil, f.Err()
 	}
-	if oobn == 0 {
-		return kind[0], nil, nil
+	close(p.ended)
+}
+
+// discard takes back what a setup has made that failed.
+func (p *Process) discard() {
+	if p.birth != nil {
+		p.birth.ours.Close()
+		p.birth.closeTheirs()
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:oobn])
-	if err != nil {
-		return kind[0], nil, fmt.Errorf("read the terminal's descriptor: %w", err)
+	if p.streams != nil {
+		p.streams.discard()
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		return kind[0], nil, fmt.Errorf("read the terminal's descriptor: %w", err)
+	if p.Terminal != nil {
+		p.Terminal.Close()
 	}
-	return kind[0], os.NewFile(uintptr(fds[0]), "terminal"), nil
+	if p.pidfd == nil {
+		return
+	}
+	p.Kill()
+	select {
+	case <-p.ended:
+	default:
+		p.reap()
+	}
 }
 
 // Run starts the command, calls started, connects its terminal, if it has one, with stdin and stdout, and waits for
@@ -268,8 +350,12 @@ func (p *Process) follow(stdin *os.File, stdout io.Writer) (status int, err erro
 
 // Signal sends a signal to the process. One that has ended is no error.
 func (p *Process) Signal(sig os.Signal) error {
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("signal %v: not one of this system", sig)
+	}
+	if err := unix.PidfdSendSignal(int(p.pidfd.Fd()), number, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("signal process %d: %w", p.Pid, err)
 	}
 	return nil
 }
@@ -277,32 +363,28 @@ func (p *Process) Signal(sig os.Signal) error {
 // Wait waits for the end of the process and of its output. The status is its exit status, or 128 + the number of the
 // signal that ended it. With PID 1 the kernel ends all processes of the pid namespace: see pid_namespaces(7).
 func (p *Process) Wait() (status int, err error) {
-	err = p.cmd.Wait()
-	if p.cmd.ProcessState == nil {
+	<-p.ended
+	if err := p.streams.wait(); err != nil {
 		return -1, err
 	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return -1, err // its output could not be copied
-	}
-	if ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	}
-	return p.cmd.ProcessState.ExitCode(), nil
+	return statusOf(p.status), nil
 }
 
-// Kill ends the process, and with it all processes of its pid namespace.
-func (p *Process) Kill() { p.cmd.Process.Kill() }
+func statusOf(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// Kill ends the process, and with PID 1 all processes of its pid namespace.
+func (p *Process) Kill() { p.Signal(unix.SIGKILL) } // an error would say that it is not ours
 
 // Abort kills a process that is not wanted any more, and waits for its end.
 func (p *Process) Abort() {
-	if p.socket != nil {
-		p.socket.Close()
-	}
+	p.Kill()
+	p.Wait() // its status is of no interest, nor what it wrote
 	if p.Terminal != nil {
 		p.Terminal.Close()
 	}
-	// Errors would say that it has ended already, which is what we want.
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
 }

@@ -18,10 +18,16 @@ import (
 // host's. What it may do is split into capabilities, and what is not hidden can be covered: see capabilities(7), and
 // "Masked Paths" and "Readonly Paths" in config-linux.md. A spec that says nothing of them restricts nothing.
 
-// dropPrivileges takes from the calling thread, and from what it becomes and starts, what the spec does not leave it.
+// dropPrivileges takes from the calling thread, and from what it makes from now on, what the spec does not leave it. It
+// can still set up a container.
 func dropPrivileges(process *specs.Process) error {
-	if err := dropCapabilities(process.Capabilities); err != nil {
+	if err := clearInheritable(); err != nil {
 		return err
+	}
+	if process.Capabilities != nil {
+		if err := boundCapabilities(process.Capabilities.Bounding); err != nil {
+			return err
+		}
 	}
 	if process.NoNewPrivileges { // from here on no setuid program gives more; see PR_SET_NO_NEW_PRIVS in prctl(2)
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -31,36 +37,40 @@ func dropPrivileges(process *specs.Process) error {
 	return nil
 }
 
-// dropCapabilities takes away what the spec does not list, for this process and for all that it will ever start: the
-// bounding set limits what execve(2) can give to root. The inheritable set is emptied, so that a file capability never
-// gives more than the bounding set alone would.
-func dropCapabilities(keep *specs.LinuxCapabilities) error {
-	if keep == nil {
-		return nil
+// clearInheritable empties the sets of capabilities that go on to others than root: a program with file capabilities
+// would get more than its file says.
+func clearInheritable() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // 32 capabilities each
+	err := unix.Capget(&header, &sets[0])
+	if err == nil {
+		sets[0].Inheritable, sets[1].Inheritable = 0, 0
+		err = unix.Capset(&header, &sets[0])
 	}
-	known, err := capability.ListSupported()
+	if err == nil {
+		err = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	}
 	if err != nil {
-		return fmt.Errorf("list the kernel's capabilities: %w", err)
+		return fmt.Errorf("empty the inheritable capabilities: %w", err)
 	}
-	caps, err := capability.NewPid2(0)
-	if err != nil {
-		return err
-	}
-	if err := caps.Load(); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
-	}
-	for _, c := range known {
-		if !slices.Contains(keep.Bounding, capabilityName(c)) {
-			caps.Unset(capability.BOUNDING, c)
+	return nil
+}
+
+// boundCapabilities takes what is not in keep away from the bounding set, which limits what execve(2) can give to root,
+// now and ever after.
+func boundCapabilities(keep []string) error {
+	for c := capability.Cap(0); ; c++ {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0)
+		if err == unix.EINVAL {
+			return nil // the kernel has no more
+		}
+		if err == nil && has == 1 && !slices.Contains(keep, capabilityName(c)) {
+			err = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("drop %s: %w", capabilityName(c), err)
 		}
 	}
-	caps.Clear(capability.INHERITABLE)
-	caps.Clear(capability.AMBIENT)
-	// Bounding first: it needs CAP_SETPCAP, which may be among those that go.
-	if err := caps.Apply(capability.BOUNDS); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
-	}
-	return caps.Apply(capability.CAPS | capability.AMBS)
 }
 
 // Capabilities are the names of all capabilities that this kernel has, "CAP_CHOWN" and so on.

@@ -13,43 +13,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enterRootfs makes spec.Root.Path the root folder of this mount namespace, and mounts what the spec asks for.
-func enterRootfs(spec *specs.Spec) error {
+// enterRootfs makes spec.Root.Path the root folder of this mount namespace and of this thread, and mounts what the spec
+// asks for, but for what finishRootfs does. It returns what of the host is still to be bound: the caller closes it.
+func enterRootfs(spec *specs.Spec) (binds map[string]*os.File, err error) {
+	unix.Umask(0o022) // what is made here has the mode that is asked for, and the command begins with docker's umask
 	// systemd makes / a shared mount: what one namespace mounts, all others get. A new mount namespace starts as a
 	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
 	// And pivot_root refuses a shared parent, with EINVAL.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
+		return nil, fmt.Errorf("make all mounts private: %w", err)
 	}
-	binds, err := pickUp(spec.Mounts)
+	binds, err = pickUp(spec.Mounts)
 	if err != nil {
-		return err
+		return binds, err
 	}
 	if err := pivot(spec.Root.Path); err != nil {
-		return err
+		return binds, err
 	}
-	// All names below begin at the new root, so links of the image lead nowhere else. The old one is still there, on
-	// top, because a user namespace may mount proc and sysfs only where it can see others.
+	// All names below begin at the new root, and nothing is above it: links of the image lead nowhere else.
 	for _, m := range spec.Mounts {
-		if tree, ok := binds[m.Destination]; ok {
-			err = bind(m, tree)
-		} else {
-			err = mount(m)
-		}
-		if err == nil && m.Destination == "/dev" {
-			err = makeDevices()
+		switch {
+		case isProc(m): // the child's
+			err = makeFolder(m.Destination)
+		case !inProc(spec, m):
+			err = mountOne(m, binds)
 		}
 		if err != nil {
-			return err
+			return binds, err
+		}
+	}
+	return binds, nil
+}
+
+// finishRootfs does what can be done only when /proc is mounted.
+func finishRootfs(spec *specs.Spec, binds map[string]*os.File) error {
+	for _, m := range spec.Mounts {
+		if !isProc(m) && inProc(spec, m) {
+			if err := mountOne(m, binds); err != nil {
+				return err
+			}
 		}
 	}
 	if err := coverPaths(spec.Linux); err != nil {
-		return err
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount the old root: %w", err)
-	}
-	if err := os.Chdir("/"); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(spec.Process.Cwd, 0o755); err != nil { // as docker does
@@ -63,7 +68,27 @@ func enterRootfs(spec *specs.Spec) error {
 	return nil
 }
 
-// pivot makes rootfs the root folder, and leaves the old one on top of it, as the working folder.
+// A proc file system shows the pid namespace of the process that mounts it.
+func isProc(m specs.Mount) bool { return m.Type == "proc" }
+
+// inProc tells whether a mount is on one of the spec's proc mounts, or below.
+func inProc(spec *specs.Spec, m specs.Mount) bool {
+	return slices.ContainsFunc(spec.Mounts, func(proc specs.Mount) bool {
+		return isProc(proc) && strings.HasPrefix(m.Destination+"/", proc.Destination+"/")
+	})
+}
+
+// addProc has the child mount /proc.
+func (b *birth) addProc(mounts []specs.Mount) {
+	for _, m := range mounts {
+		if isProc(m) {
+			flags, data := mountOptions(m)
+			b.add(fmt.Sprintf("mount proc on %q", m.Destination), unix.SYS_MOUNT, m.Source, m.Destination, m.Type, flags, data)
+		}
+	}
+}
+
+// pivot makes rootfs the root folder, and unmounts the old one.
 func pivot(rootfs string) error {
 	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
 	if err := unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
@@ -78,23 +103,36 @@ func pivot(rootfs string) error {
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
 	}
+	// At once: as long as it is on top of the new root, "/.." leads there, and a link of the image may say "/..".
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("chdir to the new root: %w", err)
+	}
 	return nil
 }
 
 // pickUp opens what is to be bound from the host, while the host's names are still there: by destination.
-func pickUp(mounts []specs.Mount) (map[string]int, error) {
-	trees := map[string]int{}
+func pickUp(mounts []specs.Mount) (map[string]*os.File, error) {
+	trees := map[string]*os.File{}
 	for _, m := range mounts {
 		if m.Type != "bind" {
 			continue
 		}
 		tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err != nil {
-			return nil, fmt.Errorf("bind %q: %w", m.Source, err)
+			return trees, fmt.Errorf("bind %q: %w", m.Source, err)
 		}
-		trees[m.Destination] = tree
+		trees[m.Destination] = os.NewFile(uintptr(tree), m.Source)
 	}
 	return trees, nil
+}
+
+func closeAll(files map[string]*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // mountFlags are the options of mount(8) that mount(2) wants as bits. All others are left for the file system.
@@ -103,28 +141,45 @@ var mountFlags = map[string]uintptr{
 	"strictatime": unix.MS_STRICTATIME, "relatime": unix.MS_RELATIME, "noatime": unix.MS_NOATIME,
 }
 
-func mount(m specs.Mount) error {
-	if err := os.MkdirAll(m.Destination, 0o755); err != nil {
-		return fmt.Errorf("make a mount point: %w", err)
-	}
-	var flags uintptr
-	var data []string
+func mountOptions(m specs.Mount) (flags uintptr, data string) {
+	var others []string
 	for _, option := range m.Options {
 		if flag, ok := mountFlags[option]; ok {
 			flags |= flag
 		} else {
-			data = append(data, option)
+			others = append(others, option)
 		}
 	}
-	if err := unix.Mount(m.Source, m.Destination, m.Type, flags, strings.Join(data, ",")); err != nil {
+	return flags, strings.Join(others, ",")
+}
+
+// mountOne mounts one entry of the spec: what was picked up from the host, or a new file system.
+func mountOne(m specs.Mount, binds map[string]*os.File) error {
+	if tree, ok := binds[m.Destination]; ok {
+		return bind(m, int(tree.Fd()))
+	}
+	if err := makeFolder(m.Destination); err != nil {
+		return err
+	}
+	flags, data := mountOptions(m)
+	if err := unix.Mount(m.Source, m.Destination, m.Type, flags, data); err != nil {
 		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
+	}
+	if m.Destination == "/dev" {
+		return makeDevices()
+	}
+	return nil
+}
+
+func makeFolder(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
 	}
 	return nil
 }
 
 // bind attaches a file or folder of the host, picked up as tree. See open_tree(2) and move_mount(2).
 func bind(m specs.Mount, tree int) error {
-	defer unix.Close(tree)
 	var source unix.Stat_t
 	if err := unix.Fstat(tree, &source); err != nil {
 		return fmt.Errorf("bind %q: %w", m.Source, err)

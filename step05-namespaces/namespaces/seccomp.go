@@ -9,6 +9,7 @@ import (
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,20 +32,25 @@ var seccompOperators = map[specs.LinuxSeccompOperator]seccomp.Operation{
 	specs.OpLessThan: seccomp.LessThan, specs.OpLessEqual: seccomp.LessOrEqual,
 }
 
-// filterSystemCalls loads the spec's filter for the calling thread, and so for what it becomes and starts. It needs
-// CAP_SYS_ADMIN or no_new_privs, so it comes before the user changes.
-func filterSystemCalls(spec *specs.LinuxSeccomp) error {
-	if spec == nil {
-		return nil
-	}
+// seccompProgram compiles the spec's filter.
+func seccompProgram(spec *specs.LinuxSeccomp) (*unix.SockFprog, error) {
 	policy, err := seccompPolicy(spec)
-	if err == nil {
-		err = seccomp.LoadFilter(seccomp.Filter{Policy: policy})
-	}
 	if err != nil {
-		return fmt.Errorf("load the seccomp filter: %w", err)
+		return nil, fmt.Errorf("seccomp filter: %w", err)
 	}
-	return nil
+	instructions, err := policy.Assemble()
+	if err != nil {
+		return nil, fmt.Errorf("seccomp filter: %w", err)
+	}
+	raw, err := bpf.Assemble(instructions)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp filter: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}, nil
 }
 
 func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {

@@ -53,30 +53,32 @@ func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// takeTerminal opens a terminal and puts this process at its slave side.
-func takeTerminal(process *specs.Process) (master *os.File, err error) {
+// takeTerminal opens a terminal in the container that this thread is in: the master for us, the slave for the process.
+func (p *Process) takeTerminal(process *specs.Process) (name string, err error) {
 	master, slave, err := openTerminal(process)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer slave.Close()
-	// Setsid came with the clone; the session's terminal is where Ctrl-C comes from.
-	if err := unix.IoctlSetInt(int(slave.Fd()), unix.TIOCSCTTY, 0); err != nil {
-		return nil, fmt.Errorf("make it the controlling terminal: %w", err)
-	}
-	for fd := range 3 {
-		if err := unix.Dup3(int(slave.Fd()), fd, 0); err != nil {
-			return nil, fmt.Errorf("dup3: %w", err)
+	p.Terminal, p.streams = master, &streams{}
+	for range 3 {
+		if err := p.streams.give(int(slave.Fd())); err != nil {
+			return "", err
 		}
 	}
-	// Some programs write to /dev/console, whoever they are: see config-linux.md, "Default Devices".
+	return slave.Name(), nil
+}
+
+// bindConsole makes the terminal of the first process /dev/console: some programs write there, whoever they are. See
+// config-linux.md, "Default Devices".
+func bindConsole(slave string) error {
 	if err := os.WriteFile("/dev/console", nil, 0o600); err != nil {
-		return nil, err
+		return err
 	}
-	if err := unix.Mount(slave.Name(), "/dev/console", "", unix.MS_BIND, ""); err != nil {
-		return nil, fmt.Errorf("bind it on /dev/console: %w", err)
+	if err := unix.Mount(slave, "/dev/console", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind it on /dev/console: %w", err)
 	}
-	return master, nil
+	return nil
 }
 
 // UseTerminal makes a process ask for a terminal as large as stdin's, where stdin is one; else it returns nil.

@@ -48,8 +48,9 @@ var ErrUnsupported = errors.New("this machine has no cgroup controller for it")
 type Cgroup interface {
 	// Version is "v1" or "v2".
 	Version() string
-	// Open returns its folder for CLONE_INTO_CGROUP, or nil with v1, where no process can be born in another cgroup.
-	Open() (*os.File, error)
+	// Open returns its folder for CLONE_INTO_CGROUP, or nil with v1, where no process can be born in another cgroup; and
+	// the files that move a process in that writes "0" to each. The caller closes them.
+	Open() (folder *os.File, doors []*os.File, err error)
 	// Add moves a process into the cgroup.
 	Add(pid int) error
 	// Stats reads what its processes have used so far.
@@ -233,18 +234,40 @@ func Record(f *overlay.FS, cg Cgroup) error {
 	return os.WriteFile(filepath.Join(f.Dir, record), []byte(strings.Join(cg.Paths(), "\n")), 0o600)
 }
 
-// AddRecorded puts one more process into the cgroup that Record wrote down in a container's folder.
-func AddRecorded(folder string, pid int) error {
+// Recorded is the cgroup that Record wrote down in a container's folder, for one more process.
+type Recorded struct{ paths []string }
+
+// ReadRecord reads what Record wrote.
+func ReadRecord(folder string) (Recorded, error) {
 	raw, err := os.ReadFile(filepath.Join(folder, record))
-	if err != nil {
-		return err
+	return Recorded{strings.Split(string(raw), "\n")}, err
+}
+
+// Open is Cgroup's.
+func (r Recorded) Open() (folder *os.File, doors []*os.File, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.paths[0], &fs); err != nil {
+		return nil, nil, fmt.Errorf("statfs %q: %w", r.paths[0], err)
 	}
-	for _, path := range strings.Split(string(raw), "\n") {
-		if err := write(path, "cgroup.procs", pid); err != nil {
-			return err
+	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
+		return v2{r.paths[0]}.Open()
+	}
+	doors, err = openDoors(r.paths, "tasks")
+	return nil, doors, err
+}
+
+func openDoors(paths []string, file string) (doors []*os.File, err error) {
+	for _, path := range paths {
+		door, err := os.OpenFile(filepath.Join(path, file), os.O_WRONLY, 0)
+		if err != nil {
+			for _, d := range doors {
+				d.Close()
+			}
+			return nil, err
 		}
+		doors = append(doors, door)
 	}
-	return nil
+	return doors, nil
 }
 
 // RemoveRecorded removes the cgroups that Record wrote down, if there are any.

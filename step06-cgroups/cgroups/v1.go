@@ -93,7 +93,13 @@ func (cg v1) has(controller, file string) bool {
 
 func (cg v1) Version() string { return "v1" }
 
-func (cg v1) Open() (*os.File, error) { return nil, nil }
+// Open opens the files "tasks": they take one thread, and a process that is to be moved by itself has only one. What is
+// written to cgroup.procs may be about any process: then the kernel stops all forks and exits of the machine, which
+// takes milliseconds.
+func (cg v1) Open() (folder *os.File, doors []*os.File, err error) {
+	doors, err = openDoors(cg.Paths(), "tasks")
+	return nil, doors, err
+}
 
 func (cg v1) Add(pid int) error {
 	for _, path := range cg.Paths() {

@@ -110,7 +110,15 @@ func orMax(limit int64) string {
 
 func (cg v2) Version() string { return "v2" }
 
-func (cg v2) Open() (*os.File, error) { return os.Open(cg.path) }
+func (cg v2) Open() (folder *os.File, doors []*os.File, err error) {
+	if folder, err = os.Open(cg.path); err != nil {
+		return nil, nil, err
+	}
+	if doors, err = openDoors(cg.Paths(), "cgroup.procs"); err != nil {
+		folder.Close()
+	}
+	return folder, doors, err
+}
 
 func (cg v2) Add(pid int) error { return write(cg.path, "cgroup.procs", pid) }
 

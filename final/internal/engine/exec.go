@@ -62,9 +62,11 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
-	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, func(pid int) error {
-		return cgroups.AddRecorded(e.Dirs.Container(s.ID), pid)
-	})
+	place, err := cgroups.ReadRecord(e.Dirs.Container(s.ID))
+	if err != nil {
+		return -1, err
+	}
+	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, place)
 }
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {

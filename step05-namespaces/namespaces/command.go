@@ -1,0 +1,178 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// addCommand ends the list: the child gives up what it has of gocker, and becomes the command.
+func (b *birth) addCommand(spec *specs.Spec, s *streams) error {
+	process := spec.Process
+	// A session of its own: the host's terminal is not the container's, so no Ctrl-C from there, and no TIOCSTI to there.
+	b.add("setsid", unix.SYS_SETSID)
+	for fd, from := range s.theirs {
+		b.add("dup3", unix.SYS_DUP3, from, fd, 0)
+	}
+	if process.Terminal {
+		// The terminal of a session is where its Ctrl-C comes from.
+		b.add("make it the controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+	b.addCloseAll()
+	b.addDefaultSignals()
+	// The filter needs CAP_SYS_ADMIN, if there is no no_new_privs, so it comes before the user.
+	if spec.Linux.Seccomp != nil {
+		program, err := seccompProgram(spec.Linux.Seccomp)
+		if err != nil {
+			return err
+		}
+		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(program))
+	}
+	b.addUser(process.User)
+	b.addFolder(process.Cwd)
+	b.add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(new(unix.Sigset_t)), 0, sigsetSize)
+	return b.addExec(process)
+}
+
+// addCloseAll closes what the child has open of gocker's, and of whoever started that: nothing of the host may be found
+// open in a container, and no name in /proc/self/fd may lead there. The socket closes at execve(2).
+func (b *birth) addCloseAll() {
+	const what = "close inherited files (this needs Linux " + leastKernel + ")"
+	if b.theirs > 3 {
+		b.add(what, unix.SYS_CLOSE_RANGE, 3, b.theirs-1, 0)
+	}
+	b.add(what, unix.SYS_CLOSE_RANGE, b.theirs+1, uintptr(^uint32(0)), 0)
+}
+
+// sigsetSize is how large the kernel has a set of signals, in bytes.
+const sigsetSize = 8
+
+// addDefaultSignals undoes what gocker, or whoever started it, does at a signal. Handlers end with execve(2), but what
+// is ignored stays ignored: with SIGPIPE so, "yes | head" would not end.
+func (b *birth) addDefaultSignals() {
+	byDefault := new([4]uint64) // a struct sigaction with SIG_DFL, which is 0
+	for sig := 1; sig <= 64; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			b.add("sigaction", unix.SYS_RT_SIGACTION, sig, unsafe.Pointer(byDefault), 0, sigsetSize)
+		}
+	}
+}
+
+// addUser changes to the user of the command. Groups go first: a user who is not root may not change them any more.
+func (b *birth) addUser(user specs.User) {
+	groups := append([]uint32{}, user.AdditionalGids...)
+	list := append(groups, 0) // so that there is something to point to
+	b.add(fmt.Sprintf("set groups %v", groups), unix.SYS_SETGROUPS, len(groups), unsafe.Pointer(&list[0]))
+	b.add(fmt.Sprintf("set group %d", user.GID), unix.SYS_SETGID, int(user.GID))
+	b.add(fmt.Sprintf("set user %d", user.UID), unix.SYS_SETUID, int(user.UID))
+	if b.bound {
+		b.addBond() // a change of user forgets it
+	}
+}
+
+// addBond has the child die with the thread that made it. See prctl(2).
+func (b *birth) addBond() {
+	b.bound = true
+	b.add("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
+}
+
+// addFolder changes to the working folder, as the user. Then it must have a name inside: what getcwd(2) has for one
+// that is not below the root folder is "(unreachable)…", and that is no folder's.
+func (b *birth) addFolder(folder string) {
+	name := new([unix.PathMax]byte)
+	what := fmt.Sprintf("change to the working folder %q", folder)
+	b.add(what, unix.SYS_CHDIR, folder)
+	b.add(what, unix.SYS_GETCWD, unsafe.Pointer(name), len(name))
+	b.add(what+", which is outside of the container", unix.SYS_CHDIR, unsafe.Pointer(name))
+}
+
+// addExec executes the command as execvp(3) does: where its name has no slash, the first one that is found in PATH.
+func (b *birth) addExec(process *specs.Process) error {
+	argv, err := syscall.SlicePtrFromStrings(process.Args)
+	if err != nil {
+		return fmt.Errorf("arguments %q: %w", process.Args, err)
+	}
+	envp, err := syscall.SlicePtrFromStrings(process.Env)
+	if err != nil {
+		return fmt.Errorf("environment %q: %w", process.Env, err)
+	}
+	for _, path := range candidates(process) {
+		b.add("execve", unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envp[0])).orNext = true
+	}
+	return nil
+}
+
+// candidates are the files that a command may be. There is always one.
+func candidates(process *specs.Process) []string {
+	command := process.Args[0]
+	if command == "" || strings.Contains(command, "/") {
+		return []string{command}
+	}
+	var paths []string
+	for _, dir := range filepath.SplitList(searchPath(process.Env)) {
+		paths = append(paths, filepath.Join(dir, command))
+	}
+	if len(paths) == 0 {
+		return []string{""}
+	}
+	return paths
+}
+
+// searchPath is the value of PATH, the last one as the shells see it.
+func searchPath(env []string) (path string) {
+	for _, variable := range env {
+		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
+			path = value
+		}
+	}
+	return path
+}
+
+// whyNotExecuted finds the reason why none of the candidates was executed. It is called on a thread that is in the
+// container.
+func whyNotExecuted(process *specs.Process, errno syscall.Errno) error {
+	command := process.Args[0]
+	found := fmt.Errorf("%w: %q", ErrNotFound, command)
+	if command != "" && !strings.Contains(command, "/") {
+		found = fmt.Errorf("%w: %q in PATH %q", ErrNotFound, command, searchPath(process.Env))
+	}
+	for _, path := range candidates(process) {
+		err := executable(path)
+		switch {
+		case err == nil && errno == unix.ENOENT:
+			// execve(2) did not find what it names to run it, by "#!" or in its ELF header.
+			return fmt.Errorf("%w: %q: the interpreter that it needs is not in the image", ErrNotFound, path)
+		case err == nil:
+			return fmt.Errorf("%w: %q: %w", ErrNotExecutable, path, errno)
+		case errors.Is(err, ErrNotExecutable):
+			found = err
+		}
+	}
+	return found
+}
+
+func executable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %q", ErrNotFound, path)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrNotExecutable, err)
+	case info.IsDir():
+		return fmt.Errorf("%w: %q is a directory", ErrNotExecutable, path)
+	}
+	if err := unix.Access(path, unix.X_OK); err != nil {
+		return fmt.Errorf("%w: %q: %w", ErrNotExecutable, path, err)
+	}
+	return nil
+}
