@@ -59,10 +59,6 @@ func (b *birth) closeTheirs() {
 		unix.Close(b.theirs)
 	}
 	b.theirs = -1
-	for _, f := range append(b.doors, b.folder) {
-		f.Close() // nil is fine
-	}
-	b.doors, b.folder = nil, nil
 }
 
 // read reads what the child says: nil that it is so far, a failedCall that it is not. io.EOF says that it has closed
@@ -129,17 +125,6 @@ func (b *birth) point(to unsafe.Pointer) uintptr {
 	return uintptr(to)
 }
 
-// addPlace begins the list: it puts the child into its cgroup, unless it is born there.
-func (b *birth) addPlace(place Place) (err error) {
-	if b.folder, b.doors, err = place.Open(); err != nil {
-		return err
-	}
-	for _, door := range b.doors {
-		b.add(fmt.Sprintf("write 0 to %q", door.Name()), unix.SYS_WRITE, int(door.Fd()), "0", 1)
-	}
-	return nil
-}
-
 // addWait makes the child wait for proceed. If its parent is gone, it does not go on.
 func (b *birth) addWait() {
 	b.add("wait for gocker", unix.SYS_READ, b.theirs, unsafe.Pointer(&b.word), 1).least = 1
@@ -159,7 +144,7 @@ type cloneArgs struct {
 // that is refused, by the kernel or by a seccomp filter, it begins with the way through the doors. The thread must be
 // locked. Signals are blocked, here for this moment and in the child until its list ends: the handlers are Go's, and
 // need all of Go.
-func (b *birth) clone(flags int) (pid int, pidfd *os.File, err error) {
+func (b *birth) clone(flags int, place opened) (pid int, pidfd *os.File, err error) {
 	all, before := new(unix.Sigset_t), new(unix.Sigset_t)
 	for i := range all.Val {
 		all.Val[i] = ^all.Val[i]
@@ -173,10 +158,10 @@ func (b *birth) clone(flags int) (pid int, pidfd *os.File, err error) {
 		flags: uint64(flags) | unix.CLONE_PIDFD, pidfd: uint64(b.point(unsafe.Pointer(fd))), exitSignal: uint64(unix.SIGCHLD),
 	}
 	errno := syscall.ENOSYS
-	if b.folder != nil {
+	if place.folder != nil {
 		into := *args
-		into.flags, into.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(b.folder.Fd())
-		b.first = len(b.doors)
+		into.flags, into.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(place.folder.Fd())
+		b.first = len(place.doors)
 		pid, errno = b.fork(&into)
 	}
 	if errno != 0 {

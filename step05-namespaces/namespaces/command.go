@@ -16,12 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// addBeginning begins the list: the child goes into its cgroup, unless it is born there.
+func (p *Process) addBeginning() error {
+	place, err := p.place()
+	if err != nil {
+		return err
+	}
+	b := p.birth
+	for _, door := range place.doors {
+		b.add(fmt.Sprintf("write 0 to %q", door.Name()), unix.SYS_WRITE, int(door.Fd()), "0", 1)
+	}
+	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
+	b.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	return nil
+}
+
 // addCommand ends the list: the child gives up what it has of gocker, and becomes the command.
-func (b *birth) addCommand(spec *specs.Spec, s *streams) error {
-	process := spec.Process
+func (p *Process) addCommand(process *specs.Process) error {
+	b := p.birth
 	// A session of its own: the host's terminal is not the container's, so no Ctrl-C from there, and no TIOCSTI to there.
 	b.add("setsid", unix.SYS_SETSID)
-	for fd, from := range s.theirs {
+	for fd, from := range p.streams.theirs {
 		b.add("dup3", unix.SYS_DUP3, from, fd, 0)
 	}
 	if process.Terminal {
@@ -31,11 +46,11 @@ func (b *birth) addCommand(spec *specs.Spec, s *streams) error {
 	b.addCloseAll()
 	b.addDefaultSignals()
 	// The filter needs CAP_SYS_ADMIN, if there is no no_new_privs, so it comes before the user.
-	if spec.Linux.Seccomp != nil {
-		program, err := seccompProgram(spec.Linux.Seccomp)
-		if err != nil {
-			return err
-		}
+	program, err := p.filter()
+	if err != nil {
+		return err
+	}
+	if program != nil {
 		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(program))
 	}
 	b.addUser(process.User)

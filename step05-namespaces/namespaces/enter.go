@@ -11,21 +11,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Enter runs spec.Process in the container whose first process is pid, and returns its status. A thread of this
-// program joins the container's namespaces, setns(2), and starts the process from there: so it is found, opened and
-// born inside, and no code of ours runs inside beside it. It is in its place, if that is not nil, before it does
-// anything. Errors are ErrNotFound and ErrNotExecutable, as with Start.
+// Enter runs spec.Process in the container whose first process is pid, and returns its status. stdin and stdout are for
+// its terminal, if it has one. See Join.
 func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, place Place) (status int, err error) {
-	p, err := onItsThread(spec.Process, func(p *Process) error { return p.enter(pid, spec, stdio, place) })
+	p, err := Join(pid, spec, stdio, place)
 	if err != nil {
 		return -1, err
 	}
-	return p.Run(stdin, stdout, nil)
+	return p.follow(stdin, stdout)
+}
+
+// Join starts spec.Process in the container whose first process is pid. A thread of this program joins the container's
+// namespaces, setns(2), and starts the process from there: so it is found, opened and born inside, and no code of ours
+// runs inside beside it. It is in its place, if that is not nil, before it does anything. Errors are ErrNotFound and
+// ErrNotExecutable, as with Start.
+func Join(pid int, spec *specs.Spec, stdio Stdio, place Place) (*Process, error) {
+	p, err := onItsThread(spec.Process, func(p *Process) error { return p.enter(pid, spec, stdio, place) })
+	if err == nil {
+		err = p.Start()
+	}
+	return p, err
 }
 
 // enter takes the calling thread into a container, and makes one more process there.
 func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) error {
-	if err := p.prepare(spec.Process, stdio, place); err != nil {
+	if err := p.prepare(spec, stdio, place); err != nil {
 		return err
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
@@ -52,9 +62,12 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := dropPrivileges(spec.Process); err != nil {
 		return err
 	}
+	if err := p.addBeginning(); err != nil {
+		return err
+	}
 	p.birth.add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
 	p.birth.addWait()
-	if err := p.birth.addCommand(spec, p.streams); err != nil {
+	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
 	return p.bear(0)

@@ -88,17 +88,32 @@ type Process struct {
 
 	birth   *birth
 	streams *streams
-	pidfd   *os.File      // the process itself: its number may be another's one day
-	started chan error    // what became of Start
-	ended   chan struct{} // closed when it has ended, with this status:
+	place   func() (opened, error)          // these two are being made ready on other threads;
+	filter  func() (*unix.SockFprog, error) // who calls them waits until they are
+	pidfd   *os.File                        // the process itself: its number may be another's one day
+	started chan error                      // what became of Start
+	ended   chan struct{}                   // closed when it has ended, with this status:
 	status  unix.WaitStatus
 }
 
 // A Place is the cgroup that a process is to be in.
 type Place interface {
 	// Open returns its folder, if a process can be born in it, else nil; and its doors: a process that writes "0" to
-	// each of them is in it. The caller closes them.
+	// each of them is in it. The caller closes them. It is called once, while the namespaces are made: there is time to
+	// make the cgroup too.
 	Open() (folder *os.File, doors []*os.File, err error)
+}
+
+// opened is an open Place.
+type opened struct {
+	folder *os.File
+	doors  []*os.File
+}
+
+func (o opened) close() {
+	for _, f := range append(o.doors, o.folder) {
+		f.Close() // of nil it does nothing
+	}
 }
 
 // Create makes the namespaces and the root file system, and stops just before the command. The process is in its place,
@@ -137,8 +152,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err != nil {
 		return err
 	}
-	// What is the host's is opened as long as its names are there.
-	if err := p.prepare(spec.Process, stdio, place); err != nil {
+	if err := p.prepare(spec, stdio, place); err != nil {
 		return err
 	}
 	// The child unshares its cgroup namespace itself: the cgroup that it is in then is the root that it sees. And who
@@ -174,6 +188,9 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		return err
 	}
 
+	if err := p.addBeginning(); err != nil {
+		return err
+	}
 	b := p.birth
 	b.addBond() // a container without its gocker would be nobody's
 	if flags&unix.CLONE_NEWCGROUP != 0 {
@@ -182,7 +199,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	b.addProc(spec.Mounts)
 	b.addReport()
 	b.addWait()
-	if err := b.addCommand(spec, p.streams); err != nil {
+	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
 	if err := p.bear(flags & unix.CLONE_NEWPID); err != nil {
@@ -205,20 +222,32 @@ func flagsOf(spec *specs.Spec) (flags int, err error) {
 	return flags, nil
 }
 
-// prepare opens what the process will have of the host's: its cgroup, and its streams, unless it has a terminal.
-func (p *Process) prepare(process *specs.Process, stdio Stdio, place Place) (err error) {
-	if p.birth, err = newBirth(); err != nil {
-		return err
+// elsewhere calls do on another thread, which sees the host. What it returns waits for the result.
+func elsewhere[T any](do func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		value, err = do()
+	}()
+	return func() (T, error) {
+		<-done
+		return value, err
 	}
-	if place != nil {
-		if err := p.birth.addPlace(place); err != nil {
-			return err
+}
+
+// prepare begins what can be done beside all else, and what cannot be done any more from inside.
+func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place) (err error) {
+	p.place = elsewhere(func() (o opened, err error) {
+		if place != nil {
+			o.folder, o.doors, err = place.Open()
 		}
-	}
-	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
-	p.birth.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
-	if process.Terminal {
-		return nil
+		return o, err
+	})
+	p.filter = elsewhere(func() (*unix.SockFprog, error) { return seccompProgram(spec.Linux.Seccomp) })
+	if p.birth, err = newBirth(); err != nil || spec.Process.Terminal {
+		return err
 	}
 	p.streams, err = openStreams(stdio)
 	return err
@@ -242,10 +271,15 @@ func loopbackUp() error {
 
 // bear makes the process, and lets its streams flow.
 func (p *Process) bear(flags int) (err error) {
-	if p.Pid, p.pidfd, err = p.birth.clone(flags); err != nil {
+	place, err := p.place()
+	if err != nil {
+		return err
+	}
+	if p.Pid, p.pidfd, err = p.birth.clone(flags, place); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
 	}
 	p.birth.closeTheirs()
+	place.close()
 	p.streams.flow()
 	return nil
 }
@@ -304,6 +338,11 @@ func (p *Process) reap() {
 
 // discard takes back what a setup has made that failed.
 func (p *Process) discard() {
+	if p.place != nil {
+		if place, err := p.place(); err == nil {
+			place.close()
+		}
+	}
 	if p.birth != nil {
 		p.birth.ours.Close()
 		p.birth.closeTheirs()

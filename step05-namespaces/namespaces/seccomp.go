@@ -32,8 +32,11 @@ var seccompOperators = map[specs.LinuxSeccompOperator]seccomp.Operation{
 	specs.OpLessThan: seccomp.LessThan, specs.OpLessEqual: seccomp.LessOrEqual,
 }
 
-// seccompProgram compiles the spec's filter.
+// seccompProgram compiles the spec's filter, if it has one.
 func seccompProgram(spec *specs.LinuxSeccomp) (*unix.SockFprog, error) {
+	if spec == nil {
+		return nil, nil
+	}
 	policy, err := seccompPolicy(spec)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp filter: %w", err)

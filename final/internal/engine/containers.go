@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
@@ -47,14 +46,19 @@ type State struct {
 }
 
 // files are what a container's folder has, beside what overlay makes.
-var files = []string{"cgroups", "config.json", "log.json", "state.json"}
+var files = []string{"cgroups", "config.json", "config.json.new", "log.json", "state.json", "state.json.new"}
 
+// writeJSON replaces a file in a container's folder in one piece. The caller holds the lock of that, so nobody else
+// writes it. It is not synced to the disk: {run} is of no use after the machine has stopped.
 func writeJSON(file string, value any) error {
 	raw, err := json.MarshalIndent(value, "", "\t")
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(file, raw, 0o600)
+	if err := os.WriteFile(file+".new", raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 func readState(folder string) (State, error) {

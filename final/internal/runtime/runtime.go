@@ -26,23 +26,36 @@ type Container struct {
 // Create makes cgroup, namespaces and root of the container whose file system is mounted at f, up to the point before
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio) (*Container, error) {
-	resources := spec.Linux.Resources
-	if resources == nil {
-		resources = &specs.LinuxResources{}
-	}
-	cg, err := cgroups.New(f.ID, resources)
-	if err != nil {
-		return nil, fmt.Errorf("container %s: %w", f.ID, err)
-	}
-	err = cgroups.Record(f, cg)
-	var p *namespaces.Process
+	at := &place{fs: f, resources: spec.Linux.Resources}
+	p, err := namespaces.Create(spec, stdio, at)
 	if err == nil {
-		p, err = namespaces.Create(spec, stdio, cg)
+		return &Container{Process: p, Cgroup: at.cgroup}, nil
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("container %s: %w", f.ID, err), cgroups.Remove(cg))
+	err = fmt.Errorf("container %s: %w", f.ID, err)
+	if at.cgroup != nil {
+		err = errors.Join(err, cgroups.Remove(at.cgroup))
 	}
-	return &Container{Process: p, Cgroup: cg}, nil
+	return nil, err
+}
+
+// place is a cgroup that is made when it is opened: while the namespaces are.
+type place struct {
+	fs        *overlay.FS
+	resources *specs.LinuxResources
+	cgroup    cgroups.Cgroup
+}
+
+func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
+	if p.resources == nil {
+		p.resources = &specs.LinuxResources{}
+	}
+	if p.cgroup, err = cgroups.New(p.fs.ID, p.resources); err != nil {
+		return nil, nil, err
+	}
+	if err := cgroups.Record(p.fs, p.cgroup); err != nil {
+		return nil, nil, err
+	}
+	return p.cgroup.Open()
 }
 
 // Run starts the container, calls started, waits for the end, and removes its cgroup. The file system is the caller's.
