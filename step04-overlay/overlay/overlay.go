@@ -116,16 +116,14 @@ func (f *FS) makeFolders(image string) error {
 
 // Mount lays the layers over each other at Mnt.
 func (f *FS) Mount() error {
-	data := f.options(f.Lower)
-	if len(data) >= os.Getpagesize() {
-		links, err := f.shorten()
-		if err != nil {
-			return err
-		}
-		defer links.remove()
-		data = f.options(links.lower)
+	if data := f.options(f.Lower); len(data) < os.Getpagesize() {
+		return f.mount(data)
 	}
-	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, data); err != nil {
+	return f.mountByLinks()
+}
+
+func (f *FS) mount(options string) error {
+	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, options); err != nil {
 		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
 	}
 	return nil
@@ -147,47 +145,44 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
 }
 
-// short stands for layers whose real names together are longer than a page.
-type short struct {
-	dir   *os.File
-	lower layers.Stack
-}
-
-// shorten makes a folder of links 0, 1, 2, … to the layers, and names them through its descriptor. The kernel keeps
-// the folders, not their names, so the links are needed only while mounting.
-func (f *FS) shorten() (*short, error) {
-	path := filepath.Join(f.Dir, "lower")
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return nil, err
+// mountByLinks is for layers whose names together are longer than a page: a folder has links 0, 1, 2, … to them, and a
+// thread for which it is the working directory needs to say no more than these. So there can be as many as overlayfs
+// takes, which are 500. The kernel keeps the folders, not their names: the links are gone afterwards.
+func (f *FS) mountByLinks() error {
+	links := filepath.Join(f.Dir, "lower")
+	if err := os.Mkdir(links, 0o700); err != nil {
+		return err
 	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &short{dir: dir}
+	defer os.RemoveAll(links)
+	var short layers.Stack
 	for i, layer := range f.Lower {
-		if err := os.Symlink(layer, filepath.Join(path, strconv.Itoa(i))); err != nil {
-			s.remove()
-			return nil, err
+		name := strconv.Itoa(i)
+		if err := os.Symlink(layer, filepath.Join(links, name)); err != nil {
+			return err
 		}
-		s.lower = append(s.lower, fmt.Sprintf("/proc/self/fd/%d/%d", dir.Fd(), i))
+		short = append(short, name)
 	}
-	if len(f.options(s.lower)) >= os.Getpagesize() {
-		s.remove()
-		return nil, fmt.Errorf("mount overlay on %q: the names of %d layers are longer than the %d bytes that the kernel reads", f.Mnt(), len(f.Lower), os.Getpagesize())
-	}
-	return s, nil
+	return check.OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Chdir(links); err != nil {
+			return fmt.Errorf("chdir %q: %w", links, err)
+		}
+		return f.mount(f.options(short))
+	})
 }
 
-func (s *short) remove() {
-	os.RemoveAll(s.dir.Name())
-	s.dir.Close()
-}
+// maxLayers is OVL_MAX_STACK of fs/overlayfs/params.h.
+const maxLayers = 500
 
 const layerGone = "a layer of this image is gone; pull it again"
 
 // explain finds out which precondition of mount(2) did not hold, as far as that can be seen from here.
 func (f *FS) explain(err error) error {
+	if len(f.Lower) > maxLayers {
+		return fmt.Errorf("%w: it has %d layers, and overlayfs takes %d", err, len(f.Lower), maxLayers)
+	}
 	for _, layer := range f.Lower {
 		if _, statErr := os.Stat(layer); statErr != nil {
 			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), layerGone)

@@ -25,11 +25,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/crane"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/sample"
 	"gocker/step01-pull/testenv"
 )
 
@@ -378,4 +380,30 @@ func TestLayersThatRegistriesMayNotHave(t *testing.T) {
 	}
 	testenv.Push(t, img, address+"/image") // which leaves out such layers
 	mustGocker(t, testenv.Dirs(t), "pull", address+"/image")
+}
+
+func TestAnImageMayHave400Layers(t *testing.T) {
+	testenv.NeedRoot(t)
+	base, _, err := sample.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var more []v1.Layer
+	for i := range 396 {
+		more = append(more, static.NewLayer(testenv.Tar(t, testenv.File(fmt.Sprint("only-", i), ""), testenv.File("last", fmt.Sprint(i))), types.DockerUncompressedLayer))
+	}
+	img, err := mutate.AppendLayers(base, more...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := testenv.Registry(t, nil)
+	testenv.Push(t, img, address+"/image")
+	d := testenv.Dirs(t)
+	mustGocker(t, d, "pull", "-q", address+"/image")
+	if got := mustGocker(t, d, "run", "--rm", address+"/image", "sh", "-c", "cat /last; ls /only-* | wc -l"); got != "395396\n" {
+		t.Errorf("run printed %q, want what the last layer has in /last, and 396 files", got)
+	}
+	if got := mustGocker(t, d, "system", "check"); !strings.Contains(got, "1 images and 400 layers are as they should be") {
+		t.Errorf("gocker system check: %s", got)
+	}
 }
