@@ -71,7 +71,7 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 	img := testenv.Image(t, base, own)
 	app := add(t, d, "app:v1", img)
 	add(t, d, "app:v2", img)
-	chainID := strings.TrimPrefix(app.Layers[1].ChainID, "sha256:")
+	chainID := app.Layers[1].ChainID
 
 	remove := func(name, wantUntagged, wantDeleted string) {
 		t.Helper()
@@ -96,11 +96,11 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 	if _, err := Open(d, app.ID); err != nil {
 		t.Errorf("Open of an image that has another name = %v", err)
 	}
-	remove(app.ID, "app:v2", app.ID+" "+chainID)
+	remove(app.ID, "app:v2", "sha256:"+app.Digest+" "+chainID)
 	if _, err := Open(d, other.ID); err != nil {
 		t.Errorf("Open of an image that shared a layer = %v", err)
 	}
-	remove("other", "other:latest", other.ID+" "+strings.TrimPrefix(other.Layers[0].ChainID, "sha256:"))
+	remove("other", "other:latest", "sha256:"+other.Digest+" "+other.Layers[0].ChainID)
 	if got := testenv.Tree(t, d.Images()) + testenv.Tree(t, d.Layers()); got != ". drwxr-xr-x\nimages.json -rw-r--r-- \"{}\\n\"\n. drwxr-xr-x\n" {
 		t.Errorf("what is left is\n%s", got)
 	}

@@ -113,7 +113,7 @@ func TestAddLeavesWhatTheDocsSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{manifest.Config.Digest.Hex + ".json", "manifest.json"}
+	want := []string{manifest.Config.Digest.Hex + ".json", "manifest.json", "summary.json"}
 	for _, layer := range manifest.Layers {
 		want = append(want, layer.Digest.Hex[:12])
 	}

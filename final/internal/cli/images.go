@@ -15,19 +15,6 @@ import (
 	"gocker/step01-pull/pull"
 )
 
-// imageCommand has all commands on images once more, as docker has them.
-func imageCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "All that can be done with images", Args: cobra.NoArgs}
-	list := imagesCommand(e)
-	list.Use = "ls" + strings.TrimPrefix(list.Use, "images")
-	list.Aliases = []string{"list"}
-	remove := rmiCommand(e)
-	remove.Use = "rm" + strings.TrimPrefix(remove.Use, "rmi")
-	remove.Aliases = []string{"remove"}
-	cmd.AddCommand(list, remove, pullCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e))
-	return cmd
-}
-
 // imageRow is a row of images, with docker's names.
 type imageRow struct {
 	Repository   string

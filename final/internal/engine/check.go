@@ -57,17 +57,19 @@ func (e Engine) Check(found func(Finding)) (Checked, error) {
 		}
 	}
 	verified := map[string]layers.Verified{}
-	defer func() {
-		for _, v := range verified {
-			v.Close()
-		}
-	}()
+	defer closeAll(verified)
 	for _, id := range ids {
 		if err := e.checkImage(id, verified, found); err != nil {
 			return Checked{}, err
 		}
 	}
 	return Checked{len(ids), len(verified)}, nil
+}
+
+func closeAll(verified map[string]layers.Verified) {
+	for _, v := range verified {
+		v.Close()
+	}
 }
 
 // holdLayers keeps everything that is in the store there.

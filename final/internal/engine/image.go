@@ -1,0 +1,261 @@
+//go:build linux
+
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// An ImageInspection is what "docker image inspect" tells of an image, in docker's names.
+type ImageInspection struct {
+	ID            string `json:"Id"`
+	RepoTags      []string
+	RepoDigests   []string
+	Comment       string
+	Created       time.Time
+	DockerVersion string
+	Author        string
+	Config        v1.Config
+	Architecture  string
+	Variant       string `json:",omitempty"`
+	Os            string
+	Size          int64 // bytes of all its files
+	GraphDriver   struct {
+		Name string
+		Data map[string]string
+	}
+	RootFS struct {
+		Type   string
+		Layers []string // diffIDs, the lowest first
+	}
+}
+
+// InspectImage tells all about an image.
+func (e Engine) InspectImage(ref pull.Reference) (i ImageInspection, err error) {
+	img, err := e.open(ref)
+	if err != nil {
+		return i, err
+	}
+	config := img.Config
+	i = ImageInspection{
+		ID: "sha256:" + img.Digest, Created: config.Created.Time, DockerVersion: config.DockerVersion, Author: config.Author,
+		Config: config.Config, Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, RepoTags: []string{},
+	}
+	if n := len(config.History); n > 0 {
+		i.Comment = config.History[n-1].Comment
+	}
+	names, err := layers.List(e.Dirs)
+	if err != nil {
+		return i, err
+	}
+	for name, tags := range names {
+		for tag, id := range tags {
+			if id == img.ID && !strings.HasPrefix(tag, "sha256:") {
+				i.RepoTags = append(i.RepoTags, name+":"+tag)
+			}
+		}
+	}
+	slices.Sort(i.RepoTags)
+	if i.RepoDigests, err = e.repoDigests(img.ID); err != nil {
+		return i, err
+	}
+	i.RootFS.Type = config.RootFS.Type
+	folders := img.Stack(e.Dirs)
+	for _, layer := range img.Layers {
+		i.Size += layer.Files
+		i.RootFS.Layers = append(i.RootFS.Layers, layer.DiffID)
+	}
+	// As docker has it: the topmost layer is the upper one, and the others come from the top down.
+	slices.Reverse(folders)
+	i.GraphDriver.Name = "overlay"
+	i.GraphDriver.Data = map[string]string{"UpperDir": folders[0]}
+	if len(folders) > 1 {
+		i.GraphDriver.Data["LowerDir"] = strings.Join(folders[1:], ":")
+	}
+	return i, nil
+}
+
+// A HistoryStep is one line of an image's history: what was done to make it, and the layer that came of that.
+type HistoryStep struct {
+	v1.History
+	ID    string       // of the image, at the last step only
+	Layer layers.Layer // none where EmptyLayer says so
+}
+
+// History returns what was done to make an image, the last first. Steps and layers are matched in order, and layers that
+// the config's history says nothing of get a step of their own.
+func (e Engine) History(ref pull.Reference) (steps []HistoryStep, err error) {
+	img, err := e.open(ref)
+	if err != nil {
+		return nil, err
+	}
+	rest := img.Layers
+	for _, h := range img.Config.History {
+		step := HistoryStep{History: h}
+		if !h.EmptyLayer && len(rest) > 0 {
+			step.Layer, rest = rest[0], rest[1:]
+		}
+		steps = append(steps, step)
+	}
+	for _, layer := range rest {
+		steps = append(steps, HistoryStep{Layer: layer, History: v1.History{Created: img.Config.Created}})
+	}
+	slices.Reverse(steps)
+	steps[0].ID = img.Digest
+	return steps, nil
+}
+
+// Hashes are all digests of an image, "sha256:" and 64 hex digits each.
+type Hashes struct {
+	ID       string   // {image}: the first 12 digits of Config
+	Config   string   // of the config
+	Sent     []Origin // index and manifest, by each name that registries have for it
+	Layers   []LayerHashes
+	Findings []Finding `json:",omitempty"` // what is wrong, if that was asked for
+}
+
+// LayerHashes are those of one layer, the lowest is the first.
+type LayerHashes struct {
+	layers.Layer
+	Folder string
+}
+
+// Hashes tells an image's digests. To verify recomputes them all, from the bytes, and compares the files with the blobs.
+func (e Engine) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
+	lock, err := e.holdLayers()
+	if err != nil {
+		return h, err
+	}
+	defer lock.Close()
+	id, err := e.Lookup(ref)
+	if err != nil {
+		return h, err
+	}
+	h.ID = id
+	if verify {
+		verified := map[string]layers.Verified{}
+		defer closeAll(verified)
+		if err := e.checkImage(id, verified, func(f Finding) { h.Findings = append(h.Findings, f) }); err != nil {
+			return h, err
+		}
+	}
+	img, err := layers.Open(e.Dirs, id)
+	if err != nil && len(h.Findings) == 0 {
+		return h, err
+	}
+	if err != nil {
+		return h, nil // the findings say it
+	}
+	h.Config = "sha256:" + img.Digest
+	if h.Sent, err = e.origins(id); err != nil {
+		return h, err
+	}
+	for _, layer := range img.Layers {
+		h.Layers = append(h.Layers, LayerHashes{layer, e.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))})
+	}
+	return h, nil
+}
+
+// Pruned is what a prune has removed.
+type Pruned struct {
+	Untagged, Deleted []string // as Rmi says it
+	Leftovers         []string // paths
+	Bytes             int64
+}
+
+// PruneImages removes images that have no name, or with all those that no container uses, if they pass the filters:
+// until=TIME or label=KEY[=VALUE]. It also removes what crashes and broken pulls have left.
+func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
+	var until time.Time
+	filters = slices.DeleteFunc(slices.Clone(filters), func(filter string) bool {
+		text, ok := strings.CutPrefix(filter, "until=")
+		if ok {
+			until, err = parseUntil(text)
+		}
+		return ok
+	})
+	if err != nil {
+		return p, err
+	}
+	images, err := e.Images(filters, false)
+	if err != nil {
+		return p, err
+	}
+	before := bytesOf(e.Dirs.Root)
+	for _, image := range images {
+		used := len(layers.Users(e.Dirs, image.ID)) > 0
+		if used || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
+			continue
+		}
+		name := image.ID
+		if image.Repository != none {
+			name = image.Repository + ":" + image.Tag
+			if image.Tag == none {
+				name = image.Repository + "@" + image.Digests[0]
+			}
+		}
+		ref, err := pull.ParseReference(name)
+		if err != nil {
+			return p, err
+		}
+		untagged, deleted, err := e.Rmi(ref, false)
+		if errors.Is(err, layers.ErrInUse) || errors.Is(err, layers.ErrNoImage) {
+			continue // somebody was faster
+		}
+		if err != nil {
+			return p, err
+		}
+		p.Untagged, p.Deleted = append(p.Untagged, untagged...), append(p.Deleted, deleted...)
+	}
+	if err := e.sweep(&p); err != nil {
+		return p, err
+	}
+	p.Bytes = max(0, before-bytesOf(e.Dirs.Root))
+	return p, nil
+}
+
+// sweep removes what crashes and broken pulls have left.
+func (e Engine) sweep(p *Pruned) error {
+	lock, err := e.holdLayers()
+	if err != nil {
+		return err
+	}
+	err = e.leftovers(func(f Finding) { p.Leftovers = append(p.Leftovers, f.Path) })
+	lock.Close()
+	if err != nil {
+		return err
+	}
+	if err := layers.Sweep(e.Dirs); err != nil {
+		return err
+	}
+	broken, err := e.brokenPulls()
+	for _, lock := range broken {
+		err = cmp.Or(err, dirs.RemoveAll(lock.Name()))
+		lock.Close()
+	}
+	return err
+}
+
+// parseUntil reads a time, or how long ago it was.
+func parseUntil(text string) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("filter \"until=%s\": it is neither a time, 2006-01-02T15:04:05, nor how long ago, 24h", text)
+}
