@@ -8,6 +8,7 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/engine"
+	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
 	"gocker/step05-namespaces/namespaces"
 )
 

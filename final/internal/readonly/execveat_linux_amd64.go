@@ -1,0 +1,3 @@
+package readonly
+
+const sysExecveat = 322
