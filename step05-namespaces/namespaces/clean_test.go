@@ -1,0 +1,161 @@
+//go:build linux
+
+package namespaces_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/testenv"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// What a process has from the one that started it, and a container's should not have from gocker.
+const inherited = `grep -E '^(SigBlk|SigIgn|CapInh|CapAmb):' /proc/self/status; umask`
+
+const clean = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n0022"
+
+func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
+	testenv.NeedRoot(t)
+	if os.Getenv("INHERITED") == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("env", "--ignore-signal=PIPE,HUP,USR2", "--block-signal=TERM,USR1", "setpriv", "--inh-caps=+chown,+net_admin", "--ambient-caps=+chown",
+			"sh", "-c", `umask 077; exec "$@"`, "sh", exe, "-test.run", t.Name(), "-test.v")
+		cmd.Env = append(os.Environ(), "INHERITED=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("--- PASS")) {
+			t.Errorf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		return
+	}
+	f := rootfs(t)
+	if got, _ := output(t, sh(f, inherited)); got != clean {
+		t.Errorf("the first process has\n%s\nwant\n%s", got, clean)
+	}
+	spec := sh(f, inherited)
+	if got, _ := second(t, spec); got != clean {
+		t.Errorf("one more process has\n%s\nwant\n%s", got, clean)
+	}
+}
+
+// second runs spec's command as the second process of a container, beside cat.
+func second(t *testing.T, spec *specs.Spec) (string, int) {
+	t.Helper()
+	first := *spec
+	process := *spec.Process
+	process.Args = []string{"cat"}
+	first.Process = &process
+	r, w := io.Pipe()
+	p, err := namespaces.Create(&first, namespaces.Stdio{Stdin: r}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Wait()
+	defer w.Close()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	status, err := namespaces.Enter(p.Pid, spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil, nil)
+	if err != nil {
+		t.Fatalf("Enter(%q) = %v", spec.Process.Args, err)
+	}
+	return strings.TrimSpace(out.String()), status
+}
+
+func TestTheSecondProcessIsInTheContainer(t *testing.T) {
+	f := rootfs(t)
+	spec := sh(f, "hostname; cat /etc/motd; pwd; ls /proc/self/fd; exit 7")
+	spec.Process.Cwd = "/tmp"
+	// A profile that denies what a debugger needs, also to whoever starts a process.
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
+		{Names: []string{"ptrace", "clone3", "mount", "setns", "unshare"}, Action: specs.ActErrno},
+	}}
+	got, status := second(t, spec)
+	if want := "testhost\nlayer 3 updated this\n/tmp\n0\n1\n2\n3"; got != want || status != 7 {
+		t.Errorf("got %q, status %d, want %q, 7", got, status, want)
+	}
+}
+
+// CVE-2024-21626: a working folder in /proc/self/fd, where a folder of the host was open.
+func TestNoWorkingFolderIsOutside(t *testing.T) {
+	f := rootfs(t)
+	leak, err := unix.Open("/", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leak)
+	r, w := io.Pipe()
+	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Wait()
+	defer w.Close()
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for fd := range 64 {
+		spec := sh(f, "pwd; ls")
+		spec.Process.Cwd = fmt.Sprintf("/proc/self/fd/%d", fd)
+		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+		if err == nil {
+			err = p.Start()
+		}
+		if err == nil {
+			p.Abort()
+			t.Errorf("a process with the working folder %q started", spec.Process.Cwd)
+		}
+		if p, err := namespaces.Join(first.Pid, spec, namespaces.Stdio{}, nil); err == nil {
+			p.Abort()
+			t.Errorf("one more process with the working folder %q started", spec.Process.Cwd)
+		}
+	}
+}
+
+// An image may have links where something is to be mounted. They lead to files of the image.
+func TestLinksOfTheImageStayInside(t *testing.T) {
+	testenv.NeedRoot(t)
+	for _, up := range []string{"/..", "/../../..", "..", "/"} {
+		t.Run(up, func(t *testing.T) {
+			dir := t.TempDir()
+			host := filepath.Join(dir, "host")
+			f := rootfs(t)
+			for _, name := range []string{"sys", "dev", "mnt", "proc"} {
+				if err := os.MkdirAll(filepath.Join(host, name), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				link := filepath.Join(f.Mnt(), name)
+				if err := os.RemoveAll(link); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(up+filepath.Join(host, name), link); err != nil {
+					t.Fatal(err)
+				}
+			}
+			spec := sh(f, "ls -d /proc/1")
+			spec.Process.Cwd = "/mnt/folder"
+			spec.Mounts = append(spec.Mounts,
+				specs.Mount{Destination: "/mnt/file", Type: "bind", Source: "/etc/passwd"},
+				specs.Mount{Destination: "/mnt/tmpfs", Type: "tmpfs", Source: "tmpfs"})
+			if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil); err == nil {
+				p.Abort()
+			} // it may start or not
+			if made, err := filepath.Glob(filepath.Join(host, "*", "*")); err != nil || len(made) > 0 {
+				t.Errorf("on the host was made %q, %v", made, err)
+			}
+		})
+	}
+}
