@@ -141,5 +141,7 @@ func Compare(w io.Writer, host, container int) error {
 }
 
 func row(w io.Writer, who string, ns Namespace) {
-	fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%s\t%.40s\n", who, ns.NS, ns.Type, ns.NProcs, ns.PID, ns.User, ns.Command)
+	program, args, _ := strings.Cut(ns.Command, " ")
+	command := filepath.Base(program) + " " + args // go run has its programs in long folders
+	fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%s\t%.40s\n", who, ns.NS, ns.Type, ns.NProcs, ns.PID, ns.User, command)
 }
