@@ -7,6 +7,8 @@ package advice
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 type advised struct {
@@ -30,11 +32,24 @@ func Of(err error) string {
 	return ""
 }
 
-// Print is the way to show an error on a terminal: who speaks, what failed, and below it the advice.
+// Print is the way to show an error on a terminal: who speaks, what failed, and below it the advice. A name in it may
+// come from anywhere, and have characters that a terminal obeys: they are spelled as Go does, "\x1b".
 func Print(who string, err error) string {
 	s := who + ": " + err.Error() + "\n"
 	if a := Of(err); a != "" {
 		s += "  " + a + "\n"
 	}
-	return s
+	return printable(s)
+}
+
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || r == '\t' || strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }

@@ -17,8 +17,9 @@ var ErrLocked = errors.New("in use by another process")
 // closed. The kernel drops the lock when its holder dies, however it dies, so a lock is never stale. See flock(2).
 func Lock(folder string) (*os.File, error) {
 	for {
+		// 0700: a layer may have a setuid program, which other users of the machine must not find (CVE-2021-41091).
 		// ErrExist: it was there for mkdir(2), and gone when MkdirAll looked whether it is a folder.
-		if err := os.MkdirAll(folder, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.MkdirAll(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, err
 		}
 		// ErrNotExist: the holder that we waited for removed the folder. Begin again with a new one.
@@ -80,7 +81,7 @@ type Partial struct {
 
 // NewPartial makes an empty folder in parent, on the same file system as its real name so that Finish is one rename.
 func NewPartial(parent string) (*Partial, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err
 	}
 	if err := RemoveStale(parent); err != nil {

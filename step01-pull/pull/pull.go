@@ -48,6 +48,12 @@ func HostPlatform() *v1.Platform {
 	return &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
+// RunsOn tells whether an image is for the platform. What its config leaves open fits.
+func RunsOn(config *v1.ConfigFile, platform *v1.Platform) bool {
+	fits := func(got, want string) bool { return got == "" || got == want }
+	return fits(config.OS, platform.OS) && fits(config.Architecture, platform.Architecture)
+}
+
 // Image asks the reference's registry for the manifest, and for the one of platform (nil: this machine's) where the
 // name stands for several. Layers are fetched when they are read. The sample image's registry runs inside this
 // process until ctx is done. Its errors are ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrPlatform, or the
@@ -77,7 +83,7 @@ func Image(ctx context.Context, ref Reference, platform *v1.Platform) (v1.Image,
 	if err != nil {
 		return nil, fmt.Errorf("pull %q: read config: %w", ref, err)
 	}
-	if got := config.Architecture; got != "" && got != platform.Architecture {
+	if !RunsOn(config, platform) {
 		return nil, advice.Add(fmt.Errorf("pull %q: %w: it is for %s, wanted %s", ref, ErrPlatform, config.Platform(), platform),
 			"to have it all the same: --platform %s", config.Platform())
 	}

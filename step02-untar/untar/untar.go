@@ -8,7 +8,7 @@
 // ourselves, through an os.Root, which refuses every path that leads out of the folder, also one through a symbolic
 // link made a moment ago. docs/step02-untar.md shows the attack on the library's own extraction (CVE-2024-0406).
 //
-// It does not protect against an archive that is too big: the disk fills, and the error says so.
+// What an archive may make of the machine has Limits: bytes, entries, folders in folders.
 //
 // See tar(5), pax(1) for the extended headers, and https://pkg.go.dev/os#Root.
 package untar
@@ -76,17 +76,28 @@ func Extract(archive, to string) error {
 
 // Unpack writes every entry of an archive, compressed or not, below the folder to. On an error, some may be there.
 func Unpack(archive io.Reader, to string) error {
-	plain := Decompress(archive)
-	defer plain.Close()
+	budget := Limits{}.Budget()
+	decompressed := Decompress(budget.In(archive))
+	defer decompressed.Close()
+	plain := budget.Out(decompressed)
 	w, err := NewWriter(to)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
+	w.MakeParent = func(name string) error {
+		if err := budget.Entry(&tar.Header{}); err != nil {
+			return err
+		}
+		return blame(w.Root.Mkdir(name, 0o755))
+	}
 	end := &ending{r: plain}
 	entries := 0
 	err = Each(end, func(header *tar.Header, content io.Reader) error {
 		entries++
+		if err := budget.Entry(header); err != nil {
+			return err
+		}
 		isLink := header.Typeflag == tar.TypeSymlink || header.Typeflag == tar.TypeLink
 		// In a layer names may be absolute, and links lead anywhere: they are followed inside the container. A package
 		// has no use for either.
@@ -129,6 +140,9 @@ func (e *ending) Read(p []byte) (int, error) {
 }
 
 func damaged(err error) error {
+	if errors.Is(err, ErrLimit) {
+		return err
+	}
 	return advice.Add(fmt.Errorf("%w: %w", ErrArchive, err), "pull the image again")
 }
 
@@ -192,5 +206,5 @@ func Clean(name string) (string, error) {
 	if name = path.Clean(name); !filepath.IsLocal(name) {
 		return "", ErrEscapes
 	}
-	return name, nil
+	return name, checkDepth(name)
 }

@@ -33,6 +33,7 @@ type Incoming struct {
 	Config   []byte
 	Blobs    []Blob            // the layers, the lowest first
 	Extra    map[string][]byte // more files for images/{image}
+	Limits   untar.Limits      // of all layers together
 }
 
 // A Blob is one layer on its way in. Open is called at most once, and not for a layer that is here already; ctx is done
@@ -120,6 +121,7 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference)
 			l.discard()
 		}
 	}()
+	limit := in.Limits.Budget()
 	group, ctx := errgroup.WithContext(ctx)
 	// The lowest begin, and they wait for nobody: so nobody waits forever for a place.
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
@@ -127,7 +129,7 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference)
 		l := &incomingLayer{Layer: layer, done: make(chan struct{}), lower: layers[:i:i]}
 		layers[i] = l
 		group.Go(func() error {
-			if err := l.unpack(ctx, d, in.Blobs[i]); err != nil {
+			if err := l.unpack(ctx, d, in.Blobs[i], limit); err != nil {
 				return fmt.Errorf("unpack layer %s of image %s: %w", in.Manifest.Layers[i], img.ID, err)
 			}
 			close(l.done)
@@ -173,6 +175,9 @@ func parseConfig(manifest tarball.Descriptor, raw []byte) (*v1.ConfigFile, error
 	if err != nil {
 		return nil, fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err)
 	}
+	if config.RootFS.Type != "layers" {
+		return nil, fmt.Errorf("%w: its root file system is of the type %q", ErrManifest, config.RootFS.Type)
+	}
 	if len(manifest.Layers) != len(config.RootFS.DiffIDs) || len(manifest.Layers) == 0 {
 		return nil, fmt.Errorf("%w: it lists %d layers, the config %d", ErrManifest, len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
@@ -192,7 +197,7 @@ func parseConfig(manifest tarball.Descriptor, raw []byte) (*v1.ConfigFile, error
 // claim makes the image's folder under a name that nobody looks at. Its links keep the layers, those that are here and
 // those that will be. store is the folder of all layers.
 func (in Incoming) claim(d dirs.Dirs, img Image) (entry *dirs.Partial, store *os.File, err error) {
-	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
+	if err := os.MkdirAll(d.Layers(), 0o700); err != nil {
 		return nil, nil, err
 	}
 	lock, err := dirs.LockShared(d.Layers())
@@ -272,7 +277,7 @@ func (l *incomingLayer) below(ctx context.Context) (Stack, error) {
 }
 
 // unpack makes the folder of a layer that is not here yet.
-func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob) (err error) {
+func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob, limit *untar.Budget) (err error) {
 	if known, err := readLayer(d, l.ChainID); err == nil {
 		l.Layer, l.fs = known, fsOf(d, l.ChainID)
 		return nil
@@ -286,7 +291,7 @@ func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob) (err
 		return err
 	}
 	defer stream.Close()
-	got, err := receive(stream, l.fs, func() (Stack, error) { return l.below(ctx) })
+	got, err := receive(stream, l.fs, func() (Stack, error) { return l.below(ctx) }, limit)
 	if err != nil && !errors.Is(err, untar.ErrArchive) {
 		return err
 	}
@@ -314,12 +319,12 @@ func (l *incomingLayer) unpack(ctx context.Context, d dirs.Dirs, blob Blob) (err
 
 // receive unpacks a layer as it was sent into a new folder, and returns all that its bytes say: everything but the
 // chainID. Where the archive in it is damaged, that is the digest.
-func receive(stream io.Reader, to string, wait func() (Stack, error)) (layer Layer, err error) {
+func receive(stream io.Reader, to string, wait func() (Stack, error), limit *untar.Budget) (layer Layer, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return Layer{}, err
 	}
 	sent := &counter{r: stream, hash: sha256.New()}
-	u := unpacker{to: to, wait: wait, layer: &layer}
+	u := unpacker{to: to, wait: wait, layer: &layer, limit: limit}
 	diffID, err := u.unpack(sent)
 	if err != nil && !errors.Is(err, untar.ErrArchive) {
 		return Layer{}, err

@@ -230,7 +230,7 @@ func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference, platform *v1.Pla
 // other image has. It returns what it did: names, and digests of configs and chainIDs. An image that a container uses is
 // ErrInUse; so is one that is named by its id and has several names, unless force says to take all of them off.
 func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, deleted []string, err error) {
-	if err := os.MkdirAll(d.Layers(), 0o755); err != nil {
+	if err := os.MkdirAll(d.Layers(), 0o700); err != nil {
 		return nil, nil, err
 	}
 	store, err := dirs.Lock(d.Layers())

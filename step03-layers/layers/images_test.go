@@ -101,7 +101,7 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 		t.Errorf("Open of an image that shared a layer = %v", err)
 	}
 	remove("other", "other:latest", "sha256:"+other.Digest+" "+other.Layers[0].ChainID)
-	if got := testenv.Tree(t, d.Images()) + testenv.Tree(t, d.Layers()); got != ". drwxr-xr-x\nimages.json -rw-r--r-- \"{}\\n\"\n. drwxr-xr-x\n" {
+	if got := testenv.Tree(t, d.Images()) + testenv.Tree(t, d.Layers()); got != ". drwx------\nimages.json -rw-r--r-- \"{}\\n\"\n. drwx------\n" {
 		t.Errorf("what is left is\n%s", got)
 	}
 }

@@ -35,11 +35,17 @@ func (s Stack) Find(name string) (int, fs.FileInfo) {
 	return -1, nil
 }
 
+// maxSteps is how many folders Resolve goes through: links of links are short to write, and long to walk.
+const maxSteps = 1024
+
 // Resolve follows all links of a name, as a process whose root folder is the merged view: links to absolute names
 // begin at that root, and ".." ends there. What does not exist is left as it is. See path_resolution(7).
 func (s Stack) Resolve(name string) (string, error) {
 	resolved, rest, links := ".", strings.Split(name, "/"), 0
-	for len(rest) > 0 {
+	for steps := 0; len(rest) > 0; steps++ {
+		if steps > maxSteps {
+			return "", fmt.Errorf("%q: %w", name, unix.ENAMETOOLONG)
+		}
 		next := rest[0]
 		rest = rest[1:]
 		at := filepath.Join("/", resolved, next)[1:]
@@ -123,7 +129,7 @@ func xattrs(path string) (map[string]string, error) {
 	all, err := allXattrs(path)
 	records := map[string]string{}
 	for name, value := range all {
-		if !strings.HasPrefix(name, overlayXattrs) {
+		if !isOverlays(name) {
 			records["SCHILY.xattr."+name] = value
 		}
 	}

@@ -31,9 +31,11 @@ const (
 	whiteoutOpaque = ".wh..wh..opq"
 )
 
-// overlayXattrs is what overlayfs understands on its layers. An archive has no business setting them: they hide
-// files, or redirect folders, outside of what the layer's digest and any scanner can see.
-const overlayXattrs = "trusted.overlay."
+// isOverlays tells whether overlayfs understands an xattr on its layers; "user." is for one that a user mounts. An
+// archive has no business setting them: they hide files, or redirect folders, outside of what any scanner can see.
+func isOverlays(xattr string) bool {
+	return strings.HasPrefix(xattr, "trusted.overlay.") || strings.HasPrefix(xattr, "user.overlay.")
+}
 
 // An unpacker turns one layer's tar archive into a folder for overlayfs. Layers are unpacked side by side: most entries
 // say all there is to know about a file, and in which folder of this same layer it lies. Where one does not, and at the
@@ -42,6 +44,7 @@ type unpacker struct {
 	to    string // the folder
 	wait  func() (Stack, error)
 	layer *Layer // where entries are counted
+	limit *untar.Budget
 
 	w         *untar.Writer
 	below     Stack             // nil until it was waited for
@@ -56,10 +59,10 @@ type unpacker struct {
 
 // unpack reads the archive to its end and returns its diffID.
 func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
-	plain := untar.Decompress(archive)
+	plain := untar.Decompress(u.limit.In(archive))
 	defer plain.Close()
 	hash := sha256.New()
-	tee := io.TeeReader(plain, hash)
+	tee := io.TeeReader(u.limit.Out(plain), hash)
 
 	u.w, err = untar.NewWriter(u.to)
 	if err != nil {
@@ -73,7 +76,9 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", err
 	}
 	// An archive ends before its bytes do: zeros follow, and they are part of the diffID.
-	if _, err := io.Copy(io.Discard, tee); err != nil {
+	if _, err := io.Copy(io.Discard, tee); errors.Is(err, untar.ErrLimit) {
+		return "", err
+	} else if err != nil {
 		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)
 	}
 	if err := u.needBelow(); err != nil {
@@ -99,9 +104,20 @@ func (u *unpacker) needBelow() (err error) {
 
 // entry notes a whiteout and writes anything else.
 func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
+	if err := u.limit.Entry(header); err != nil {
+		return err
+	}
 	name, err := untar.Clean(header.Name)
 	if err != nil {
 		return err
+	}
+	for at := path.Dir(name); at != "."; at = path.Dir(at) {
+		switch in := path.Base(at); {
+		case strings.HasPrefix(in, whiteoutMeta):
+			return nil
+		case strings.HasPrefix(in, whiteoutPrefix):
+			return fmt.Errorf("%w: it lies in the whiteout %q", untar.ErrArchive, in)
+		}
 	}
 	dir, err := u.resolve(path.Dir(name))
 	if err != nil {
@@ -129,7 +145,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 		return fmt.Errorf("%w: a device 0/0, which overlayfs would take for a whiteout", untar.ErrArchive)
 	}
 	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, "SCHILY.xattr."+overlayXattrs) {
+		if isOverlays(strings.TrimPrefix(key, "SCHILY.xattr.")) {
 			delete(header.PAXRecords, key)
 		}
 	}
@@ -297,6 +313,9 @@ func (u *unpacker) hides(name string) bool {
 
 // makeParent makes a folder that the archive left out. What it looks like, settle finds out.
 func (u *unpacker) makeParent(name string) error {
+	if err := u.limit.Entry(&tar.Header{}); err != nil {
+		return err
+	}
 	u.leftOut[name] = true
 	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
 }
@@ -315,6 +334,9 @@ func (u *unpacker) copyFromBelow(name, to string) error {
 		return err
 	}
 	header.Name = to
+	if err := u.limit.Entry(header); err != nil {
+		return err
+	}
 	if !info.Mode().IsRegular() {
 		return u.w.Write(header, nil)
 	}

@@ -97,7 +97,7 @@ func Verify(d dirs.Dirs, layer Layer, below Stack) (v Verified, err error) {
 		return v, err
 	}
 	fresh := filepath.Join(partial.Path, "fs")
-	again, err := receive(blob, fresh, func() (Stack, error) { return below, nil })
+	again, err := receive(blob, fresh, func() (Stack, error) { return below, nil }, untar.NoLimits.Budget())
 	if errors.Is(err, untar.ErrArchive) {
 		v.Wrong = []string{"blob cannot be unpacked: " + err.Error()}
 		return v, nil

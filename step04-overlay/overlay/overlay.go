@@ -123,7 +123,9 @@ func (f *FS) Mount() error {
 }
 
 func (f *FS) mount(options string) error {
-	if err := unix.Mount("overlay", f.Mnt(), "overlay", 0, options); err != nil {
+	// An image may bring device nodes, of this machine's disks too. nodev makes them dead; those that programs need are
+	// made in the container's own /dev.
+	if err := unix.Mount("overlay", f.Mnt(), "overlay", unix.MS_NODEV, options); err != nil {
 		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
 	}
 	return nil

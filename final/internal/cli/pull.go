@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -74,10 +75,25 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
 	f.BoolVar(&all, "all-platforms", false, "")
 	f.MarkHidden("all-platforms")
+	f.Var(byteSize{&opts.Limits.Bytes}, "max-size", "`bytes` that the image may unpack to: 500m, 80g (default: 64g, and 100 times what is sent)")
+	f.Int64Var(&opts.Limits.Entries, "max-entries", 0, "files and folders that it may have (default: a million)")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
 	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
+}
+
+// byteSize is a flag of a number of bytes with a unit.
+type byteSize struct{ bytes *int64 }
+
+func (b byteSize) String() string { return "" }
+func (b byteSize) Type() string   { return "bytes" }
+
+func (b byteSize) Set(s string) (err error) {
+	if *b.bytes, err = units.RAMInBytes(s); err == nil && *b.bytes <= 0 {
+		err = errors.New("it is no more than nothing")
+	}
+	return err
 }
 
 // registryFlags are those of all commands that speak with a registry.

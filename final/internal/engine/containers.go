@@ -195,7 +195,7 @@ func (e Engine) takeName(name, id string) error {
 		return advice.Add(fmt.Errorf("%q is no name for a container", name), "names have letters, digits and _.- and begin with a letter or digit")
 	}
 	link := e.nameLink(name)
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
 		return err
 	}
 	for {

@@ -18,6 +18,7 @@ import (
 	"gocker/final/internal/registry"
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
 
@@ -25,6 +26,7 @@ import (
 type PullOptions struct {
 	registry.Options
 	Platform *v1.Platform // nil: this machine's
+	Limits   untar.Limits // of what it unpacks to
 
 	// Progress is told, by several goroutines, how many of a layer's bytes are here; Kept where all were. It may be nil.
 	Progress func(layer v1.Descriptor, done int64)
@@ -78,9 +80,9 @@ func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) 
 	defer lock.Close()
 	before, _ := layers.Lookup(e.Dirs, ref) // none is another one, too
 	origin := Origin{ref.String(), found.Digest.String(), found.ManifestDigest.String(), opts.Platform.String()}
-	img, err := e.add(ctx, ref, found, origin, tmp, opts.Progress)
+	img, err := e.add(ctx, ref, found, origin, tmp, opts)
 	if errors.Is(err, layers.ErrDigest) && found.Discard() {
-		img, err = e.add(ctx, ref, found, origin, tmp, opts.Progress) // what an older try had left was wrong
+		img, err = e.add(ctx, ref, found, origin, tmp, opts) // what an older try had left was wrong
 	}
 	if err == nil {
 		err = e.addOrigin(id, origin, documents(found))
@@ -121,12 +123,13 @@ func (e Engine) unchanged(ctx context.Context, ref pull.Reference, opts PullOpti
 }
 
 // add fetches the layers that are not here and enters the image.
-func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Image, origin Origin, tmp string, progress func(v1.Descriptor, int64)) (layers.Image, error) {
+func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Image, origin Origin, tmp string, opts PullOptions) (layers.Image, error) {
 	origins, err := json.MarshalIndent([]Origin{origin}, "", "\t")
 	if err != nil {
 		return layers.Image{}, err
 	}
 	in := layers.Incoming{
+		Limits:   opts.Limits,
 		Manifest: tarball.Descriptor{Config: found.ConfigDigest.String(), RepoTags: []string{ref.Full()}},
 		Config:   found.Config,
 		Extra:    documents(found),
@@ -138,17 +141,17 @@ func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Ima
 		in.Blobs = append(in.Blobs, layers.Blob{Digest: desc.Digest.String(), Open: func(ctx context.Context) (layers.Stream, error) {
 			opened[i] = true
 			if kept, err := layers.OpenBlob(e.Dirs, desc.Digest.String()); err == nil {
-				progress(desc, Kept) // another image has it, on top of other layers
+				opts.Progress(desc, Kept) // another image has it, on top of other layers
 				return kept, nil
 			}
-			return found.Open(ctx, i, tmp, func(done int64) { progress(desc, done) })
+			return found.Open(ctx, i, tmp, func(done int64) { opts.Progress(desc, done) })
 		}})
 	}
 	img, err := in.Add(ctx, e.Dirs, ref)
 	if err == nil {
 		for i, desc := range found.Layers {
 			if !opened[i] {
-				progress(desc, Kept)
+				opts.Progress(desc, Kept)
 			}
 		}
 	}

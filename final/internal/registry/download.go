@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -120,7 +121,7 @@ func (d *download) fetch(ctx context.Context, r repository, f *os.File, progress
 		case errors.As(err, &status) && status.StatusCode == http.StatusNotFound && len(urls) > 1:
 			urls = urls[1:] // a layer that may not be distributed by others than its maker
 			continue
-		case errors.Is(err, errTooLong) || errors.Is(err, errDisk) || errors.As(err, &status) && !status.Temporary():
+		case errors.Is(err, errSize) || errors.Is(err, errElsewhere) || errors.Is(err, errDisk) || errors.As(err, &status) && !status.Temporary():
 			return err
 		}
 		if d.have > before {
@@ -139,19 +140,23 @@ func (d *download) fetch(ctx context.Context, r repository, f *os.File, progress
 }
 
 var (
-	errTooLong = errors.New("the registry sends more than the manifest says")
-	errDisk    = errors.New("write layer")
+	errSize = errors.New("the layer does not have the size that the manifest says")
+	errDisk = errors.New("write layer")
 )
 
 // try fetches what is missing, by a range request: see RFC 9110, section 14.
-func (d *download) try(ctx context.Context, r repository, url string, f *os.File, progress func(int64)) error {
+func (d *download) try(ctx context.Context, r repository, at string, f *os.File, progress func(int64)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(maxStall, func() { cancel(fmt.Errorf("nothing came for %s", maxStall)) })
 	defer stalled.Stop()
 
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
+		return err
+	}
+	registry := &http.Request{URL: &url.URL{Host: r.ref.Context().RegistryStr()}}
+	if err := stayOutside(request, []*http.Request{registry}); err != nil {
 		return err
 	}
 	if d.have > 0 && !d.whole {
@@ -176,6 +181,9 @@ func (d *download) try(ctx context.Context, r repository, url string, f *os.File
 		if n, err := fmt.Sscanf(response.Header.Get("Content-Range"), "bytes %d-", &first); n != 1 || err != nil || first != d.have {
 			return fmt.Errorf("asked for bytes from %d on, the registry sends %q", d.have, response.Header.Get("Content-Range"))
 		}
+	}
+	if length := d.have - skip + response.ContentLength; response.ContentLength >= 0 && length < d.desc.Size {
+		return fmt.Errorf("%w: it has %d bytes, not %d", errSize, length, d.desc.Size)
 	}
 	buffer := make([]byte, 128<<10)
 	for {
@@ -204,7 +212,7 @@ func (d *download) add(f *os.File, p []byte, progress func(int64)) error {
 		return nil
 	}
 	if d.have+int64(len(p)) > d.desc.Size {
-		return fmt.Errorf("%w: layer %s has %d bytes", errTooLong, d.desc.Digest, d.desc.Size)
+		return fmt.Errorf("%w: it has more than %d bytes", errSize, d.desc.Size)
 	}
 	if _, err := f.WriteAt(p, d.have); err != nil {
 		return fmt.Errorf("%w: %w", errDisk, err)

@@ -268,7 +268,7 @@ func CheckConfig(raw []byte, manifest *v1.Manifest, platform *v1.Platform) error
 			ErrManifest, config.RootFS.Type, len(config.RootFS.DiffIDs), len(manifest.Layers))
 	}
 	// A name that stands for one image only was not asked for a platform, so its config has to say.
-	if got := config.Architecture; platform != nil && got != "" && got != platform.Architecture {
+	if platform != nil && !pull.RunsOn(config, platform) {
 		return advice.Add(fmt.Errorf("%w: it is for %s, wanted %s", pull.ErrPlatform, config.Platform(), platform),
 			"to have it all the same: --platform %s", config.Platform())
 	}
@@ -287,6 +287,9 @@ func (r repository) config(ctx context.Context, desc v1.Descriptor) ([]byte, err
 	raw, err := readAll(response.Body, desc.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%w: read config %s: %w", ErrManifest, desc.Digest, err)
+	}
+	if int64(len(raw)) != desc.Size {
+		return nil, fmt.Errorf("%w: its config has %d bytes, not the size %d that the manifest says", ErrManifest, len(raw), desc.Size)
 	}
 	if got, _, err := v1.SHA256(bytes.NewReader(raw)); err != nil || got != desc.Digest {
 		return nil, fmt.Errorf("%w: what was sent as config %s has the digest %s", ErrManifest, desc.Digest, got)

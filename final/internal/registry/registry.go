@@ -133,17 +133,23 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// stayOutside refuses redirects from a registry elsewhere to an address of a private network: a registry must not be
-// able to make this machine ask its neighbours, or a cloud's metadata service.
+// errElsewhere says that a registry leads to where it has no business.
+var errElsewhere = errors.New("the registry leads elsewhere")
+
+// stayOutside refuses redirects from a registry elsewhere to an address of a private network, and such addresses as the
+// place of a layer: a registry must not be able to make this machine ask its neighbours, or a cloud's metadata service.
 func stayOutside(r *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("it redirects without end")
+	}
+	if r.URL.Scheme != "https" && r.URL.Scheme != "http" {
+		return fmt.Errorf("%w: to %q", errElsewhere, r.URL)
 	}
 	from, to := net.ParseIP(via[0].URL.Hostname()), net.ParseIP(r.URL.Hostname())
 	if to == nil || isPrivate(from) || isLoopback(via[0].URL.Hostname()) || !isPrivate(to) {
 		return nil
 	}
-	return fmt.Errorf("it redirects to %s, an address of a private network", r.URL.Host)
+	return fmt.Errorf("%w: to %s, an address of a private network", errElsewhere, r.URL.Host)
 }
 
 func isPrivate(ip net.IP) bool {

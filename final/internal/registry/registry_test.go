@@ -202,7 +202,10 @@ func TestADownloadEndsWithAClearError(t *testing.T) {
 		{"it does not have the layer", status(404), nil, "404"},
 		{"it sends too much", func(w http.ResponseWriter, r *http.Request, content []byte) {
 			w.Write(append(content, 0))
-		}, errTooLong, "more than the manifest says"},
+		}, errSize, "more than"},
+		{"it sends too little", func(w http.ResponseWriter, r *http.Request, content []byte) {
+			w.Write(content[:1000])
+		}, errSize, "it has 1000 bytes"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			ref, _, asked := serve(t, tt.fault)
@@ -301,6 +304,7 @@ func TestARedirectDoesNotLeadIntoAPrivateNetwork(t *testing.T) {
 		{"https://registry.example.com/", "https://127.0.0.1/", false},
 		{"https://10.1.2.3/", "https://10.1.2.4/", true},
 		{"http://127.0.0.1:5000/", "http://127.0.0.1:5001/", true},
+		{"http://127.0.0.1:5000/", "file:///etc/shadow", false},
 	} {
 		from, err := http.NewRequest(http.MethodGet, tt.from, nil)
 		if err != nil {

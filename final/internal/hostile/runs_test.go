@@ -1,0 +1,84 @@
+//go:build linux
+
+package hostile
+
+import (
+	"archive/tar"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/step01-pull/testenv"
+)
+
+// running is the image sample with one more layer and another config.
+func running(change func(c *v1.Config), entries ...testenv.Entry) func(h *house) *image {
+	return func(h *house) *image {
+		layers, config := sampleLayers(h.t)
+		i := newImage(layers...)
+		i.config.Config = config.Config
+		for n := range entries {
+			entries[n].Linkname = strings.ReplaceAll(entries[n].Linkname, "OUTSIDE", h.outside)
+		}
+		if entries != nil {
+			i.add(of(h.t, entries...))
+		}
+		if change != nil {
+			change(&i.config.Config)
+			for _, s := range []*string{&i.config.Config.WorkingDir, &i.config.Config.User} {
+				*s = strings.ReplaceAll(*s, "OUTSIDE", h.outside)
+			}
+		}
+		return i.seal(h.t)
+	}
+}
+
+func workdir(dir string) func(c *v1.Config) { return func(c *v1.Config) { c.WorkingDir = dir } }
+
+func user(name string) func(c *v1.Config) { return func(c *v1.Config) { c.User = name } }
+
+func runs() []attack {
+	return []attack{
+		{name: "working folder of dotdots", image: running(workdir("../../../../../../../../OUTSIDE/made")),
+			run: []string{"IMAGE", "pwd"}, prints: `^/.*/outside/made\n$`},
+		{name: "working folder through a symlink", image: running(workdir("/door/made"), symlink("door", "OUTSIDE")),
+			run: []string{"IMAGE", "pwd"}, status: 125, prints: `working folder`},
+		{name: "working folder through a symlink that leads somewhere", image: running(workdir("/door/made"), symlink("door", "srv/../../../../srv")),
+			run: []string{"IMAGE", "sh", "-c", "pwd; cd -P .; pwd"}, prints: `srv/made\n$`},
+		{name: "working folder through proc", image: running(workdir("/proc/self/fd/7")),
+			run: []string{"IMAGE", "ls"}, status: 125, prints: `working folder`},
+		{name: "working folder that is a file", image: running(workdir("/etc/passwd")),
+			run: []string{"IMAGE", "pwd"}, status: 125, prints: `working folder`},
+		{name: "user whose number is no number", image: running(user("bob"), file("etc/passwd", "root:x:0:0::/:/bin/sh\nbob:x:abc:0::/:/bin/sh\nbob:x:::::\n")),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
+		{name: "user whose group is no number", image: running(user("bob"), file("etc/passwd", "bob:x:7:abc::/:/bin/sh\n")),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `group "abc"`},
+		{name: "user of 2^32", image: running(user("4294967296")), run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
+		{name: "user of minus one", image: running(user("-1")), run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
+		{name: "passwd is a fifo", image: running(user("guest"), testenv.Entry{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "etc/passwd", Mode: 0o644}}),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no regular file`},
+		{name: "passwd is the host's", image: running(user("guest"), symlink("etc/passwd", "OUTSIDE/passwd")),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
+		{name: "passwd is a device", image: running(user("guest"), device("etc/passwd", tar.TypeChar, 1, 5)),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no regular file|permission denied`},
+		{name: "passwd of 64 MB", image: running(user("guest"), file("etc/passwd", strings.Repeat("x", 64<<20))),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `token too long|too large|no such user`},
+		{name: "the host's memory as a device", image: running(nil, device("mem", tar.TypeChar, 1, 5), device("disk", tar.TypeBlock, 7, 0)),
+			run: []string{"IMAGE", "sh", "-c", "head -c 1 /mem; head -c 1 /disk; echo end"}, prints: `(?s)/mem.*ermission denied.*/disk.*ermission denied.*end`},
+		{name: "proc is a symlink", image: running(nil, dir("mine"), symlink("proc", "mine")),
+			run: []string{"IMAGE", "sh", "-c", "cat /proc/kcore | wc -c; readlink /proc/self/ns/pid"}, prints: `.`},
+		{name: "proc is a file", image: running(nil, file("proc", "")), run: []string{"IMAGE", "true"}, status: 125, prints: `mount point`},
+		{name: "dev is a symlink to etc", image: running(nil, symlink("dev", "etc")),
+			run: []string{"IMAGE", "sh", "-c", "ls /etc/passwd; ls /dev/null"}, prints: `.`},
+		{name: "sys leads out", image: running(nil, symlink("sys", strings.Repeat("../", 30)+"OUTSIDE")),
+			run: []string{"IMAGE", "true"}, prints: `^$`},
+		{name: "NUL in the environment", image: running(func(c *v1.Config) { c.Env = append(c.Env, "A=1\x002") }),
+			run: []string{"IMAGE", "true"}, status: 126, prints: `invalid argument`},
+		{name: "NUL in the command", image: running(func(c *v1.Config) { c.Cmd = []string{"echo", "a\x00b"} }),
+			run: []string{"IMAGE"}, status: 126, prints: `invalid argument`},
+		{name: "stop signal that is none", image: running(func(c *v1.Config) { c.StopSignal = "SIGNONSENSE" }),
+			run: []string{"IMAGE", "echo", "ran"}, prints: `ran|SIGNONSENSE`},
+		{name: "command of escape sequences", image: running(func(c *v1.Config) { c.Cmd = []string{"/\x1b[2Jnone"} }),
+			run: []string{"IMAGE"}, status: 127, prints: `\\x1b\[2Jnone`},
+	}
+}
