@@ -36,6 +36,9 @@ const Sample = "sample"
 // characters there are: to it, "../x" is a name too.
 var repository = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 
+// registryName is a host, by name or address, and a port: to the library, ".." is one, too.
+var registryName = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]+)?$`)
+
 // ParseReference reads what a user typed. Its error is an ErrReference.
 func ParseReference(s string) (Reference, error) {
 	full, err := name.ParseReference(s)
@@ -50,6 +53,8 @@ func ParseReference(s string) (Reference, error) {
 		}
 	} else if !repository.MatchString(full.Context().RepositoryStr()) {
 		err = errors.New("between slashes, a name is letters and digits, with single . or _ or any number of - between them")
+	} else if !registryName.MatchString(full.Context().RegistryStr()) {
+		err = fmt.Errorf("%q is no host", full.Context().RegistryStr())
 	}
 	if err != nil {
 		return Reference{}, advice.Add(fmt.Errorf("%w: %q: %w", ErrReference, s, err),

@@ -50,7 +50,7 @@ func Extract(archive, to string) error {
 		return err
 	}
 	defer partial.Discard()
-	if err := Unpack(f, partial.Path); err != nil {
+	if err := Unpack(f, partial.Path, Limits{}); err != nil {
 		return fmt.Errorf("unpack %q: %w", archive, err)
 	}
 	entries, err := os.ReadDir(partial.Path)
@@ -75,8 +75,8 @@ func Extract(archive, to string) error {
 }
 
 // Unpack writes every entry of an archive, compressed or not, below the folder to. On an error, some may be there.
-func Unpack(archive io.Reader, to string) error {
-	budget := Limits{}.Budget()
+func Unpack(archive io.Reader, to string, limits Limits) error {
+	budget := limits.Budget()
 	decompressed := Decompress(budget.In(archive))
 	defer decompressed.Close()
 	plain := budget.Out(decompressed)

@@ -15,6 +15,7 @@ import (
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step02-untar/untar"
 )
 
 func saveCommand(e *engine.Engine) *cobra.Command {
@@ -69,6 +70,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 func loadCommand(e *engine.Engine) *cobra.Command {
 	var input string
 	var quiet bool
+	var limits untar.Limits
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
 		Short: "Enter the images of an archive",
@@ -94,7 +96,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 					return err
 				}
 				if info.IsDir() {
-					return e.LoadFolder(ctx, input, loaded)
+					return e.LoadFolder(ctx, input, limits, loaded)
 				}
 				f, err := os.Open(input)
 				if err != nil {
@@ -105,11 +107,12 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker load -i FILE")
 			}
-			return e.Load(ctx, in, loaded)
+			return e.Load(ctx, in, limits, loaded)
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from the folder of an OCI layout, not from standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the images' names")
+	limitFlags(cmd.Flags(), &limits)
 	return cmd
 }
 

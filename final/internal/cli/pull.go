@@ -25,6 +25,7 @@ import (
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step02-untar/untar"
 )
 
 func pullCommand(e *engine.Engine) *cobra.Command {
@@ -75,12 +76,17 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
 	f.BoolVar(&all, "all-platforms", false, "")
 	f.MarkHidden("all-platforms")
-	f.Var(byteSize{&opts.Limits.Bytes}, "max-size", "`bytes` that the image may unpack to: 500m, 80g (default: 64g, and 100 times what is sent)")
-	f.Int64Var(&opts.Limits.Entries, "max-entries", 0, "files and folders that it may have (default: a million)")
+	limitFlags(f, &opts.Limits)
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
 	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
+}
+
+// limitFlags are those of all commands that unpack what others have made.
+func limitFlags(f *pflag.FlagSet, limits *untar.Limits) {
+	f.Var(byteSize{&limits.Bytes}, "max-size", "`bytes` that an image may unpack to: 500m, 80g (default: 64g, and 100 times what is sent)")
+	f.Int64Var(&limits.Entries, "max-entries", 0, "files and folders that it may have, as a `number` (default: a million)")
 }
 
 // byteSize is a flag of a number of bytes with a unit.

@@ -40,17 +40,17 @@ type Loaded struct {
 // Load enters the images of an archive: docker's, or an OCI layout in a tar, compressed or not. Nothing that the archive
 // says is taken on trust: it is unpacked into a folder of its own, names are followed inside of that only, and digests are
 // compared before anybody can see an image. loaded is told of each image that is here.
-func (e Engine) Load(ctx context.Context, archive io.Reader, loaded func(Loaded)) error {
-	return e.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to) }, loaded)
+func (e Engine) Load(ctx context.Context, archive io.Reader, limits untar.Limits, loaded func(Loaded)) error {
+	return e.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, limits) }, limits, loaded)
 }
 
 // LoadFolder is Load for an OCI layout, or a docker archive, that is unpacked.
-func (e Engine) LoadFolder(ctx context.Context, folder string, loaded func(Loaded)) error {
+func (e Engine) LoadFolder(ctx context.Context, folder string, limits untar.Limits, loaded func(Loaded)) error {
 	// A copy: the store keeps the files, and the owner of the folder may write to them.
-	return e.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, loaded)
+	return e.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, limits, loaded)
 }
 
-func (e Engine) load(ctx context.Context, fill func(to string) error, loaded func(Loaded)) error {
+func (e Engine) load(ctx context.Context, fill func(to string) error, limits untar.Limits, loaded func(Loaded)) error {
 	partial, err := dirs.NewPartial(e.Dirs.AllTmp())
 	if err != nil {
 		return err
@@ -71,6 +71,7 @@ func (e Engine) load(ctx context.Context, fill func(to string) error, loaded fun
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
 	for _, p := range packages {
+		p.Limits = limits
 		img, err := p.Add(ctx, e.Dirs, p.names...)
 		if err != nil {
 			return err

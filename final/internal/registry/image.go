@@ -288,11 +288,11 @@ func (r repository) config(ctx context.Context, desc v1.Descriptor) ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("%w: read config %s: %w", ErrManifest, desc.Digest, err)
 	}
-	if int64(len(raw)) != desc.Size {
-		return nil, fmt.Errorf("%w: its config has %d bytes, not the size %d that the manifest says", ErrManifest, len(raw), desc.Size)
-	}
 	if got, _, err := v1.SHA256(bytes.NewReader(raw)); err != nil || got != desc.Digest {
 		return nil, fmt.Errorf("%w: what was sent as config %s has the digest %s", ErrManifest, desc.Digest, got)
+	}
+	if int64(len(raw)) != desc.Size {
+		return nil, fmt.Errorf("%w: its config has %d bytes, not the size %d that the manifest says", ErrManifest, len(raw), desc.Size)
 	}
 	return raw, nil
 }
