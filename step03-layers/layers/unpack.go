@@ -111,17 +111,17 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	for at := path.Dir(name); at != "."; at = path.Dir(at) {
+	dir, err := u.resolve(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	for at := dir; at != "."; at = path.Dir(at) {
 		switch in := path.Base(at); {
 		case strings.HasPrefix(in, whiteoutMeta):
 			return nil
 		case strings.HasPrefix(in, whiteoutPrefix):
 			return fmt.Errorf("%w: it lies in the whiteout %q", untar.ErrArchive, in)
 		}
-	}
-	dir, err := u.resolve(path.Dir(name))
-	if err != nil {
-		return err
 	}
 	base := path.Base(name)
 	name = path.Join(dir, base)

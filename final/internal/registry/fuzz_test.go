@@ -26,11 +26,11 @@ func FuzzManifest(f *testing.F) {
 				t.Errorf("the error is %v, want ErrManifest or ErrPlatform", err)
 			}
 		}
-		if _, err := mediaTypeOf(raw, header); err != nil {
+		if _, err := MediaTypeOf(raw, header); err != nil {
 			known(err)
 			return
 		}
-		if _, err := choose(raw, pull.HostPlatform()); err != nil {
+		if _, err := Choose(raw, pull.HostPlatform()); err != nil {
 			known(err)
 		}
 		manifest, err := ParseManifest(raw)
