@@ -234,8 +234,9 @@ func (h *house) files() string {
 // An attack is one image, and what becomes of it.
 type attack struct {
 	name  string
-	image func(h *house) *image
-	flags []string // of the pull
+	image func(h *house) *image // what a registry sends
+	load  func(h *house) []byte // or what comes as a file
+	flags []string              // of the pull
 
 	refused string // what the error says; "": the image is pulled
 	layers  string // what its layers then are, as files spells it; "": not looked at
@@ -247,7 +248,7 @@ type attack struct {
 
 func TestHostileImages(t *testing.T) {
 	testenv.NeedRoot(t)
-	for _, a := range slices.Concat(archives(), manifests(), runs()) {
+	for _, a := range slices.Concat(archives(), manifests(), loads(), runs()) {
 		t.Run(a.name, func(t *testing.T) { newHouse(t).try("final", a) })
 	}
 	// The lessons unpack archives with the same code, but by another road. What manifests say they leave to the library.
@@ -260,22 +261,30 @@ func TestHostileImages(t *testing.T) {
 
 // try sends the image by one road, and sees that what happens is what the case says, and nothing else.
 func (h *house) try(road string, a attack) {
-	img := a.image(h)
-	server := httptest.NewServer(img)
-	defer server.Close()
-	h.knowPassword(strings.TrimPrefix(server.URL, "http://"), img.password)
-	name := strings.TrimPrefix(server.URL, "http://") + "/image"
-	out, status := h.gocker(road, append([]string{"pull", name}, a.flags...)...)
+	name, args := "image:latest", []string{"load", "-i", filepath.Join(h.base, "store", "archive")}
+	if a.load != nil {
+		if err := os.WriteFile(args[2], a.load(h), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	} else {
+		img := a.image(h)
+		server := httptest.NewServer(img)
+		defer server.Close()
+		host := strings.TrimPrefix(server.URL, "http://")
+		h.knowPassword(host, img.password)
+		name, args = host+"/image", []string{"pull", host + "/image"}
+	}
+	out, status := h.gocker(road, append(args, a.flags...)...)
 	h.untouched()
 	if a.refused != "" {
 		if status != 1 || !strings.Contains(out, a.refused) {
-			h.t.Errorf("pull ended with %d:\n%swant 1 and %q", status, out, a.refused)
+			h.t.Errorf("%s ended with %d:\n%swant 1 and %q", args[0], status, out, a.refused)
 		}
 		h.empty()
 		return
 	}
 	if status != 0 {
-		h.t.Errorf("pull ended with %d:\n%s", status, out)
+		h.t.Errorf("%s ended with %d:\n%s", args[0], status, out)
 		return
 	}
 	if got := h.files(); a.layers != "" && got != a.layers {
