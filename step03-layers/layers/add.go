@@ -103,6 +103,9 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference)
 	if _, err := List(d); err != nil {
 		return Image{}, err
 	}
+	if err := Sweep(d); err != nil {
+		return Image{}, err
+	}
 	img := Image{Digest: sum(in.Config), Config: config}
 	img.ID = dirs.Short(img.Digest)
 	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {

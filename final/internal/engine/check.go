@@ -157,7 +157,7 @@ func (e Engine) document(id, digest string) ([]byte, error) {
 
 // leftovers finds what crashes and broken pulls have left. The caller holds layers/.
 func (e Engine) leftovers(found func(Finding)) error {
-	const next = "the next pull removes it, or: gocker image prune"
+	const next = "the next pull or load removes it, or: gocker image prune"
 	stale, err := e.stale()
 	if err != nil {
 		return err

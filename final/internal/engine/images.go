@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -64,6 +65,9 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 	kept := images[:0]
 	for _, row := range images {
 		if row.Summary, err = layers.Summarize(e.Dirs, row.ID); err != nil {
+			if _, gone := os.Stat(e.Dirs.Image(row.ID)); errors.Is(gone, os.ErrNotExist) {
+				continue // somebody removes it just now
+			}
 			return nil, err
 		}
 		if digests && row.Digests == nil {
@@ -163,6 +167,9 @@ func (e Engine) Tag(source, name pull.Reference) error {
 		return err
 	}
 	lock, err := dirs.LockShared(e.Dirs.Image(id)) // it cannot be removed before the name is there
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, source)
+	}
 	if err != nil {
 		return err
 	}

@@ -188,6 +188,9 @@ func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte)
 		return err
 	}
 	defer lock.Close()
+	if _, err := os.Stat(e.Dirs.Image(id)); errors.Is(err, os.ErrNotExist) {
+		return nil // it was pulled, and somebody else has removed it since
+	}
 	origins, err := e.origins(id)
 	if err != nil || slices.Contains(origins, origin) {
 		return err
