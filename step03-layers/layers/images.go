@@ -173,7 +173,8 @@ func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(d.ImagesJSON(), append(raw, '\n'), 0o644, renameio.WithStaticPermissions(0o644))
+	return renameio.WriteFile(d.ImagesJSON(), append(raw, '\n'), 0o644,
+		renameio.WithStaticPermissions(0o644), renameio.WithTempDir(d.Images()))
 }
 
 // Tag gives an image more names. One that another image had is that one's no more.

@@ -183,14 +183,19 @@ func (e Engine) origins(id string) ([]Origin, error) {
 // addOrigin notes a name that a registry has for an image, in place of what the name stood for before, with the documents
 // that say so.
 func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte) error {
+	image, err := dirs.LockShared(e.Dirs.Image(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it was pulled, and somebody else has removed it since
+	}
+	if err != nil {
+		return err
+	}
+	defer image.Close()
 	lock, err := dirs.Lock(e.Dirs.Images())
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if _, err := os.Stat(e.Dirs.Image(id)); errors.Is(err, os.ErrNotExist) {
-		return nil // it was pulled, and somebody else has removed it since
-	}
 	origins, err := e.origins(id)
 	if err != nil || slices.Contains(origins, origin) {
 		return err
@@ -203,9 +208,9 @@ func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte)
 		return err
 	}
 	for file, content := range documents {
-		if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), content, 0o644); err != nil {
+		if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), content, 0o644, renameio.WithTempDir(e.Dirs.Image(id))); err != nil {
 			return err
 		}
 	}
-	return renameio.WriteFile(filepath.Join(e.Dirs.Image(id), "origins.json"), raw, 0o644)
+	return renameio.WriteFile(filepath.Join(e.Dirs.Image(id), "origins.json"), raw, 0o644, renameio.WithTempDir(e.Dirs.Image(id)))
 }
