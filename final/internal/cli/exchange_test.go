@@ -42,6 +42,20 @@ func tool(t testing.TB, name string, args ...string) string {
 	return string(output)
 }
 
+// newPodman returns podman with a store of its own, until the test ends.
+func newPodman(t testing.TB) func(args ...string) string {
+	t.Helper()
+	store, err := os.MkdirTemp("", "p") // podman takes no runroot of more than 50 characters
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(store) })
+	return func(args ...string) string {
+		t.Helper()
+		return tool(t, "podman", append([]string{"--root", store + "/root", "--runroot", store + "/run", "--storage-driver", "vfs"}, args...)...)
+	}
+}
+
 // packings are images as registries have them: schema 2 with gzip, OCI with plain layers and with zstd.
 func packings(t testing.TB) map[string]v1.Image {
 	t.Helper()
@@ -157,14 +171,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 		return config.String()
 	}
 	dir := t.TempDir()
-	store, err := os.MkdirTemp("", "p") // podman takes no runroot of more than 50 characters
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(store) })
-	podman := func(args ...string) string {
-		return tool(t, "podman", append([]string{"--root", store + "/root", "--runroot", store + "/run", "--storage-driver", "vfs"}, args...)...)
-	}
+	podman := newPodman(t)
 	loads := func(t *testing.T, file string, want ...string) {
 		t.Helper()
 		other := testenv.Dirs(t)

@@ -1,0 +1,41 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+func commitCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.CommitOptions
+	cmd := &cobra.Command{
+		Use:   "commit [flags] CONTAINER [NAME[:TAG]]",
+		Short: "Make an image of what a container changed",
+		Long: "Make an image of a container: what it changed becomes a layer on top of those of its image. What is mounted in the\n" +
+			"container, such as folders of the host, does not.",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := references(args[1:])
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			img, err := e.Commit(ctx, args[0], opts, names...)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "sha256:"+img.Digest)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&opts.Author, "author", "a", "", "who made it: `text`")
+	f.StringVarP(&opts.Message, "message", "m", "", "what was done: `text`, shown by gocker history")
+	f.StringArrayVarP(&opts.Changes, "change", "c", nil, "change the config by a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
+	return cmd
+}

@@ -1,0 +1,137 @@
+//go:build linux
+
+package layers
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrPack says that a folder has something in it that no layer can say.
+var ErrPack = errors.New("cannot be written as a layer")
+
+// Pack is the way back: it writes what overlayfs has in a folder, an upperdir or the fs of a layer, as a layer's tar
+// archive. Whiteouts and opaque folders are spelled as archives do, overlayfs's own xattrs are left out. Names are sorted,
+// whiteouts come before what is beside them, so the same files give the same bytes. Sockets are left out: they mean
+// nothing without the process behind them.
+func Pack(w io.Writer, folder string) error {
+	p := packer{tar: tar.NewWriter(w), folder: folder, names: map[[2]uint64]string{}}
+	if err := p.add("."); err != nil {
+		return err
+	}
+	return p.tar.Close()
+}
+
+type packer struct {
+	tar    *tar.Writer
+	folder string
+	names  map[[2]uint64]string // device and inode -> the first name of a file that has several
+}
+
+// add writes an entry, and for a folder all that is in it.
+func (p *packer) add(name string) error {
+	file := filepath.Join(p.folder, name)
+	info, err := os.Lstat(file)
+	if err != nil || info.Mode()&fs.ModeSocket != 0 {
+		return err
+	}
+	if strings.HasPrefix(path.Base(name), whiteoutPrefix) {
+		return fmt.Errorf("%w: %q would be taken for a whiteout", ErrPack, name)
+	}
+	header, err := Header(file)
+	if err != nil {
+		return err
+	}
+	if err := foreign(file); err != nil {
+		return err
+	}
+	header.Name = name
+	// The host's names of users, and times that are of reading, not of the file.
+	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
+	header.Format = tar.FormatPAX
+	if info.IsDir() {
+		header.Name += "/"
+		if err := p.tar.WriteHeader(header); err != nil {
+			return err
+		}
+		return p.addAll(name)
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	inode := [2]uint64{uint64(stat.Dev), stat.Ino}
+	if first, ok := p.names[inode]; ok {
+		header.Typeflag, header.Linkname, header.Size = tar.TypeLink, first, 0
+	} else if stat.Nlink > 1 {
+		p.names[inode] = name
+	}
+	if err := p.tar.WriteHeader(header); err != nil {
+		return err
+	}
+	if header.Typeflag != tar.TypeReg {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(p.tar, f)
+	return err
+}
+
+// addAll writes what is in a folder: "Implementations SHOULD generate layers such that the whiteout files appear before
+// sibling directory entries" (layer.md).
+func (p *packer) addAll(dir string) error {
+	entries, err := os.ReadDir(filepath.Join(p.folder, dir))
+	if err != nil {
+		return err
+	}
+	if IsOpaque(filepath.Join(p.folder, dir)) {
+		if err := p.whiteout(path.Join(dir, whiteoutOpaque)); err != nil {
+			return err
+		}
+	}
+	var rest []string
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if !IsWhiteout(info) {
+			rest = append(rest, e.Name())
+		} else if err := p.whiteout(path.Join(dir, whiteoutPrefix+e.Name())); err != nil {
+			return err
+		}
+	}
+	for _, name := range rest {
+		if err := p.add(path.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) whiteout(name string) error {
+	return p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
+}
+
+// foreign fails for a file of which overlayfs has left the content or the place to another one: a kernel that is told so,
+// or built so, does that with metacopy=on and redirect_dir=on. See "Redirecting directories" and "Metadata only copy up"
+// in overlayfs's document.
+func foreign(file string) error {
+	attrs, err := allXattrs(file)
+	for _, name := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect"} {
+		if _, ok := attrs[name]; ok {
+			return fmt.Errorf("%w: %q has the xattr %s, so what it is stands elsewhere", ErrPack, file, name)
+		}
+	}
+	return err
+}
