@@ -9,6 +9,7 @@
 //	{root}/images/{image}/{layer}            a link to ../../layers/{chainID}
 //	{root}/images/{image}/manifest.json
 //	{root}/images/{image}/{config hash}.json
+//	{root}/images/{image}/summary.json       what lists of images show: type Summary
 //	{root}/images/images.json
 //
 // A layer is a changeset: what it adds and updates is in it as files, what it deletes as whiteouts. Tar archives

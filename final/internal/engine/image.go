@@ -19,19 +19,18 @@ import (
 
 // An ImageInspection is what "docker image inspect" tells of an image, in docker's names.
 type ImageInspection struct {
-	ID            string `json:"Id"`
-	RepoTags      []string
-	RepoDigests   []string
-	Comment       string
-	Created       time.Time
-	DockerVersion string
-	Author        string
-	Config        v1.Config
-	Architecture  string
-	Variant       string `json:",omitempty"`
-	Os            string
-	Size          int64 // bytes of all its files
-	GraphDriver   struct {
+	ID           string `json:"Id"`
+	RepoTags     []string
+	RepoDigests  []string
+	Comment      string
+	Created      time.Time
+	Author       string
+	Config       v1.Config
+	Architecture string
+	Variant      string `json:",omitempty"`
+	Os           string
+	Size         int64 // bytes of all its files
+	GraphDriver  struct {
 		Name string
 		Data map[string]string
 	}
@@ -49,7 +48,7 @@ func (e Engine) InspectImage(ref pull.Reference) (i ImageInspection, err error) 
 	}
 	config := img.Config
 	i = ImageInspection{
-		ID: "sha256:" + img.Digest, Created: config.Created.Time, DockerVersion: config.DockerVersion, Author: config.Author,
+		ID: "sha256:" + img.Digest, Created: config.Created.Time, Author: config.Author,
 		Config: config.Config, Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, RepoTags: []string{},
 	}
 	if n := len(config.History); n > 0 {
