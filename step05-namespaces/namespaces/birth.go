@@ -34,8 +34,6 @@ type birth struct {
 	first  int // call of the list: those before are left out
 	ours   *os.File
 	theirs int
-	folder *os.File         // the cgroup to be born in, or nil
-	doors  []*os.File       // to enter it otherwise
 	bound  bool             // it dies with the thread that made it
 	report report           // what the child has to say
 	word   [1]byte          // what the parent says; that it comes is all that matters

@@ -159,3 +159,37 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 		})
 	}
 }
+
+func TestNoFileStaysOpen(t *testing.T) {
+	f := rootfs(t)
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	broken := sh(f, "true")
+	broken.Mounts = append(broken.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: "/etc"}, specs.Mount{Destination: "/x", Type: "nonsense"})
+	output(t, sh(f, "true")) // what Go opens once and keeps
+	before := open()
+	for range 5 {
+		output(t, sh(f, "echo"))
+		second(t, sh(f, "echo"))
+		if p, err := namespaces.Create(broken, namespaces.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}, nil); err == nil {
+			t.Error("a mount of type nonsense succeeded")
+			p.Abort()
+		}
+		p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{Stdout: io.Discard}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Abort()
+		if err := p.Signal(unix.SIGTERM); err != nil {
+			t.Errorf("Signal after the end = %v", err)
+		}
+	}
+	if after := open(); after > before {
+		t.Errorf("%d files are open, %d were", after, before)
+	}
+}

@@ -333,6 +333,7 @@ func (p *Process) reap() {
 			break
 		}
 	}
+	p.pidfd.Close()
 	close(p.ended)
 }
 
@@ -393,8 +394,16 @@ func (p *Process) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("signal %v: not one of this system", sig)
 	}
-	if err := unix.PidfdSendSignal(int(p.pidfd.Fd()), number, nil, 0); err != nil && err != unix.ESRCH {
-		return fmt.Errorf("signal process %d: %w", p.Pid, err)
+	conn, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	if err := conn.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), number, nil, 0) }); err != nil {
+		return nil // the file is closed: see reap
+	}
+	if sent != nil && sent != unix.ESRCH {
+		return fmt.Errorf("signal process %d: %w", p.Pid, sent)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func run(rounds int, gocker string) (err error) {
 	}
 	if gocker == "" {
 		gocker = filepath.Join(dir, "gocker")
-		if err := do("go", "build", "-o", gocker, "gocker/final"); err != nil {
+		if err := do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
 			return err
 		}
 	}
