@@ -17,7 +17,6 @@ import (
 func runCommand(e *engine.Engine) *cobra.Command {
 	var opts engine.RunOptions
 	var entrypoint string
-	var securityOpts []string
 	var detach bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
@@ -40,17 +39,6 @@ func runCommand(e *engine.Engine) *cobra.Command {
 				opts.Entrypoint = &entrypoint
 			}
 			opts.Env = fromHost(opts.Env)
-			for _, o := range securityOpts {
-				profile, isSeccomp := strings.CutPrefix(o, "seccomp=")
-				switch {
-				case isSeccomp:
-					opts.Seccomp = profile
-				case o == "no-new-privileges":
-					opts.NoNewPrivileges = true
-				default:
-					return exit{exitGocker, fmt.Errorf("--security-opt %q: only no-new-privileges and seccomp=… are supported", o)}
-				}
-			}
 			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 			if detach {
 				id, err := e.Detach(opts, say)
@@ -78,14 +66,8 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.StringVarP(&opts.Limits.Memory, "memory", "m", "", "memory `limit`: bytes, with b, k, m or g")
 	f.StringVar(&opts.Limits.CPUs, "cpus", "", "`number` of processors, for example 0.5")
 	f.Int64Var(&opts.Limits.Pids, "pids-limit", 0, "most `processes`, -1 for no limit")
-	f.StringArrayVarP(&opts.Binds, "volume", "v", nil, "bind a file or folder of the host: `/HOST:/CONTAINER[:ro]`")
-	f.StringArrayVar(&opts.Tmpfs, "tmpfs", nil, "mount an empty folder in memory: `/DIR[:options]`")
-	f.BoolVar(&opts.Readonly, "read-only", false, "nothing of the image can be changed")
-	f.StringVar(&opts.Network, "network", "none", "`none|host`: only a loopback interface of its own, or all that the host has")
-	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
-	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
-	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities, and nothing of /proc and /sys covered: as strong as the host's root")
-	f.StringArrayVar(&securityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE or seccomp=unconfined (another filter of system calls, or none)")
+	mountFlags(f, &opts.Mounts)
+	isolationFlags(f, &opts.Isolation)
 	f.Bool("help", false, "help for run") // without its usual -h, which is --hostname
 	return cmd
 }

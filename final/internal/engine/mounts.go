@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -18,8 +17,15 @@ import (
 // ErrOption says that a flag's value is not one that gocker knows.
 var ErrOption = errors.New("not supported")
 
-// addMounts adds what the user wants to be mounted, and takes away the network namespace if the host's is wanted.
-func addMounts(spec *specs.Spec, opts RunOptions) error {
+// Mounts are the flags of "run" that say what is mounted.
+type Mounts struct {
+	Binds    []string // HOST:CONTAINER[:ro]
+	Tmpfs    []string // folders, with mount options behind a colon
+	Readonly bool     // the root, not what is mounted below it
+}
+
+// addMounts adds what the user wants to be mounted.
+func addMounts(spec *specs.Spec, opts Mounts) error {
 	spec.Root.Readonly = opts.Readonly
 	for _, b := range opts.Binds {
 		m, err := parseBind(b)
@@ -38,21 +44,6 @@ func addMounts(spec *specs.Spec, opts RunOptions) error {
 			m.Options = append(m.Options, strings.Split(options, ",")...)
 		}
 		spec.Mounts = append(spec.Mounts, m)
-	}
-	switch opts.Network {
-	case "", "none":
-	case "host":
-		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
-			return ns.Type == specs.NetworkNamespace
-		})
-		// Names are looked up as the host does.
-		for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
-			if _, err := os.Stat(file); err == nil {
-				spec.Mounts = append(spec.Mounts, specs.Mount{Destination: file, Type: "bind", Source: file, Options: []string{"ro"}})
-			}
-		}
-	default:
-		return advice.Add(fmt.Errorf("--network %q: %w", opts.Network, ErrOption), "there are none and host")
 	}
 	return nil
 }

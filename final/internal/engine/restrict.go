@@ -38,7 +38,7 @@ var (
 )
 
 // restrict takes from the container what it does not need.
-func restrict(spec *specs.Spec, opts RunOptions) error {
+func restrict(spec *specs.Spec, opts Isolation) error {
 	if opts.Privileged {
 		return nil
 	}
@@ -47,9 +47,20 @@ func restrict(spec *specs.Spec, opts RunOptions) error {
 		return err
 	}
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: keep, Effective: keep, Permitted: keep}
-	spec.Process.NoNewPrivileges = opts.NoNewPrivileges
+	profile := ""
+	for _, option := range opts.SecurityOpts {
+		file, isSeccomp := strings.CutPrefix(option, "seccomp=")
+		switch {
+		case isSeccomp:
+			profile = file
+		case option == "no-new-privileges":
+			spec.Process.NoNewPrivileges = true
+		default:
+			return advice.Add(fmt.Errorf("--security-opt %q: %w", option, ErrOption), "there are no-new-privileges and seccomp=…")
+		}
+	}
 	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
-	spec.Linux.Seccomp, err = seccompProfile(spec, opts.Seccomp)
+	spec.Linux.Seccomp, err = seccompProfile(spec, profile)
 	return err
 }
 

@@ -49,15 +49,8 @@ type RunOptions struct {
 	Remove      bool
 	Log         bool // write output to the container's log, not to the streams
 
-	Binds    []string // HOST:CONTAINER[:ro]
-	Tmpfs    []string // folders, with mount options behind a colon
-	Readonly bool     // the root, not what is mounted below it
-	Network  string   // "none", also if empty: only loopback; "host": the host's
-
-	Privileged      bool // nothing is taken away: what follows is not looked at
-	CapAdd, CapDrop []string
-	NoNewPrivileges bool
-	Seccomp         string // a file, "unconfined", or empty: docker's default filter
+	Isolation Isolation
+	Mounts    Mounts
 }
 
 // Streams are what a container reads and writes.
@@ -115,7 +108,7 @@ func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, ar
 	if err != nil {
 		return -1, err
 	}
-	if err := addMounts(spec, opts); err != nil {
+	if err := addMounts(spec, opts.Mounts); err != nil {
 		return -1, err
 	}
 	spec.Linux.Resources = resources
@@ -212,7 +205,10 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 	spec := namespaces.Spec(f.Mnt(), cmp.Or(opts.Hostname, f.ID), args)
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
-	if err := restrict(spec, opts); err != nil {
+	if err := isolate(spec, opts.Isolation); err != nil {
+		return nil, err
+	}
+	if err := restrict(spec, opts.Isolation); err != nil {
 		return nil, err
 	}
 	env := append(spec.Process.Env, "HOSTNAME="+spec.Hostname, "HOME="+user.home)
