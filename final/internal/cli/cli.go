@@ -33,9 +33,8 @@ type exit struct {
 func (e exit) Error() string { return fmt.Sprint(e.err) }
 func (e exit) Unwrap() error { return e.err }
 
-// Main runs the command line and returns the program's exit status.
-func Main(args []string) int {
-	e := &engine.Engine{Dirs: dirs.Default()}
+// Command is the whole command line. Each command works on e, which the flags change.
+func Command(e *engine.Engine) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gocker",
 		Short:         "Runs containers, and shows how it is done",
@@ -53,6 +52,12 @@ func Main(args []string) int {
 		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
 		systemCommand(e),
 	)
+	return root
+}
+
+// Main runs the command line and returns the program's exit status.
+func Main(args []string) int {
+	root := Command(&engine.Engine{Dirs: dirs.Default()})
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
