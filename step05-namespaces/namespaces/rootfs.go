@@ -3,7 +3,9 @@
 package namespaces
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,10 +174,31 @@ func mountOne(m specs.Mount, binds map[string]*os.File) error {
 }
 
 func makeFolder(path string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil {
+	if err := mkdirAll(path, 40); err != nil {
 		return fmt.Errorf("make a mount point: %w", err)
 	}
 	return nil
+}
+
+// mkdirAll is os.MkdirAll, and where a link of the image leads to nothing it makes that, as docker does. It follows at
+// most that many links: the kernel's own limit is 40, see path_resolution(7).
+func mkdirAll(path string, links int) error {
+	err := os.MkdirAll(path, 0o755)
+	var at *fs.PathError
+	if !errors.As(err, &at) || !errors.Is(err, fs.ErrExist) || links == 0 {
+		return err
+	}
+	target, notLink := os.Readlink(at.Path)
+	if notLink != nil {
+		return err
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Dir(at.Path) + "/" + target // not cleaned: what ".." leaves may be a link, too
+	}
+	if err := mkdirAll(target, links-1); err != nil {
+		return err
+	}
+	return mkdirAll(path, links-1)
 }
 
 // bind attaches a file or folder of the host, picked up as tree. See open_tree(2) and move_mount(2).
@@ -188,7 +211,7 @@ func bind(m specs.Mount, tree int) error {
 	if source.Mode&unix.S_IFMT != unix.S_IFDIR {
 		point = filepath.Dir(point)
 	}
-	err := os.MkdirAll(point, 0o755)
+	err := mkdirAll(point, 40)
 	if err == nil && point != m.Destination {
 		var file *os.File
 		if file, err = os.OpenFile(m.Destination, os.O_CREATE|os.O_RDONLY, 0o644); err == nil {
