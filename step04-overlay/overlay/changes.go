@@ -3,24 +3,33 @@
 package overlay
 
 import (
+	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gocker/step03-layers/layers"
 )
 
 // A Change is one name that a container changed, with docker diff's letters.
 type Change struct {
-	Kind byte // 'A' added, 'C' changed, 'D' deleted
-	Path string
-	What string // how upperdir says it: "character device 0/0", "regular file", …
+	Kind  byte // 'A' added, 'C' changed, 'D' deleted
+	Path  string
+	What  string // how upperdir says it: "character device 0/0", "regular file", …
+	Below int    // index in Lower of the layer that the name was in before; -1 is none
 }
 
-// Changes lists what is in upperdir.
+// Changes lists what is in upperdir, and what is deleted by not being in it: an opaque folder hides the layers' names.
+// The container may run, and go on with its changes.
 func (f *FS) Changes() ([]Change, error) {
 	var changes []Change
+	opaque := map[string]bool{} // overlayfs marks only the uppermost
 	err := filepath.WalkDir(f.Upperdir(), func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the container has removed it meanwhile
+		}
 		if err != nil {
 			return err
 		}
@@ -29,19 +38,33 @@ func (f *FS) Changes() ([]Change, error) {
 			return err
 		}
 		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		below, _ := f.Lower.Find(name)
-		change := Change{Kind: 'A', Path: "/" + name, What: what(path, info)}
+		below, was := f.Lower.Find(name)
+		change := Change{Kind: 'A', Path: "/" + name, What: what(path, info), Below: below}
 		if layers.IsWhiteout(info) {
 			change.Kind = 'D'
 		} else if below >= 0 {
 			change.Kind = 'C'
 		}
 		changes = append(changes, change)
+		if !info.IsDir() || below < 0 || !was.IsDir() || !opaque[filepath.Dir(path)] && !layers.IsOpaque(path) {
+			return nil
+		}
+		opaque[path] = true
+		for _, hidden := range f.Lower.Names(name) {
+			if _, err := os.Lstat(filepath.Join(path, hidden)); errors.Is(err, fs.ErrNotExist) {
+				below, _ := f.Lower.Find(filepath.Join(name, hidden))
+				changes = append(changes, Change{'D', "/" + filepath.Join(name, hidden), "not in an opaque directory", below})
+			}
+		}
 		return nil
 	})
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return changes, err
 }
 

@@ -141,7 +141,7 @@ func TestChangesGoToUpperdirAndTheLayersStay(t *testing.T) {
 		got = append(got, fmt.Sprintf("%c %s: %s", c.Kind, c.Path, c.What))
 	}
 	want := []string{"C /a: regular file", "A /b: regular file", "D /c: character device 0/0, a whiteout", "C /d: directory, opaque",
-		"A /d/z: regular file", "A /link: symbolic link", "A /new: regular file"}
+		"D /d/y: not in an opaque directory", "A /d/z: regular file", "A /link: symbolic link", "A /new: regular file"}
 	if !slices.Equal(got, want) {
 		t.Errorf("Changes = %q, want %q", got, want)
 	}

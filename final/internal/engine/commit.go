@@ -56,12 +56,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	} else if !errors.Is(err, dirs.ErrLocked) { // that one runs
 		return fail(err)
 	}
-	folder := e.Dirs.Container(s.ID)
-	image, err := os.Readlink(filepath.Join(folder, "image"))
-	if err != nil {
-		return fail(err)
-	}
-	base, err := layers.Open(e.Dirs, filepath.Base(image))
+	base, err := e.imageOf(s.ID)
 	if err != nil {
 		return fail(err)
 	}
@@ -77,7 +72,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	}
 	defer partial.Discard()
 	const name = "layer.tar.gz"
-	digest, diffID, err := packLayer(ctx, filepath.Join(partial.Path, name), filepath.Join(folder, "fs", "upperdir"))
+	digest, diffID, err := packLayer(ctx, filepath.Join(partial.Path, name), filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
 	if err != nil {
 		return fail(err)
 	}

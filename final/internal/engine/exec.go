@@ -83,14 +83,18 @@ func (e Engine) readSpec(id string) (*specs.Spec, error) {
 
 // view is the file system of a container that somebody else runs, to be looked at only.
 func (e Engine) view(id string) (*overlay.FS, error) {
-	folder := e.Dirs.Container(id)
-	image, err := os.Readlink(filepath.Join(folder, "image"))
+	img, err := e.imageOf(id)
 	if err != nil {
 		return nil, err
 	}
-	img, err := layers.Open(e.Dirs, filepath.Base(image))
+	return &overlay.FS{ID: id, Dir: e.Dirs.Container(id), Lower: img.Stack(e.Dirs)}, nil
+}
+
+// imageOf is the image that a container was made of, whatever it is called now.
+func (e Engine) imageOf(id string) (layers.Image, error) {
+	image, err := os.Readlink(filepath.Join(e.Dirs.Container(id), "image"))
 	if err != nil {
-		return nil, err
+		return layers.Image{}, err
 	}
-	return &overlay.FS{ID: id, Dir: folder, Lower: img.Stack(e.Dirs)}, nil
+	return layers.Open(e.Dirs, filepath.Base(image))
 }

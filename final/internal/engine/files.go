@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"archive/tar"
 	"io/fs"
 	"maps"
 	"path"
@@ -192,8 +193,13 @@ func isSameFolder(a, b string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return isAs(one, other) && one.ModTime.Equal(other.ModTime), nil
+}
+
+// isAs compares all but names, times and contents.
+func isAs(one, other *tar.Header) bool {
 	return one.Typeflag == other.Typeflag && one.Mode == other.Mode && one.Uid == other.Uid && one.Gid == other.Gid &&
-		one.ModTime.Equal(other.ModTime) && maps.Equal(one.PAXRecords, other.PAXRecords), nil
+		maps.Equal(one.PAXRecords, other.PAXRecords)
 }
 
 // delete notes that the layer hides a name and all below it.

@@ -1,0 +1,50 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+// nsRow is a row of lsns, with lsns's columns and one more.
+type nsRow struct {
+	NS      string
+	Type    string
+	NProcs  int
+	PID     int
+	User    string
+	Command string
+	Who     string
+}
+
+func lsnsCommand(e *engine.Engine) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "lsns [flags] [CONTAINER…]",
+		Short: "Show which namespaces containers have of their own, and which they share with the host and each other",
+		Long: "Show which namespaces containers have of their own, and which they share with the host and each other. A namespace is\n" +
+			"known by the inode number of the files /proc/PID/ns/TYPE: equal numbers are one namespace.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			used, err := e.Namespaces(args...)
+			if err != nil {
+				return err
+			}
+			var rows []nsRow
+			for _, ns := range used {
+				command := []rune(ns.Command)
+				if len(command) > 30 {
+					command = append(command[:29], '…')
+				}
+				rows = append(rows, nsRow{fmt.Sprint(ns.NS), ns.Type, ns.NProcs, ns.PID, ns.User, string(command), strings.Join(ns.Users, ", ")})
+			}
+			return printFormatted(cmd.OutOrStdout(), format, `table {{.NS}}\t{{.Type}}\t{{.NProcs}}\t{{.PID}}\t{{.User}}\t{{.Command}}\t{{.Who}}`, rows)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "", formatHelp)
+	return cmd
+}

@@ -1,0 +1,59 @@
+//go:build linux
+
+package engine
+
+import (
+	"cmp"
+	"os"
+	"slices"
+
+	"gocker/step05-namespaces/namespaces"
+)
+
+// A UsedNamespace is a namespace, and whose it is.
+type UsedNamespace struct {
+	namespaces.Namespace
+	Users []string // "host", which is where gocker itself is, and the names of containers
+}
+
+// Namespaces lists those of the host and of all running containers, or of the containers that are named. Those of one type
+// stand together.
+func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
+	var wanted []string
+	for _, name := range containers {
+		s, err := e.running(name)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, s.Name)
+	}
+	states, err := e.Ps()
+	if err != nil {
+		return nil, err
+	}
+	list, err := namespaces.List()
+	if err != nil {
+		return nil, err
+	}
+	users := map[uint64][]string{}
+	use := func(name string, pid int) {
+		for _, ns := range namespaces.Of(list, pid) {
+			users[ns.NS] = append(users[ns.NS], name)
+		}
+	}
+	use("host", os.Getpid())
+	for _, s := range states {
+		if s.Pid > 0 {
+			use(s.Name, s.Pid)
+		}
+	}
+	var used []UsedNamespace
+	for _, ns := range list {
+		of := users[ns.NS]
+		if len(wanted) == 0 && len(of) > 0 || slices.ContainsFunc(of, func(user string) bool { return user == "host" || slices.Contains(wanted, user) }) {
+			used = append(used, UsedNamespace{ns, of})
+		}
+	}
+	slices.SortStableFunc(used, func(a, b UsedNamespace) int { return cmp.Compare(a.Type, b.Type) })
+	return used, nil
+}
