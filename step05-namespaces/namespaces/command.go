@@ -117,7 +117,7 @@ func (b *birth) addExec(process *specs.Process) error {
 		return fmt.Errorf("environment %q: %w", process.Env, err)
 	}
 	for _, path := range candidates(process) {
-		b.add("execve", unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envp[0])).orNext = true
+		b.add(path, unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envp[0])).orNext = true
 	}
 	return nil
 }

@@ -320,7 +320,7 @@ func (p *Process) hasBecome(process *specs.Process) error {
 	case errors.Is(err, io.EOF):
 		return nil
 	case errors.As(err, &failed) && failed.number == unix.SYS_EXECVE:
-		return whyNotExecuted(process, failed.errno)
+		return whyNotExecuted(process, failed.what, failed.errno)
 	}
 	return err
 }
