@@ -224,6 +224,14 @@ func Open(d dirs.Dirs, id string) (*FS, error) {
 	return f, err
 }
 
+// Lock is what holds the container, for a process that goes on with it. There it is Adopt's.
+func (f *FS) Lock() *os.File { return f.lock }
+
+// Adopt is Open for a process that was given the lock.
+func Adopt(d dirs.Dirs, id string, lock *os.File) *FS {
+	return &FS{ID: id, Dir: d.Container(id), lock: lock}
+}
+
 // Dead opens the containers whose gocker died, all of them locked for the caller, who ends each with Remove or Close.
 // A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
 // it, and is left alone.

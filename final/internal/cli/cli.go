@@ -47,7 +47,7 @@ func Command(e *engine.Engine) *cobra.Command {
 		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		runCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
+		runCommand(e), createCommand(e), startCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
 		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
 		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
 		systemCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e),

@@ -25,6 +25,15 @@ func killCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
+func startCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "start [flags] CONTAINER…",
+		Short: "Start containers that do not run",
+		Args:  cobra.MinimumNArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Start) },
+	}
+}
+
 func stopCommand(e *engine.Engine) *cobra.Command {
 	var seconds int
 	cmd := &cobra.Command{

@@ -3,57 +3,102 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
 )
 
 func runCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.RunOptions
-	var entrypoint string
 	var detach bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
 		Example: `  gocker run --rm sample sh -c 'echo $$; hostname'
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return exit{exitGocker, errors.New("run wants an IMAGE; see: gocker run --help")}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
-			if opts.Image, err = pull.ParseReference(args[0]); err != nil {
-				return exit{exitGocker, err}
-			}
-			opts.Args = args[1:]
-			if cmd.Flags().Changed("entrypoint") {
-				opts.Entrypoint = &entrypoint
-			}
-			opts.Env = fromHost(opts.Env)
-			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-			if detach {
-				id, err := e.Detach(opts, say)
-				if err != nil {
-					return exit{runStatus(err), err}
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), id)
-				return nil
-			}
-			return ended(e.Run(opts, standard, say))
-		},
+		Args: wantImage,
 	}
+	options := runFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		opts, err := options(args)
+		if err != nil {
+			return exit{exitGocker, err}
+		}
+		if detach {
+			id, err := e.Detach(opts, say)
+			if err != nil {
+				return exit{runStatus(err), err}
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), id)
+			return nil
+		}
+		return ended(e.Run(opts, standard, say))
+	}
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
+	return cmd
+}
+
+func createCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create [flags] IMAGE [COMMAND [ARG…]]",
+		Short: "Make a container, for gocker start",
+		Args:  wantImage,
+	}
+	options := runFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		opts, err := options(args)
+		if err != nil {
+			return exit{exitGocker, err}
+		}
+		id, err := e.Create(opts, say)
+		if err != nil {
+			return exit{runStatus(err), err}
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), id)
+		return nil
+	}
+	return cmd
+}
+
+func wantImage(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return exit{exitGocker, fmt.Errorf("%s wants an IMAGE; see: gocker %[1]s --help", cmd.Name())}
+	}
+	return nil
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// runFlags registers the flags that create and run have in common. options is what they say, once they are parsed.
+func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOptions, error)) {
+	var opts engine.RunOptions
 	f := cmd.Flags()
-	f.SetInterspersed(false) // the flags behind IMAGE are the command's
-	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
+	f.SetInterspersed(false)                      // the flags behind IMAGE are the command's
+	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
+	var entrypoint string
+	generalFlags(f, &opts, &entrypoint)
+	resourceFlags(f, &opts.Limits)
+	mountFlags(f, &opts.Mounts)
+	isolationFlags(f, &opts.Isolation)
+	return func(args []string) (_ engine.RunOptions, err error) {
+		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
+			return opts, err
+		}
+		opts.Args = args[1:]
+		if f.Changed("entrypoint") {
+			opts.Entrypoint = &entrypoint
+		}
+		opts.Env = fromHost(opts.Env)
+		return opts, nil
+	}
+}
+
+func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions, entrypoint *string) {
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
@@ -62,14 +107,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
-	f.StringVar(&entrypoint, "entrypoint", "", "`command` in place of the image's")
-	f.StringVarP(&opts.Limits.Memory, "memory", "m", "", "memory `limit`: bytes, with b, k, m or g")
-	f.StringVar(&opts.Limits.CPUs, "cpus", "", "`number` of processors, for example 0.5")
-	f.Int64Var(&opts.Limits.Pids, "pids-limit", 0, "most `processes`, -1 for no limit")
-	mountFlags(f, &opts.Mounts)
-	isolationFlags(f, &opts.Isolation)
-	f.Bool("help", false, "help for run") // without its usual -h, which is --hostname
-	return cmd
+	f.StringVar(entrypoint, "entrypoint", "", "`command` in place of the image's")
 }
 
 var standard = engine.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}

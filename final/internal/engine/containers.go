@@ -34,15 +34,21 @@ var (
 // has locked is one whose gocker died.
 type State struct {
 	specs.State
-	Name     string
-	Image    string // the reference that it was made of
-	Command  []string
-	Created  time.Time
-	Finished time.Time
-	ExitCode int
-	Remove   bool // at its end, as "run --rm" asks for
+	Name    string
+	Image   string // the reference that it was made of
+	ImageID string // the image's config: 64 hex digits
+	Command []string
+	Options RunOptions
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none
+
+	Created, Started, Finished time.Time     // Started and Finished are those of the last time
+	Monitor                    int           // pid of the gocker that runs it, as the host counts
+	Restarts                   int           // by its restart policy
+	ExitCode                   int           // as shells have it: 128 + the number of the signal that ended it
+	Error                      string        // why it did not start
+	OOMKilled                  bool          // a process in it was killed because memory was at its limit
+	Usage                      cgroups.Stats // up to its end
 }
 
 // files are what a container's folder has, beside what overlay makes.
@@ -136,7 +142,7 @@ func (e Engine) Rm(name string, force bool) error {
 		return advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first: gocker stop %s", name)
 	}
 	for {
-		f, err := overlay.Open(e.Dirs, s.ID)
+		c, err := e.hold(s.ID)
 		switch {
 		case errors.Is(err, dirs.ErrLocked):
 			time.Sleep(time.Millisecond) // it has ended: somebody only has a look at it
@@ -146,13 +152,52 @@ func (e Engine) Rm(name string, force bool) error {
 		case err != nil:
 			return err
 		}
-		return e.remove(f, s)
+		return c.remove()
 	}
 }
 
-func (e Engine) remove(f *overlay.FS, s State) error {
-	e.freeName(s)
-	return f.Remove()
+// remove takes away all of a container. state.json goes first: without it, the rest is a dead container's.
+func (c *container) remove() error {
+	c.freeName(c.state)
+	os.Remove(filepath.Join(c.fs.Dir, "state.json"))
+	return c.fs.Remove()
+}
+
+// close keeps a container that does not run.
+func (c *container) close() error {
+	defer c.fs.Close()
+	return errors.Join(c.fs.Unmount(), c.writeState())
+}
+
+func (c *container) writeState() error {
+	return writeJSON(filepath.Join(c.fs.Dir, "state.json"), c.state)
+}
+
+// hold takes a container that nobody else has, as it is. dirs.ErrLocked says that somebody has it.
+func (e Engine) hold(id string) (*container, error) {
+	f, err := overlay.Open(e.Dirs, id)
+	if err != nil {
+		return nil, err
+	}
+	c := &container{Engine: e, fs: f}
+	if c.state, err = readState(f.Dir); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("container %s: read its state: %w", id, err)
+	}
+	return c, nil
+}
+
+// ready mounts what hold has taken, so that it can be run.
+func (c *container) ready() error {
+	view, err := c.view(c.state.ID)
+	if err != nil {
+		return err
+	}
+	c.fs.Lower = view.Lower
+	if c.spec, err = c.readSpec(c.state.ID); err != nil {
+		return err
+	}
+	return c.fs.Mount()
 }
 
 // bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
@@ -166,22 +211,17 @@ func (e Engine) bury() error {
 
 func (e Engine) buryOne(f *overlay.FS) error {
 	s, err := readState(f.Dir)
-	if err == nil && s.Status == specs.StateStopped {
+	c := &container{Engine: e, fs: f, state: s}
+	if err == nil && s.Status != specs.StateRunning {
 		return f.Close()
 	}
 	cgErr := cgroups.RemoveRecorded(f)
-	if err != nil || s.Remove {
-		return errors.Join(cgErr, e.remove(f, s))
+	if err != nil || s.Options.Remove {
+		return errors.Join(cgErr, c.remove())
 	}
-	s.ExitCode, s.Finished = 137, time.Now() // it was killed with its gocker
-	return errors.Join(cgErr, e.stop(f, s))
-}
-
-// stop keeps a container that has ended.
-func (e Engine) stop(f *overlay.FS, s State) error {
-	defer f.Close()
-	s.Status, s.Pid = specs.StateStopped, 0
-	return errors.Join(f.Unmount(), writeJSON(filepath.Join(f.Dir, "state.json"), s))
+	c.state.Status, c.state.Pid, c.state.Monitor = specs.StateStopped, 0, 0
+	c.state.ExitCode, c.state.Finished = 137, time.Now() // it was killed with its gocker
+	return errors.Join(cgErr, c.close())
 }
 
 // nameChars is what docker allows.

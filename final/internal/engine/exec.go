@@ -41,7 +41,7 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 		return -1, err
 	}
 	process := spec.Process
-	process.Args, process.Terminal, process.ConsoleSize = opts.Args, false, nil
+	process.Args, process.Terminal, process.ConsoleSize = opts.Args, opts.Terminal, nil
 	if opts.Workdir != "" {
 		process.Cwd = filepath.Join("/", opts.Workdir)
 	}
@@ -58,7 +58,7 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 		process.Env = lastOfEach(append(process.Env, "HOME="+u.home))
 	}
 	process.Env = lastOfEach(append(process.Env, opts.Env...))
-	stdio, terminal, err := connect(process, opts.Terminal, opts.Interactive, streams)
+	stdio, terminal, err := connect(process, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
 	}

@@ -56,14 +56,15 @@ func (l *log) stream(name string) io.Writer {
 	return s
 }
 
-// close writes what came last without a newline.
-func (l *log) close() error {
+// flush writes what came last without a newline, when the streams have ended.
+func (l *log) flush() (err error) {
 	for _, s := range l.streams {
 		if len(s.rest) > 0 {
-			l.write(s.name, s.rest)
+			err = errors.Join(err, l.write(s.name, s.rest))
 		}
 	}
-	return l.file.Close()
+	l.streams = nil
+	return err
 }
 
 // A logStream is one of the two outputs. It holds back what has no newline yet, up to 16 KiB, docker's limit.

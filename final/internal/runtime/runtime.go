@@ -7,7 +7,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -58,8 +57,5 @@ func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
 	return p.cgroup.Open()
 }
 
-// Run starts the container, calls started, waits for the end, and removes its cgroup. The file system is the caller's.
-func (c *Container) Run(stdin *os.File, stdout io.Writer, started func()) (status int, err error) {
-	status, err = c.Process.Run(stdin, stdout, started)
-	return status, errors.Join(err, cgroups.Remove(c.Cgroup))
-}
+// Remove removes the cgroup of a container that has ended. The file system is the caller's.
+func (c *Container) Remove() error { return cgroups.Remove(c.Cgroup) }
