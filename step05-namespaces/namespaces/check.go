@@ -58,8 +58,9 @@ func checkNamespaces() check.Result {
 	return r
 }
 
-// leastKernel has close_range(2), without which files could leak into containers.
-const leastKernel = "5.9"
+// leastKernel has mount_setattr(2), by which a bind is read-only before anybody can reach it. close_range(2), without
+// which files could leak into containers, is older.
+const leastKernel = "5.12"
 
 func checkKernel() check.Result {
 	var uts unix.Utsname
@@ -68,7 +69,7 @@ func checkKernel() check.Result {
 	}
 	release := unix.ByteSliceToString(uts.Release[:])
 	if slices.Compare(numbers(release), numbers(leastKernel)) < 0 {
-		return check.Miss("kernel", release+" is older than "+leastKernel, "files of the host could leak into containers", "install a newer kernel, of the distribution's backports for example")
+		return check.Miss("kernel", release+" is older than "+leastKernel, "what is to be read-only in containers cannot be made so", "install a newer kernel, of the distribution's backports for example")
 	}
 	return check.Good("kernel", "%s", release)
 }

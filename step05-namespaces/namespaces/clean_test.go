@@ -4,11 +4,13 @@ package namespaces_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +123,95 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 		if p, err := namespaces.Join(first.Pid, spec, namespaces.Stdio{}, nil); err == nil {
 			p.Abort()
 			t.Errorf("one more process with the working folder %q started", spec.Process.Cwd)
+		}
+	}
+}
+
+// As long as PID 1 is gocker's child it has files of gocker's open, and the links in /proc/1/fd do not end at any root.
+func TestNothingIsMadeThroughTheFilesOfPID1(t *testing.T) {
+	f := rootfs(t)
+	host := t.TempDir()
+	leak, err := unix.Open(host, unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leak)
+	door := filepath.Join(f.Mnt(), "door")
+	for _, link := range []string{fmt.Sprintf("/proc/1/fd/%d", leak), "/proc/1/cwd" + host, "/proc/1/root" + host, "/proc/self/root" + host} {
+		if err := errors.Join(os.RemoveAll(door), os.Symlink(link, door)); err != nil {
+			t.Fatal(err)
+		}
+		for name, change := range map[string]func(*specs.Spec){
+			"working folder": func(s *specs.Spec) { s.Process.Cwd = "/door/made" },
+			"mount point": func(s *specs.Spec) {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/proc/../door/made", Type: "tmpfs", Source: "tmpfs"})
+			},
+			"file to be bound on": func(s *specs.Spec) {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/proc/../door/made", Type: "bind", Source: "/etc/passwd"})
+			},
+			"masked path": func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"/door/made"} },
+			"the host's pids": func(s *specs.Spec) { // where /proc/1/root is the host's root
+				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+				s.Process.Cwd = "/door/made"
+			},
+		} {
+			spec := sh(f, "true")
+			change(spec)
+			if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil); err == nil {
+				p.Abort()
+			} // it may start or not
+			if made, err := os.ReadDir(host); err != nil || len(made) > 0 {
+				t.Fatalf("%s through %s made %v on the host, %v", name, link, made, err)
+			}
+		}
+	}
+}
+
+func TestNothingIsMountedInProc(t *testing.T) {
+	f := rootfs(t)
+	if err := os.Symlink("/proc", filepath.Join(f.Mnt(), "door")); err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	for _, tt := range []struct {
+		destination, source string
+		want                error
+	}{
+		{"/proc", files, namespaces.ErrInProc},
+		{"/proc/sys", files, namespaces.ErrInProc},
+		{"/proc/../door/sys/kernel", files, namespaces.ErrInProc},
+		{"/proc/1/attr/exec", "/etc/passwd", namespaces.ErrInProc},
+		{"/proc/cpuinfo", "/etc/passwd", nil},
+	} {
+		spec := sh(f, "true")
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: tt.destination, Type: "bind", Source: tt.source})
+		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+		if err == nil {
+			p.Abort()
+		}
+		if !errors.Is(err, tt.want) {
+			t.Errorf("Create with a mount on %s = %v, want %v", tt.destination, err, tt.want)
+		}
+	}
+}
+
+// CVE-2025-31133: what is masked is hidden behind /dev/null, and that may be anything.
+func TestNothingIsMaskedByAFalseNull(t *testing.T) {
+	f := rootfs(t)
+	spec := sh(f, "true")
+	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/dev") })
+	spec.Linux.MaskedPaths = []string{"/proc/version"}
+	null := filepath.Join(f.Mnt(), "dev", "null")
+	if err := os.MkdirAll(filepath.Dir(null), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/etc/passwd", "/proc/sys/kernel/core_pattern", "/dev/zero"} {
+		if err := errors.Join(os.RemoveAll(null), os.Symlink(target, null)); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil); err == nil {
+			p.Abort()
+			t.Errorf("/proc/version was hidden behind %s", target)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 // addCloseAll closes what the child has open of gocker's, and of whoever started that: nothing of the host may be found
 // open in a container, and no name in /proc/self/fd may lead there. The socket closes at execve(2).
 func (b *birth) addCloseAll() {
-	const what = "close inherited files (this needs Linux " + leastKernel + ")"
+	const what = "close inherited files"
 	if b.theirs > 3 {
 		b.add(what, unix.SYS_CLOSE_RANGE, 3, b.theirs-1, 0)
 	}

@@ -55,9 +55,11 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	}
 	unix.Umask(0o022)
 	if spec.Process.Terminal {
-		if _, err := p.takeTerminal(spec.Process); err != nil {
+		slave, err := p.takeTerminal(spec.Process)
+		if err != nil {
 			return fmt.Errorf("open a terminal: %w", err)
 		}
+		defer slave.Close()
 	}
 	if err := dropPrivileges(spec.Process); err != nil {
 		return err

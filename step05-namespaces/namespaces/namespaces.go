@@ -170,14 +170,15 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 			return fmt.Errorf("bring up the loopback interface: %w", err)
 		}
 	}
-	binds, err := enterRootfs(spec)
-	defer closeAll(binds)
-	if err != nil {
+	var root rootfs
+	defer root.close()
+	if err := root.enter(spec); err != nil {
 		return err
 	}
 	if spec.Process.Terminal {
 		slave, err := p.takeTerminal(spec.Process)
 		if err == nil {
+			defer slave.Close()
 			err = bindConsole(slave)
 		}
 		if err != nil {
@@ -196,7 +197,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if flags&unix.CLONE_NEWCGROUP != 0 {
 		b.add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
-	b.addProc(spec.Mounts)
+	b.addProc(spec.Mounts, root.proc)
 	b.addReport()
 	b.addWait()
 	if err := p.addCommand(spec.Process); err != nil {
@@ -208,7 +209,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := p.isReady(); err != nil {
 		return err
 	}
-	return finishRootfs(spec, binds)
+	return root.finish(spec)
 }
 
 func flagsOf(spec *specs.Spec) (flags int, err error) {

@@ -90,34 +90,61 @@ func capabilityName(c capability.Cap) string { return "CAP_" + strings.ToUpper(c
 // or the kernel does not have needs no cover.
 func coverPaths(linux *specs.Linux) error {
 	for _, path := range linux.MaskedPaths {
-		info, err := os.Stat(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("mask: %w", err)
-		}
-		if info.IsDir() {
-			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY, "size=0")
-		} else {
-			err = unix.Mount("/dev/null", path, "", unix.MS_BIND, "")
-		}
-		if err != nil {
+		if err := cover(path, mask); err != nil {
 			return fmt.Errorf("mask %q: %w", path, err)
 		}
 	}
 	for _, path := range linux.ReadonlyPaths {
-		err := unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "")
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err == nil {
-			// A bind takes no other flags; only a second mount of it does.
-			err = unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-		}
-		if err != nil {
+		if err := cover(path, makeReadonly); err != nil {
 			return fmt.Errorf("make %q read-only: %w", path, err)
 		}
 	}
 	return nil
+}
+
+func cover(path string, how func(*os.File) error) error {
+	f, err := find(path)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return how(f)
+}
+
+func mask(f *os.File) error {
+	folder, err := isFolder(f)
+	if err != nil {
+		return err
+	}
+	if folder {
+		return mountOn(f, "tmpfs", "tmpfs", unix.MS_RDONLY, "size=0")
+	}
+	null, err := findNull()
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	tree, err := cloneTree(null, 0)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	return attach(tree, f)
+}
+
+func makeReadonly(f *os.File) error {
+	tree, err := cloneTree(f, unix.AT_RECURSIVE)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	err = unix.MountSetattr(int(tree.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs})
+	if err != nil {
+		return err
+	}
+	return attach(tree, f)
 }

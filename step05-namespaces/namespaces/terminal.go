@@ -17,28 +17,33 @@ import (
 )
 
 // openTerminal makes a pseudo-terminal of the container's own devpts, so that its name, /dev/pts/0, means the same
-// inside. See pty(7).
+// inside. Both sides come from the devpts itself: in a container that runs, a name may be anything. See pty(7) and
+// TIOCGPTPEER in ioctl_tty(2).
 func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
-	master, err = os.OpenFile("/dev/pts/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	const ptmx = "/dev/pts/ptmx"
+	fd, err := unix.Openat2(unix.AT_FDCWD, ptmx, &unix.OpenHow{
+		Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
+	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &os.PathError{Op: "open", Path: ptmx, Err: err}
 	}
+	master = os.NewFile(uintptr(fd), ptmx)
 	defer func() {
 		if err != nil {
 			master.Close()
 		}
 	}()
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+	if !isFileSystem(master, unix.DEVPTS_SUPER_MAGIC) {
+		return nil, nil, fmt.Errorf("%s is not of a devpts", ptmx)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		return nil, nil, fmt.Errorf("unlock it: %w", err)
 	}
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ask its number: %w", err)
+	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return nil, nil, fmt.Errorf("open its other side: %w", errno)
 	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, nil, err
-	}
+	slave = os.NewFile(peer, "terminal")
 	if size := process.ConsoleSize; size != nil {
 		err = unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
 		if err != nil {
@@ -53,29 +58,36 @@ func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// takeTerminal opens a terminal in the container that this thread is in: the master for us, the slave for the process.
-func (p *Process) takeTerminal(process *specs.Process) (name string, err error) {
-	master, slave, err := openTerminal(process)
-	if err != nil {
-		return "", err
+// takeTerminal opens a terminal in the container that this thread is in: the master for us, the slave for the process,
+// which is also returned, and the caller's to close.
+func (p *Process) takeTerminal(process *specs.Process) (slave *os.File, err error) {
+	if p.Terminal, slave, err = openTerminal(process); err != nil {
+		return nil, err
 	}
-	defer slave.Close()
-	p.Terminal, p.streams = master, &streams{}
+	p.streams = &streams{}
 	for range 3 {
 		if err := p.streams.give(int(slave.Fd())); err != nil {
-			return "", err
+			slave.Close()
+			return nil, err
 		}
 	}
-	return slave.Name(), nil
+	return slave, nil
 }
 
 // bindConsole makes the terminal of the first process /dev/console: some programs write there, whoever they are. See
 // config-linux.md, "Default Devices".
-func bindConsole(slave string) error {
-	if err := os.WriteFile("/dev/console", nil, 0o600); err != nil {
+func bindConsole(slave *os.File) error {
+	point, err := findOrMake("/dev/console", true)
+	if err != nil {
 		return err
 	}
-	if err := unix.Mount(slave, "/dev/console", "", unix.MS_BIND, ""); err != nil {
+	defer point.Close()
+	tree, err := cloneTree(slave, 0)
+	if err == nil {
+		defer tree.Close()
+		err = attach(tree, point)
+	}
+	if err != nil {
 		return fmt.Errorf("bind it on /dev/console: %w", err)
 	}
 	return nil

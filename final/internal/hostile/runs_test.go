@@ -42,6 +42,8 @@ func runs() []attack {
 		{name: "working folder of dotdots", image: running(workdir("../../../../../../../../OUTSIDE/made")),
 			run: []string{"IMAGE", "pwd"}, prints: `^/.*/outside/made\n$`},
 		{name: "working folder through a symlink", image: running(workdir("/door/made"), symlink("door", "OUTSIDE")),
+			run: []string{"IMAGE", "pwd"}, prints: `^/.*/outside/made\n$`},
+		{name: "working folder through a file that PID 1 has open", image: running(workdir("/door/3/made"), symlink("door", "/proc/1/fd")),
 			run: []string{"IMAGE", "pwd"}, status: 125, prints: `working folder`},
 		{name: "working folder through a symlink that leads somewhere", image: running(workdir("/door/made"), symlink("door", "srv/../../../../srv")),
 			run: []string{"IMAGE", "sh", "-c", "pwd; cd -P .; pwd"}, prints: `srv/made\n$`},
