@@ -48,6 +48,9 @@ func (p *Process) addCommand(process *specs.Process) error {
 	if program != nil {
 		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(program))
 	}
+	if err := b.addRlimits(process.Rlimits); err != nil {
+		return err
+	}
 	b.addUser(process.User)
 	b.addFolder(process.Cwd)
 	b.add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(new(unix.Sigset_t)), 0, sigsetSize)
@@ -85,6 +88,9 @@ func (b *birth) addUser(user specs.User) {
 	b.add(fmt.Sprintf("set groups %v", groups), unix.SYS_SETGROUPS, len(groups), unsafe.Pointer(&list[0]))
 	b.add(fmt.Sprintf("set group %d", user.GID), unix.SYS_SETGID, int(user.GID))
 	b.add(fmt.Sprintf("set user %d", user.UID), unix.SYS_SETUID, int(user.UID))
+	if user.Umask != nil {
+		b.add("set the umask", unix.SYS_UMASK, int(*user.Umask))
+	}
 	if b.bound {
 		b.addBond() // a change of user forgets it
 	}

@@ -72,5 +72,5 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	return p.bear(0)
+	return p.bear(0, spec.Process)
 }

@@ -148,24 +148,27 @@ func onItsThread(process *specs.Process, setUp func(p *Process) error) (*Process
 
 // create sets up a container around the calling thread, and makes its first process.
 func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
-	flags, err := flagsOf(spec)
+	if err := refuse(spec); err != nil {
+		return err
+	}
+	own, err := namespacesOf(spec)
+	defer own.close()
 	if err != nil {
+		return err
+	}
+	if err := checkSysctls(spec.Linux.Sysctl, own); err != nil {
 		return err
 	}
 	if err := p.prepare(spec, stdio, place); err != nil {
 		return err
 	}
-	// The child unshares its cgroup namespace itself: the cgroup that it is in then is the root that it sees. And who
-	// is in a new pid namespace is decided by clone.
-	if err := unix.Unshare(unix.CLONE_FS | flags&^(unix.CLONE_NEWCGROUP|unix.CLONE_NEWPID)); err != nil {
+	if err := own.enter(); err != nil {
 		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
 	}
-	if flags&unix.CLONE_NEWUTS != 0 {
-		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
-			return fmt.Errorf("set host name %q: %w", spec.Hostname, err)
-		}
+	if err := setNames(spec); err != nil {
+		return err
 	}
-	if flags&unix.CLONE_NEWNET != 0 {
+	if own.made&unix.CLONE_NEWNET != 0 {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bring up the loopback interface: %w", err)
 		}
@@ -194,33 +197,20 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	}
 	b := p.birth
 	b.addBond() // a container without its gocker would be nobody's
-	if flags&unix.CLONE_NEWCGROUP != 0 {
-		b.add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-	}
+	b.addCgroupNamespace(own)
 	b.addProc(spec.Mounts, root.proc)
 	b.addReport()
 	b.addWait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	if err := p.bear(flags & unix.CLONE_NEWPID); err != nil {
+	if err := p.bear(own.made&unix.CLONE_NEWPID, spec.Process); err != nil {
 		return err
 	}
 	if err := p.isReady(); err != nil {
 		return err
 	}
 	return root.finish(spec)
-}
-
-func flagsOf(spec *specs.Spec) (flags int, err error) {
-	for _, ns := range spec.Linux.Namespaces {
-		flag, ok := cloneFlags[ns.Type]
-		if !ok || ns.Path != "" {
-			return 0, fmt.Errorf("namespace %q (path %q): not supported", ns.Type, ns.Path)
-		}
-		flags |= flag
-	}
-	return flags, nil
 }
 
 // elsewhere calls do on another thread, which sees the host. What it returns waits for the result.
@@ -271,7 +261,7 @@ func loopbackUp() error {
 }
 
 // bear makes the process, and lets its streams flow.
-func (p *Process) bear(flags int) (err error) {
+func (p *Process) bear(flags int, process *specs.Process) (err error) {
 	place, err := p.place()
 	if err != nil {
 		return err
@@ -282,7 +272,10 @@ func (p *Process) bear(flags int) (err error) {
 	p.birth.closeTheirs()
 	place.close()
 	p.streams.flow()
-	return nil
+	if score := process.OOMScoreAdj; score != nil {
+		_, err = elsewhere(func() (any, error) { return nil, setOOMScore(p.Pid, *score) })()
+	}
+	return err
 }
 
 // isReady waits until the child is as far as it can be without its parent.
@@ -314,7 +307,7 @@ func (p *Process) Start() error {
 
 // hasBecome tells what became of the child when it was let go: nil if it executes its command, or was killed.
 func (p *Process) hasBecome(process *specs.Process) error {
-	err := p.birth.read()
+	err := adviseOn(p.birth.read())
 	p.birth.ours.Close()
 	var failed failedCall
 	switch {
@@ -408,6 +401,9 @@ func (p *Process) Signal(sig os.Signal) error {
 	}
 	return nil
 }
+
+// Ended is closed when the process itself has ended. Its output may not have, nor what it started.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
 
 // Wait waits for the end of the process and of its output. The status is its exit status, or 128 + the number of the
 // signal that ended it. With PID 1 the kernel ends all processes of the pid namespace: see pid_namespaces(7).

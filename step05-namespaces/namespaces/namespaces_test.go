@@ -179,11 +179,11 @@ func TestCommandThatCannotStart(t *testing.T) {
 func TestFailedCreateLeavesNoProcess(t *testing.T) {
 	f := rootfs(t)
 	for name, change := range map[string]func(*specs.Spec){
-		"no such rootfs":            func(s *specs.Spec) { s.Root.Path = "/no/such/rootfs" },
-		"a mount that fails":        func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "nonsense"}) },
-		"an unsupported namespace":  func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "user" },
-		"a namespace to be entered": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" },
-		"a folder that is a file":   func(s *specs.Spec) { s.Process.Cwd = "/etc/passwd/x" },
+		"no such rootfs":           func(s *specs.Spec) { s.Root.Path = "/no/such/rootfs" },
+		"a mount that fails":       func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "nonsense"}) },
+		"an unsupported namespace": func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "user" },
+		"a namespace that is none": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/etc/passwd" },
+		"a folder that is a file":  func(s *specs.Spec) { s.Process.Cwd = "/etc/passwd/x" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := sh(f, "true")

@@ -64,6 +64,9 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 			}
 		}
 	}
+	if err := setSysctls(spec.Linux.Sysctl); err != nil { // before /proc/sys may be read-only
+		return err
+	}
 	if err := coverPaths(spec.Linux); err != nil {
 		return err
 	}

@@ -15,8 +15,9 @@ import (
 
 // A seccomp filter is a small program that the kernel runs at every system call of a process and of all that it
 // starts: it looks at the call's number and arguments and lets it through, or not. The specification lists names and
-// conditions; a library compiles them for this machine's architecture. Calls of any other, such as 32-bit ones on a
-// 64-bit machine, whose numbers mean something else, get the default action. See seccomp(2), and "Seccomp" in
+// conditions; a library compiles them for this machine's architecture. Others' calls have other numbers: on a 64-bit PC
+// any program can make 32-bit ones (int 0x80), and then socketcall(2) would open the sockets that socket(2) may not. They
+// cannot be filtered by the same list, so who makes one is killed. Those of x32 are ENOSYS. See seccomp(2), and "Seccomp" in
 // config-linux.md.
 
 // seccompActions are the specification's actions. The rest need somebody who answers, and are refused.
@@ -45,6 +46,16 @@ func seccompProgram(spec *specs.LinuxSeccomp) (*unix.SockFprog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seccomp filter: %w", err)
 	}
+	machine, err := arch.GetInfo("")
+	if err != nil {
+		return nil, fmt.Errorf("seccomp filter: %w", err)
+	}
+	const archOffset, size = 4, 4 // of struct seccomp_data's second field
+	instructions = append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: archOffset, Size: size},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(machine.ID), SkipTrue: 1},
+		bpf.RetConstant{Val: unix.SECCOMP_RET_KILL_PROCESS},
+	}, instructions...)
 	raw, err := bpf.Assemble(instructions)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp filter: %w", err)
