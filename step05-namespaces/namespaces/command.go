@@ -40,6 +40,9 @@ func (p *Process) addCommand(process *specs.Process) error {
 	}
 	b.addCloseAll()
 	b.addDefaultSignals()
+	if err := b.addRlimits(process.Rlimits); err != nil {
+		return err
+	}
 	// The filter needs CAP_SYS_ADMIN, if there is no no_new_privs, so it comes before the user.
 	program, err := p.filter()
 	if err != nil {
@@ -47,9 +50,6 @@ func (p *Process) addCommand(process *specs.Process) error {
 	}
 	if program != nil {
 		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(program))
-	}
-	if err := b.addRlimits(process.Rlimits); err != nil {
-		return err
 	}
 	b.addUser(process.User)
 	b.addFolder(process.Cwd)
