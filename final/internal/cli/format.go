@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -100,7 +101,9 @@ func printInspected[T any](w io.Writer, format string, values []T) error {
 			var byName any
 			raw, jsonErr := json.Marshal(value)
 			if jsonErr == nil {
-				jsonErr = json.Unmarshal(raw, &byName)
+				decoder := json.NewDecoder(bytes.NewReader(raw))
+				decoder.UseNumber() // a size is not 1.4784049e+07
+				jsonErr = decoder.Decode(&byName)
 			}
 			out.Reset()
 			if jsonErr != nil || line(&out, tmpl.Option("missingkey=error"), byName) != nil {

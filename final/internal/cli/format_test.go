@@ -44,13 +44,14 @@ func TestInspectedValuesHaveTheNamesOfFieldsAndOfJSON(t *testing.T) {
 	type state struct {
 		ID   string `json:"Id"`
 		Args []string
+		Size int64
 	}
-	values := []state{{"a<b", []string{"x"}}}
+	values := []state{{"a<b", []string{"x"}, 14784049}}
 	for format, want := range map[string]string{
-		"":                     "[\n    {\n        \"Id\": \"a<b\",\n        \"Args\": [\n            \"x\"\n        ]\n    }\n]\n",
-		"json":                 "{\"Id\":\"a<b\",\"Args\":[\"x\"]}\n",
+		"":                     "[\n    {\n        \"Id\": \"a<b\",\n        \"Args\": [\n            \"x\"\n        ],\n        \"Size\": 14784049\n    }\n]\n",
+		"json":                 "{\"Id\":\"a<b\",\"Args\":[\"x\"],\"Size\":14784049}\n",
 		"{{.Id}} {{.ID}}":      "",
-		"{{.Id}}":              "a<b\n",
+		"{{.Id}} {{.Size}}":    "a<b 14784049\n",
 		"{{.ID}}":              "a<b\n",
 		"{{range .Args}}{{.}}": "",
 	} {
