@@ -89,6 +89,9 @@ func runStatus(err error) int {
 	return exitGocker
 }
 
+// help is what a command does that only has others below it: Args has refused a name that none of them has.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 // each calls do for every argument, prints those that went well, and goes on after an error; the errors are joined.
 func each(cmd *cobra.Command, args []string, do func(arg string) error) (all error) {
 	for _, arg := range args {

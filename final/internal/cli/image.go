@@ -20,7 +20,7 @@ import (
 
 // imageCommand has all commands on images once more, as docker has them.
 func imageCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "All that can be done with images", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "image", Short: "All that can be done with images", Args: cobra.NoArgs, RunE: help}
 	list := imagesCommand(e)
 	list.Use = "ls" + strings.TrimPrefix(list.Use, "images")
 	list.Aliases = []string{"list"}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -33,43 +34,25 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	var platform string
 	var quiet, all bool
 	cmd := &cobra.Command{
-		Use:   "pull [flags] IMAGE",
-		Short: "Fetch an image from its registry",
-		Long:  "Fetch an image from its registry. The image \"sample\" needs no network: it is made of this machine's own programs.",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:   "pull [flags] IMAGE…",
+		Short: "Fetch images from their registries",
+		Long:  "Fetch images from their registries. The image \"sample\" needs no network: it is made of this machine's own programs.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if all {
 				return exit{exitGocker, advice.Add(errors.New("--all-platforms: an image here is one root file system, and that is for one platform"),
 					"choose one: --platform linux/arm64")}
-			}
-			ref, err := pull.ParseReference(args[0])
-			if err != nil {
-				return err
 			}
 			if opts.Platform, err = v1.ParsePlatform(platform); err != nil {
 				return exit{exitGocker, fmt.Errorf("--platform %q: %w", platform, err)}
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			out := cmd.OutOrStdout()
-			if quiet {
-				out = io.Discard
+			var failed error
+			for _, arg := range args {
+				failed = errors.Join(failed, pullOne(ctx, cmd.OutOrStdout(), e, arg, quiet, opts))
 			}
-			fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
-			show := newBars(out, "Pull complete", "Already exists")
-			opts.Progress = show.progress
-			img, err := e.Pull(ctx, ref, opts)
-			show.end()
-			if err != nil {
-				return err
-			}
-			status := "Image is up to date for"
-			if img.New {
-				status = "Downloaded newer image for"
-			}
-			fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
-			fmt.Fprintln(cmd.OutOrStdout(), engine.FullName(ref))
-			return nil
+			return failed
 		},
 	}
 	f := cmd.Flags()
@@ -81,6 +64,32 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
+}
+
+func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name string, quiet bool, opts engine.PullOptions) error {
+	ref, err := pull.ParseReference(name)
+	if err != nil {
+		return err
+	}
+	out := stdout
+	if quiet {
+		out = io.Discard
+	}
+	fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
+	show := newBars(out, "Pull complete", "Already exists")
+	opts.Progress = show.progress
+	img, err := e.Pull(ctx, ref, opts)
+	show.end()
+	if err != nil {
+		return err
+	}
+	status := "Image is up to date for"
+	if img.New {
+		status = "Downloaded newer image for"
+	}
+	fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
+	fmt.Fprintln(stdout, engine.FullName(ref))
+	return nil
 }
 
 // limitFlags are those of all commands that unpack what others have made.
@@ -105,6 +114,11 @@ func (b byteSize) Set(s string) (err error) {
 // registryFlags are those of all commands that speak with a registry.
 func registryFlags(f *pflag.FlagSet, opts *registry.Options) {
 	f.BoolVar(&opts.Insecure, "insecure", false, "take plain http, and certificates that nobody vouches for")
+	f.BoolFunc("tls-verify", "podman's: =false is --insecure", func(value string) error {
+		verify, err := strconv.ParseBool(value)
+		opts.Insecure = !verify
+		return err
+	})
 	f.StringVar(&opts.CertDir, "cert-dir", "", "`folder` of *.crt to trust, and *.cert and *.key to show (default: /etc/docker/certs.d/HOST)")
 }
 

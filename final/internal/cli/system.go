@@ -11,7 +11,7 @@ import (
 )
 
 func systemCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "system", Short: "Look after what gocker has on disk", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "system", Short: "Look after what gocker has on disk", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(systemCheckCommand(e))
 	return cmd
 }
