@@ -7,6 +7,7 @@
 //	{root}/images/{image}/{config hash}.json       the image's config
 //	{root}/images/{image}/{layer}                  a link to ../../layers/{chainID}
 //	{root}/layers/{chainID}/fs                     one layer's files, shared by all images that have it
+//	{root}/volumes/{name}/_data                    what containers keep beyond their end (final)
 //	{run}/containers/{id}/fs/{mnt,upperdir,workdir}
 //
 // {image} is the first 12 hex digits of the config's digest, {layer} the first 12 of the layer's name in
@@ -79,6 +80,12 @@ func (d Dirs) Layers() string { return filepath.Join(d.Root, "layers") }
 
 // Layer is the folder of the layer with this chainID (64 hex digits).
 func (d Dirs) Layer(chainID string) string { return filepath.Join(d.Layers(), chainID) }
+
+// Volumes is the folder of all volumes.
+func (d Dirs) Volumes() string { return filepath.Join(d.Root, "volumes") }
+
+// Volume is the folder of one volume.
+func (d Dirs) Volume(name string) string { return filepath.Join(d.Volumes(), name) }
 
 // Containers is the folder of all containers.
 func (d Dirs) Containers() string { return filepath.Join(d.Run, "containers") }

@@ -10,7 +10,9 @@ import (
 
 // mountFlags say what is mounted in a container.
 func mountFlags(f *pflag.FlagSet, opts *engine.Mounts) {
-	f.StringArrayVarP(&opts.Binds, "volume", "v", nil, "bind a file or folder of the host: `/HOST:/CONTAINER[:ro]`")
+	f.StringArrayVarP(&opts.Volumes, "volume", "v", nil, "mount a folder of the host, a volume by its name, or a new one: `[SOURCE:]/DIR[:ro]`")
+	f.StringArrayVar(&opts.Mounts, "mount", nil, "the same in words: `type=bind|volume|tmpfs,source=…,target=/DIR[,readonly]`")
 	f.StringArrayVar(&opts.Tmpfs, "tmpfs", nil, "mount an empty folder in memory: `/DIR[:options]`")
+	f.StringVar(&opts.ShmSize, "shm-size", "", "`size` of /dev/shm: bytes, with b, k, m or g (default 64m)")
 	f.BoolVar(&opts.Readonly, "read-only", false, "nothing of the image can be changed")
 }

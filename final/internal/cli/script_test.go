@@ -65,7 +65,7 @@ func TestScripts(t *testing.T) {
 					e := engine.Engine{Dirs: d}
 					states, _ := e.Ps()
 					for _, s := range states {
-						e.Rm(s.ID, true)
+						e.Rm(s.ID, true, true)
 					}
 				}
 				testenv.NothingLeft(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
@@ -112,6 +112,7 @@ func serveImages(t *testing.T) (address string) {
 	for name, c := range map[string]v1.Config{
 		"plain":      {Env: env},
 		"configured": {Env: append(env, "FROM=image", "BOTH=image"), Entrypoint: []string{"echo", "entry"}, Cmd: []string{"cmd"}, WorkingDir: "/srv", User: "guest"},
+		"volumes":    {Env: env, Volumes: map[string]struct{}{"/etc": {}, "/srv": {}}},
 		"nobody":     {Env: env, User: "no-such-user", Cmd: []string{"true"}},
 	} {
 		img, err := mutate.Config(base, c)

@@ -39,6 +39,7 @@ type State struct {
 	ImageID string // the image's config: 64 hex digits
 	Command []string
 	Options RunOptions
+	Volumes []string // that were made for it only, by name
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none
 
@@ -124,8 +125,9 @@ func (e Engine) find(name string) (State, error) {
 	return State{}, fmt.Errorf("%w: %d ids begin with %q", ErrNoContainer, len(found), name)
 }
 
-// Rm removes a container. One that runs is ErrRunning, unless force says to kill it first.
-func (e Engine) Rm(name string, force bool) error {
+// Rm removes a container, and with volumes also those that were made for it only. One that runs is ErrRunning, unless
+// force says to kill it first.
+func (e Engine) Rm(name string, force, volumes bool) error {
 	s, err := e.find(name)
 	if err != nil {
 		return err
@@ -152,15 +154,19 @@ func (e Engine) Rm(name string, force bool) error {
 		case err != nil:
 			return err
 		}
-		return c.remove()
+		return c.remove(volumes || c.state.Options.Remove)
 	}
 }
 
-// remove takes away all of a container. state.json goes first: without it, the rest is a dead container's.
-func (c *container) remove() error {
+// remove takes away all of a container, and with volumes those that were made for it only. state.json goes first: without it, the rest is a dead container's.
+func (c *container) remove(volumes bool) error {
 	c.freeName(c.state)
 	os.Remove(filepath.Join(c.fs.Dir, "state.json"))
-	return c.fs.Remove()
+	err := c.fs.Remove()
+	if volumes { // now nobody has them
+		err = errors.Join(err, c.removeVolumes())
+	}
+	return err
 }
 
 // close keeps a container that does not run.
@@ -217,7 +223,7 @@ func (e Engine) buryOne(f *overlay.FS) error {
 	}
 	cgErr := cgroups.RemoveRecorded(f)
 	if err != nil || s.Options.Remove {
-		return errors.Join(cgErr, c.remove())
+		return errors.Join(cgErr, c.remove(s.Options.Remove))
 	}
 	c.state.Status, c.state.Pid, c.state.Monitor = specs.StateStopped, 0, 0
 	c.state.ExitCode, c.state.Finished = 137, time.Now() // it was killed with its gocker

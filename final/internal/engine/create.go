@@ -89,7 +89,7 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.remove())
+			err = errors.Join(err, c.remove(true))
 		}
 	}()
 	if err := e.takeName(c.state.Name, f.ID); err != nil {
@@ -103,6 +103,16 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 		return nil, err
 	}
 	c.spec.Linux.Resources = resources
+	volumes, locks, err := e.addMounts(f, c.spec, img.Config.Config.Volumes, opts.Mounts)
+	c.state.Volumes = volumes
+	defer func() { // when config.json says that they are used
+		for _, lock := range locks {
+			lock.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	c.state.Command = c.spec.Process.Args
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), c.spec); err != nil {
 		return nil, err
@@ -157,7 +167,7 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 	if err := restrict(spec, opts.Isolation); err != nil {
 		return nil, err
 	}
-	return spec, addMounts(spec, opts.Mounts)
+	return spec, nil
 }
 
 func cmpOr(a, b []string) []string {

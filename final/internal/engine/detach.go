@@ -42,7 +42,7 @@ func (e Engine) Detach(opts RunOptions, say func(format string, args ...any)) (i
 		return "", err
 	}
 	if err := c.detach(); err != nil {
-		return "", errors.Join(err, c.remove())
+		return "", errors.Join(err, c.remove(true))
 	}
 	return c.state.ID, nil
 }

@@ -3,15 +3,20 @@
 package engine
 
 import (
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
+	"gocker/step04-overlay/overlay"
 )
 
 // ErrOption says that a flag's value is not one that gocker knows.
@@ -19,63 +24,278 @@ var ErrOption = errors.New("not supported")
 
 // Mounts are the flags of "run" that say what is mounted.
 type Mounts struct {
-	Binds    []string // HOST:CONTAINER[:ro]
+	Volumes  []string // [HOST or volume:]CONTAINER[:options]
+	Mounts   []string // type=bind|volume|tmpfs,source=…,target=…
 	Tmpfs    []string // folders, with mount options behind a colon
+	ShmSize  string   // of /dev/shm
 	Readonly bool     // the root, not what is mounted below it
 }
 
-// addMounts adds what the user wants to be mounted.
-func addMounts(spec *specs.Spec, opts Mounts) error {
+// A wish is one mount that the user or the image asks for.
+type wish struct {
+	specs.Mount
+	volume *Volume // in place of a source
+	nocopy bool    // the volume stays empty
+	make   bool    // a missing source, as a folder
+}
+
+// addMounts adds what the user and the image want to be mounted. Volumes are made and filled, and stay until the caller
+// closes their locks; anonymous are the names of those that are for this container only.
+func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opts Mounts) (anonymous []string, locks []*os.File, err error) {
 	spec.Root.Readonly = opts.Readonly
-	for _, b := range opts.Binds {
-		m, err := parseBind(b)
-		if err != nil {
-			return err
+	if opts.ShmSize != "" {
+		if err := setShmSize(spec, opts.ShmSize); err != nil {
+			return nil, nil, err
 		}
-		spec.Mounts = append(spec.Mounts, m)
 	}
-	for _, t := range opts.Tmpfs {
-		destination, options, _ := strings.Cut(t, ":")
-		if !filepath.IsAbs(destination) {
-			return advice.Add(fmt.Errorf("--tmpfs %q: %w", t, ErrOption), "write the folder's whole name: /DIR[:size=64m,mode=1777]")
+	wishes, err := parseMounts(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, folder := range sortedKeys(ofImage) {
+		w := wish{Mount: specs.Mount{Destination: filepath.Join("/", folder)}, volume: &Volume{}}
+		if w.Destination == "/" {
+			return nil, nil, errors.New("the image wants a volume at /: that would hide all of it")
 		}
-		m := specs.Mount{Destination: filepath.Clean(destination), Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec"}}
-		if options != "" {
-			m.Options = append(m.Options, strings.Split(options, ",")...)
+		if !slices.ContainsFunc(wishes, func(other wish) bool { return other.Destination == w.Destination }) {
+			wishes = append(wishes, w)
 		}
-		spec.Mounts = append(spec.Mounts, m)
+	}
+	// What is below comes later, as docker has it.
+	slices.SortStableFunc(wishes, func(a, b wish) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
+	for _, w := range wishes {
+		lock, err := e.provide(f, &w)
+		if lock != nil {
+			locks = append(locks, lock)
+		}
+		if w.volume != nil && w.volume.Anonymous {
+			anonymous = append(anonymous, w.volume.Name)
+		}
+		if err != nil {
+			return anonymous, locks, err
+		}
+		setMount(spec, w.Mount)
+	}
+	return anonymous, locks, nil
+}
+
+// setMount adds a mount, in place of the usual one if there is one at the same place.
+func setMount(spec *specs.Spec, m specs.Mount) {
+	if i := slices.IndexFunc(spec.Mounts, func(usual specs.Mount) bool { return usual.Destination == m.Destination }); i >= 0 && m.Destination != "/proc" {
+		spec.Mounts[i] = m
+		return
+	}
+	spec.Mounts = append(spec.Mounts, m)
+}
+
+func setShmSize(spec *specs.Spec, size string) error {
+	bytes, err := units.RAMInBytes(size)
+	if err != nil || bytes <= 0 {
+		return advice.Add(fmt.Errorf("--shm-size %q: %w", size, ErrOption), "write a number with b, k, m or g, for example 64m")
+	}
+	for i, m := range spec.Mounts {
+		if m.Destination == "/dev/shm" {
+			spec.Mounts[i].Options = append(slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return strings.HasPrefix(o, "size=") }),
+				fmt.Sprintf("size=%d", bytes))
+		}
 	}
 	return nil
 }
 
-// parseBind reads HOST:CONTAINER[:ro|rw]. docker would make a missing folder on the host, and a typing error with it.
-func parseBind(s string) (specs.Mount, error) {
-	const form = "write -v /HOST/DIR:/DIR, with :ro behind it to have it read-only"
-	parts := strings.Split(s, ":")
-	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) || filepath.Clean(parts[1]) == "/" {
-		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w", s, ErrOption), form)
-	}
-	if !strings.HasPrefix(parts[0], ".") && !filepath.IsAbs(parts[0]) {
-		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w: named volumes", s, ErrOption), form)
-	}
-	source, err := filepath.Abs(parts[0])
-	if err != nil {
-		return specs.Mount{}, err
-	}
-	if _, err := os.Stat(source); err != nil {
-		return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w", s, err), "make it first: mkdir -p %s", source)
-	}
-	m := specs.Mount{Destination: filepath.Clean(parts[1]), Type: "bind", Source: source}
-	if len(parts) == 3 {
-		for _, option := range strings.Split(parts[2], ",") {
-			switch option {
-			case "ro":
-				m.Options = append(m.Options, "ro")
-			case "rw":
-			default:
-				return specs.Mount{}, advice.Add(fmt.Errorf("-v %q: %w: option %q", s, ErrOption, option), form)
-			}
+// provide sees that what is to be mounted is there. lock is that of a volume, or nil.
+func (e Engine) provide(f *overlay.FS, w *wish) (lock *os.File, err error) {
+	switch {
+	case w.volume != nil:
+		w.volume.Anonymous = w.volume.Name == ""
+		anonymous := w.volume.Anonymous
+		if *w.volume, lock, err = e.openVolume(*w.volume); err != nil {
+			return nil, err
+		}
+		w.volume.Anonymous = anonymous // one that is named again is not this container's only
+		w.Type = "bind"
+		if w.Source, err = e.Mountpoint(w.volume.Name); err != nil || w.nocopy {
+			return lock, err
+		}
+		return lock, e.fill(w.volume.Name, f, w.Destination)
+	case w.Type == "bind" && w.make:
+		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) && !isThere(w.Source) {
+			return nil, fmt.Errorf("make the folder of the host that is to be bound: %w", err)
+		}
+	case w.Type == "bind":
+		if _, err := os.Stat(w.Source); err != nil {
+			return nil, advice.Add(fmt.Errorf("bind: %w", err), "make it first: mkdir -p %s", w.Source)
 		}
 	}
-	return m, nil
+	return nil, nil
+}
+
+func isThere(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+func parseMounts(opts Mounts) (wishes []wish, err error) {
+	for _, group := range []struct {
+		flag   string
+		values []string
+		parse  func(string) (wish, error)
+	}{{"-v", opts.Volumes, parseVolume}, {"--mount", opts.Mounts, parseMount}, {"--tmpfs", opts.Tmpfs, parseTmpfs}} {
+		for _, value := range group.values {
+			w, err := group.parse(value)
+			if err == nil && (!filepath.IsAbs(w.Destination) || filepath.Clean(w.Destination) == "/") {
+				err = advice.Add(fmt.Errorf("%w: %q as a place in the container", ErrOption, w.Destination), "write its whole name: /DIR")
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s %q: %w", group.flag, value, err)
+			}
+			w.Destination = filepath.Clean(w.Destination)
+			if slices.ContainsFunc(wishes, func(other wish) bool { return other.Destination == w.Destination }) {
+				return nil, fmt.Errorf("%s %q: something else is mounted on %s already", group.flag, value, w.Destination)
+			}
+			wishes = append(wishes, w)
+		}
+	}
+	return wishes, nil
+}
+
+// parseVolume reads [SOURCE:]DESTINATION[:OPTIONS]. A source that begins with / or . is the host's, made as a folder if
+// it is missing, as docker does; any other is the name of a volume; none is a volume without a name.
+func parseVolume(value string) (w wish, err error) {
+	const form = "write [/HOST/DIR:]/DIR[:ro], or NAME:/DIR for a volume"
+	parts := strings.Split(value, ":")
+	source := parts[0]
+	switch len(parts) {
+	case 1:
+		return wish{Mount: specs.Mount{Destination: source}, volume: &Volume{}}, nil
+	case 2, 3:
+		w.Destination = parts[1]
+	default:
+		return w, advice.Add(ErrOption, form)
+	}
+	switch {
+	case source == "":
+		return w, advice.Add(ErrOption, form)
+	case filepath.IsAbs(source) || source[0] == '.':
+		if w.Source, err = filepath.Abs(source); err != nil {
+			return w, err
+		}
+		w.Type, w.make = "bind", true
+	default:
+		w.volume = &Volume{Name: source}
+	}
+	for _, option := range strings.Split(strings.Join(parts[2:], ""), ",") {
+		if err := w.addOption(option); err != nil {
+			return w, advice.Add(err, form)
+		}
+	}
+	return w, nil
+}
+
+// addOption adds one of docker's options behind a volume.
+func (w *wish) addOption(option string) error {
+	switch option {
+	case "", "rw", "consistent", "cached", "delegated": // the last three are of Docker Desktop
+	case "nocopy":
+		if w.nocopy = true; w.volume == nil {
+			return fmt.Errorf("%w: nocopy for what is no volume", ErrOption)
+		}
+	case "z", "Z":
+		if isThere("/sys/fs/selinux/enforce") {
+			return fmt.Errorf("%w: %s: SELinux's labels", ErrOption, option)
+		}
+	case "ro", "private", "rprivate", "slave", "rslave", "shared", "rshared":
+		w.Options = append(w.Options, option)
+	default:
+		return fmt.Errorf("%w: option %q", ErrOption, option)
+	}
+	return nil
+}
+
+// parseMount reads type=TYPE,source=…,target=…, and docker's other keys. A value may have commas in it if it is quoted.
+func parseMount(value string) (w wish, err error) {
+	fields, err := csv.NewReader(strings.NewReader(value)).Read()
+	if err != nil {
+		return w, err
+	}
+	w.Type = "volume"
+	v := Volume{}
+	for _, field := range fields {
+		key, value, hasValue := strings.Cut(field, "=")
+		on, notBool := strconv.ParseBool(value)
+		on = on || !hasValue
+		unknown := fmt.Errorf("%w: %q", ErrOption, field)
+		switch strings.ToLower(key) {
+		case "type":
+			w.Type = strings.ToLower(value)
+		case "source", "src":
+			w.Source = value
+		case "target", "dst", "destination":
+			w.Destination = value
+		case "readonly", "ro":
+			if hasValue && notBool != nil {
+				return w, unknown
+			}
+			if on {
+				w.Options = append(w.Options, "ro")
+			}
+		case "bind-propagation", "consistency":
+			if err := w.addOption(value); err != nil {
+				return w, err
+			}
+		case "bind-recursive":
+			if value != "enabled" && value != "disabled" {
+				return w, unknown
+			}
+			if value == "disabled" {
+				w.Options = append(w.Options, "bind")
+			}
+		case "volume-nocopy":
+			w.nocopy = on
+		case "volume-label":
+			label, content, _ := strings.Cut(value, "=")
+			v.Labels = map[string]string{label: content}
+		case "tmpfs-size":
+			bytes, err := units.RAMInBytes(value)
+			if err != nil {
+				return w, err
+			}
+			w.Options = append(w.Options, fmt.Sprintf("size=%d", bytes))
+		case "tmpfs-mode":
+			if _, err := strconv.ParseUint(value, 8, 12); err != nil {
+				return w, err
+			}
+			w.Options = append(w.Options, "mode="+value)
+		default:
+			return w, unknown
+		}
+	}
+	switch w.Type {
+	case "bind":
+		if w.Source == "" {
+			return w, fmt.Errorf("%w: a bind without a source", ErrOption)
+		}
+		w.Source, err = filepath.Abs(w.Source)
+	case "volume":
+		v.Name, w.Source, w.volume = w.Source, "", &v
+	case "tmpfs":
+		if w.Source != "" {
+			return w, fmt.Errorf("%w: a tmpfs with a source", ErrOption)
+		}
+		w.Source, w.Options = "tmpfs", append([]string{"nosuid", "nodev", "noexec"}, w.Options...)
+	default:
+		return w, advice.Add(fmt.Errorf("%w: type %q", ErrOption, w.Type), "there are bind, volume and tmpfs")
+	}
+	return w, err
+}
+
+// parseTmpfs reads DIR[:OPTIONS].
+func parseTmpfs(value string) (wish, error) {
+	destination, options, _ := strings.Cut(value, ":")
+	m := specs.Mount{Destination: destination, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec"}}
+	if options != "" {
+		m.Options = append(m.Options, strings.Split(options, ",")...)
+	}
+	return wish{Mount: m}, nil
 }

@@ -45,7 +45,7 @@ func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, ar
 func (c *container) run(streams Streams, signals *signals) (status int, err error) {
 	status, err = c.once(streams, signals)
 	if c.state.Started.IsZero() {
-		return status, errors.Join(err, c.remove())
+		return status, errors.Join(err, c.remove(true))
 	}
 	return status, c.end(err)
 }
@@ -53,7 +53,7 @@ func (c *container) run(streams Streams, signals *signals) (status int, err erro
 // end keeps or removes a container that has ended, with err.
 func (c *container) end(err error) error {
 	if c.state.Options.Remove {
-		return errors.Join(err, c.remove())
+		return errors.Join(err, c.remove(true))
 	}
 	if err != nil {
 		c.state.Error = err.Error()

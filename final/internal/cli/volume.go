@@ -1,0 +1,207 @@
+//go:build linux
+
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/advice"
+)
+
+func volumeCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{Use: "volume", Short: "Look after what containers keep beyond their end", Args: cobra.NoArgs}
+	cmd.AddCommand(volumeCreateCommand(e), volumeListCommand(e), volumeInspectCommand(e), volumeRmCommand(e), volumePruneCommand(e))
+	return cmd
+}
+
+func volumeCreateCommand(e *engine.Engine) *cobra.Command {
+	var labels []string
+	cmd := &cobra.Command{
+		Use:   "create [flags] [NAME]",
+		Short: "Make a volume",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			known := map[string]string{}
+			for _, label := range labels {
+				key, value, _ := strings.Cut(label, "=")
+				known[key] = value
+			}
+			v, err := e.CreateVolume(strings.Join(args, ""), known)
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), v.Name)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringArrayVar(&labels, "label", nil, "`KEY=value` to be found by")
+	return cmd
+}
+
+// volumeRow is a row of volume ls, and what volume inspect shows, with docker's names.
+type volumeRow struct {
+	CreatedAt  string            `header:"CREATED"`
+	Driver     string            `header:"DRIVER"`
+	Labels     map[string]string `header:"LABELS"`
+	Mountpoint string            `header:"MOUNTPOINT"`
+	Name       string            `header:"VOLUME NAME"`
+	Options    map[string]string `header:"OPTIONS"`
+	Scope      string            `header:"SCOPE"`
+}
+
+func volumeRowOf(e *engine.Engine, v engine.Volume) (volumeRow, error) {
+	point, err := e.Mountpoint(v.Name)
+	return volumeRow{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, nil, "local"}, err
+}
+
+func volumeListCommand(e *engine.Engine) *cobra.Command {
+	var format string
+	var quiet bool
+	var filters []string
+	cmd := &cobra.Command{
+		Use:     "ls [flags]",
+		Aliases: []string{"list"},
+		Short:   "List volumes",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			volumes, used, err := e.Volumes()
+			if err != nil {
+				return err
+			}
+			var rows []volumeRow
+			for _, v := range volumes {
+				fits, err := volumeFits(v, len(used[v.Name]) == 0, filters)
+				if err != nil {
+					return exit{exitGocker, err}
+				}
+				if !fits {
+					continue
+				}
+				row, err := volumeRowOf(e, v)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
+			}
+			if quiet && format == "" {
+				format = "{{.Name}}"
+			}
+			return printFormatted(cmd.OutOrStdout(), format, `table {{.Driver}}\t{{.Name}}`, rows)
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those with `name=…, label=KEY[=value] or dangling=true|false`: whether no container has it")
+	cmd.Flags().StringVar(&format, "format", "", formatHelp)
+	return cmd
+}
+
+// volumeFits tells whether a volume is one that the filters want.
+func volumeFits(v engine.Volume, dangling bool, filters []string) (bool, error) {
+	for _, filter := range filters {
+		key, value, _ := strings.Cut(filter, "=")
+		fits := false
+		switch key {
+		case "name":
+			fits = strings.Contains(v.Name, value)
+		case "label":
+			label, content, hasContent := strings.Cut(value, "=")
+			got, ok := v.Labels[label]
+			fits = ok && (!hasContent || got == content)
+		case "dangling":
+			fits = dangling == (value == "true" || value == "1")
+		case "driver":
+			fits = value == "local"
+		default:
+			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are name, label and dangling")
+		}
+		if !fits {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func volumeInspectCommand(e *engine.Engine) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "inspect [flags] NAME…",
+		Short: "Show all that is known of volumes",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (all error) {
+			var rows []volumeRow
+			for _, arg := range args {
+				v, err := e.Volume(arg)
+				if err != nil {
+					all = errors.Join(all, err)
+					continue
+				}
+				row, err := volumeRowOf(e, v)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
+			}
+			return errors.Join(printInspected(cmd.OutOrStdout(), format, rows), all)
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", formatHelp)
+	return cmd
+}
+
+func volumeRmCommand(e *engine.Engine) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:     "rm [flags] NAME…",
+		Aliases: []string{"remove"},
+		Short:   "Remove volumes that no container has",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return each(cmd, args, func(arg string) error {
+				err := e.RemoveVolume(arg)
+				if force && errors.Is(err, engine.ErrNoVolume) {
+					return nil
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "one that is not there is no error")
+	return cmd
+}
+
+func volumePruneCommand(e *engine.Engine) *cobra.Command {
+	var all, force bool
+	cmd := &cobra.Command{
+		Use:   "prune [flags]",
+		Short: "Remove the volumes that no container has",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			if !force {
+				which := "volumes without a name of their own"
+				if all {
+					which = "volumes"
+				}
+				fmt.Fprintf(out, "This removes all %s that no container has. Go on? [y/N] ", which)
+				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is no
+				if !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
+					return nil
+				}
+			}
+			bytes, err := e.PruneVolumes(all, func(name string) { fmt.Fprintln(out, name) })
+			fmt.Fprintf(out, "Total reclaimed space: %s\n", units.HumanSize(float64(bytes)))
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those with a name of their own")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return cmd
+}
