@@ -65,10 +65,13 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 	kept := images[:0]
 	for _, row := range images {
 		if row.Summary, err = layers.Summarize(e.Dirs, row.ID); err != nil {
-			if _, gone := os.Stat(e.Dirs.Image(row.ID)); errors.Is(gone, os.ErrNotExist) {
-				continue // somebody removes it just now
+			here := false
+			if row.Summary, here, err = e.heldSummary(row.ID); err != nil {
+				return nil, err
 			}
-			return nil, err
+			if !here {
+				continue // somebody has removed it just now
+			}
 		}
 		if digests && row.Digests == nil {
 			if row.Digests, err = e.digestsIn(row.ID, row.Repository); err != nil {
@@ -81,6 +84,20 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 	}
 	slices.SortStableFunc(kept, func(a, b NamedImage) int { return b.Created.Compare(a.Created) })
 	return kept, nil
+}
+
+// heldSummary reads a summary while nobody can remove the image, or put another in its place.
+func (e Engine) heldSummary(id string) (s layers.Summary, here bool, err error) {
+	lock, err := dirs.LockShared(e.Dirs.Image(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return s, false, nil
+	}
+	if err != nil {
+		return s, false, err
+	}
+	defer lock.Close()
+	s, err = layers.Summarize(e.Dirs, id)
+	return s, true, err
 }
 
 // digestsIn are the digests that an image has in a repository.
@@ -183,15 +200,19 @@ func (e Engine) Untag(ref pull.Reference) error { return layers.Untag(e.Dirs, re
 // Rmi removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
 // one that is not here is no error. One that a container uses stays in any case.
 func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
-	id, err := e.Lookup(ref)
-	if errors.Is(err, layers.ErrNoImage) && force {
-		return nil, nil, nil
-	}
+	names, err := layers.List(e.Dirs)
 	if err != nil {
 		return nil, nil, err
 	}
-	if names, err := layers.List(e.Dirs); err == nil && names[ref.Name][ref.Tag] != id { // by its id, or a digest
-		if ref, err = pull.ParseReference(id); err != nil {
+	if names[ref.Name][ref.Tag] == "" { // it is an id, or a digest
+		id, err := e.Lookup(ref)
+		if errors.Is(err, layers.ErrNoImage) && force {
+			return nil, nil, nil
+		}
+		if err == nil {
+			ref, err = pull.ParseReference(id)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
