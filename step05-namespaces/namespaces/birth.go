@@ -35,6 +35,7 @@ type birth struct {
 	ours   *os.File
 	theirs int
 	bound  bool             // it dies with the thread that made it
+	sent   *os.File         // what the child has sent us: see addListening
 	report report           // what the child has to say
 	word   [1]byte          // what the parent says; that it comes is all that matters
 	keep   []unsafe.Pointer // what the calls point to: as numbers, the garbage collector would not see it
@@ -60,15 +61,25 @@ func (b *birth) closeTheirs() {
 }
 
 // read reads what the child says: nil that it is so far, a failedCall that it is not. io.EOF says that it has closed
-// its side, by execve(2) or by its death.
+// its side, by execve(2) or by its death. A file that comes along is in sent.
 func (b *birth) read() error {
 	var r report
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	if _, err := io.ReadFull(b.ours, raw); err != nil {
-		if errors.Is(err, unix.ECONNRESET) { // it died before it read our last word
-			return io.EOF
+	rights := make([]byte, unix.CmsgSpace(4))
+	n, m, _, _, err := unix.Recvmsg(int(b.ours.Fd()), raw, rights, unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, m, _, _, err = unix.Recvmsg(int(b.ours.Fd()), raw, rights, unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+	}
+	if n == 0 && err == nil || err == unix.ECONNRESET { // this one says that it died before it read our last word
+		return io.EOF
+	}
+	if err != nil {
+		return fmt.Errorf("listen to the child: %w", err)
+	}
+	if messages, err := unix.ParseSocketControlMessage(rights[:m]); err == nil && len(messages) > 0 {
+		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil {
+			b.sent = os.NewFile(uintptr(fds[0]), "sent")
 		}
-		return err
 	}
 	if r.errno == 0 {
 		return nil

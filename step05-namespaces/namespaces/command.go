@@ -44,12 +44,14 @@ func (p *Process) addCommand(process *specs.Process) error {
 		return err
 	}
 	// The filter needs CAP_SYS_ADMIN, if there is no no_new_privs, so it comes before the user.
-	program, err := p.filter()
-	if err != nil {
+	filter, err := p.filter()
+	switch {
+	case err != nil:
 		return err
-	}
-	if program != nil {
-		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(program))
+	case filter.asks != 0:
+		b.addListening(filter.SockFprog)
+	case filter.SockFprog != nil:
+		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(filter.SockFprog))
 	}
 	b.addUser(process.User)
 	b.addFolder(process.Cwd)

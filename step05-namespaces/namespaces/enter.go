@@ -35,7 +35,8 @@ func Join(pid int, spec *specs.Spec, stdio Stdio, place Place) (*Process, error)
 
 // enter takes the calling thread into a container, and makes one more process there.
 func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) error {
-	if err := p.prepare(spec, stdio, place); err != nil {
+	// Its filter does not ask: what it starts may outlive us.
+	if err := p.prepare(spec, stdio, place, false); err != nil {
 		return err
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)

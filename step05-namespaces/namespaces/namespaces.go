@@ -88,11 +88,12 @@ type Process struct {
 
 	birth   *birth
 	streams *streams
-	place   func() (opened, error)          // these two are being made ready on other threads;
-	filter  func() (*unix.SockFprog, error) // who calls them waits until they are
-	pidfd   *os.File                        // the process itself: its number may be another's one day
-	started chan error                      // what became of Start
-	ended   chan struct{}                   // closed when it has ended, with this status:
+	place   func() (opened, error) // these two are being made ready on other threads;
+	filter  func() (filter, error) // who calls them waits until they are
+	denied  denials
+	pidfd   *os.File      // the process itself: its number may be another's one day
+	started chan error    // what became of Start
+	ended   chan struct{} // closed when it has ended, with this status:
 	status  unix.WaitStatus
 }
 
@@ -159,7 +160,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := checkSysctls(spec.Linux.Sysctl, own); err != nil {
 		return err
 	}
-	if err := p.prepare(spec, stdio, place); err != nil {
+	if err := p.prepare(spec, stdio, place, true); err != nil {
 		return err
 	}
 	if err := own.enter(); err != nil {
@@ -228,15 +229,16 @@ func elsewhere[T any](do func() (T, error)) func() (T, error) {
 	}
 }
 
-// prepare begins what can be done beside all else, and what cannot be done any more from inside.
-func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place) (err error) {
+// prepare begins what can be done beside all else, and what cannot be done any more from inside. The filter asks if ask is
+// true: see askInstead.
+func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place, ask bool) (err error) {
 	p.place = elsewhere(func() (o opened, err error) {
 		if place != nil {
 			o.folder, o.doors, err = place.Open()
 		}
 		return o, err
 	})
-	p.filter = elsewhere(func() (*unix.SockFprog, error) { return seccompProgram(spec.Linux.Seccomp) })
+	p.filter = elsewhere(func() (filter, error) { return compileFilter(spec.Linux.Seccomp, ask) })
 	if p.birth, err = newBirth(); err != nil || spec.Process.Terminal {
 		return err
 	}
@@ -307,7 +309,13 @@ func (p *Process) Start() error {
 
 // hasBecome tells what became of the child when it was let go: nil if it executes its command, or was killed.
 func (p *Process) hasBecome(process *specs.Process) error {
-	err := adviseOn(p.birth.read())
+	err := p.birth.read()
+	if err == nil && p.birth.sent != nil { // it has handed over a listener, and goes on
+		filter, _ := p.filter()
+		go p.denied.listen(p.birth.sent, filter.asks)
+		err = p.birth.read()
+	}
+	err = adviseOn(err)
 	p.birth.ours.Close()
 	var failed failedCall
 	switch {

@@ -5,6 +5,7 @@ package namespaces
 import (
 	"fmt"
 	"slices"
+	"syscall"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -33,18 +34,31 @@ var seccompOperators = map[specs.LinuxSeccompOperator]seccomp.Operation{
 	specs.OpLessThan: seccomp.LessThan, specs.OpLessEqual: seccomp.LessOrEqual,
 }
 
-// seccompProgram compiles the spec's filter, if it has one.
-func seccompProgram(spec *specs.LinuxSeccomp) (*unix.SockFprog, error) {
+// A filter is compiled. asks is the error that it denies calls with after it has asked us, 0 if it does not ask: see
+// askInstead.
+type filter struct {
+	*unix.SockFprog
+	asks syscall.Errno
+}
+
+// compileFilter compiles the spec's filter, if it has one.
+func compileFilter(spec *specs.LinuxSeccomp, ask bool) (f filter, err error) {
 	if spec == nil {
-		return nil, nil
+		return filter{}, nil
 	}
 	policy, err := seccompPolicy(spec)
 	if err != nil {
-		return nil, fmt.Errorf("seccomp filter: %w", err)
+		return filter{}, fmt.Errorf("seccomp filter: %w", err)
 	}
 	instructions, err := policy.Assemble()
 	if err != nil {
-		return nil, fmt.Errorf("seccomp filter: %w", err)
+		return filter{}, fmt.Errorf("seccomp filter: %w", err)
+	}
+	if spec.DefaultAction == specs.ActErrno && spec.DefaultErrnoRet != nil { // to the library it is always EPERM
+		instructions[len(instructions)-1] = bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(*spec.DefaultErrnoRet)}
+	}
+	if ask {
+		f.asks = askInstead(instructions, spec)
 	}
 	machine, err := arch.GetInfo("")
 	if err != nil {
@@ -58,13 +72,14 @@ func seccompProgram(spec *specs.LinuxSeccomp) (*unix.SockFprog, error) {
 	}, instructions...)
 	raw, err := bpf.Assemble(instructions)
 	if err != nil {
-		return nil, fmt.Errorf("seccomp filter: %w", err)
+		return filter{}, fmt.Errorf("seccomp filter: %w", err)
 	}
-	filter := make([]unix.SockFilter, len(raw))
+	program := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}, nil
+	f.SockFprog = &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	return f, nil
 }
 
 func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {

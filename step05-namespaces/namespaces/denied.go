@@ -1,0 +1,196 @@
+//go:build linux
+
+package namespaces
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/elastic/go-seccomp-bpf/arch"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Whom a filter says "no" to learns an error number, and nobody else learns anything. A filter can also say "ask": then the
+// kernel lets the process wait, and asks whoever holds the filter's listener, a file that came into being when the filter was
+// loaded. Here the answer is the same "no", but the question told which call it was, and whose. What the filter allows is
+// not asked about, and no slower. If nobody holds the listener any more, the answer is ENOSYS: never "yes". See
+// seccomp_unotify(2).
+
+// A Denial is a system call that the seccomp filter denied.
+type Denial struct {
+	Call    string // its name, or its number where that is another architecture's
+	First   uint64 // its first argument: for clone(2), unshare(2) or socket(2) that says the most
+	Errno   string // what the process was told, "EPERM"
+	Process string // the name of the process, as ps(1) shows it
+	Pid     int    // as the container counts
+	Times   int    // this call, by processes of this name
+}
+
+// mostDenials is how many different ones are kept.
+const mostDenials = 16
+
+// denials are what a listener has heard.
+type denials struct {
+	mu   sync.Mutex
+	list []*Denial
+
+	last  notification // and what is known of it: who is told "no" may ask again and again
+	known *Denial
+}
+
+// Denied tells which system calls the filter denied so far: at most 16 different ones, the first. They are those that it
+// denied with its usual error, which is that of its default action, or of the first rule that denies one.
+func (p *Process) Denied() []Denial {
+	p.denied.mu.Lock()
+	defer p.denied.mu.Unlock()
+	var list []Denial
+	for _, denial := range p.denied.list {
+		list = append(list, *denial)
+	}
+	return list
+}
+
+// askInstead changes a compiled filter: where it denies with its usual error, it asks. That error is returned, 0 if the
+// filter stays as it is. ENOSYS is none: it sends a program another way, as from clone3 to clone, and often.
+func askInstead(program []bpf.Instruction, spec *specs.LinuxSeccomp) (errno syscall.Errno) {
+	action, number := spec.DefaultAction, spec.DefaultErrnoRet
+	canSend := action == specs.ActAllow // the listener comes by sendmsg(2)
+	for _, rule := range spec.Syscalls {
+		if action == specs.ActAllow && rule.Action == specs.ActErrno {
+			action, number = rule.Action, rule.ErrnoRet
+		}
+		for _, name := range rule.Names {
+			if name == "sendmsg" {
+				canSend = rule.Action == specs.ActAllow && len(rule.Args) == 0
+			}
+		}
+	}
+	errno = unix.EPERM
+	if number != nil {
+		errno = syscall.Errno(*number)
+	}
+	// A process can have one listener only. If we have a filter, whoever runs us may be listening.
+	filtered, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
+	if action != specs.ActErrno || errno == unix.ENOSYS || !canSend || err != nil || filtered != 0 {
+		return 0
+	}
+	for i, instruction := range program {
+		if instruction == (bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(errno)}) {
+			program[i] = bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF}
+		}
+	}
+	return errno
+}
+
+// addListening loads a filter that asks, and sends its listener to the parent: it has the lowest number that is free, and
+// what a child has open is known.
+func (b *birth) addListening(filter *unix.SockFprog) {
+	// Where the kernel can (5.19), signals do not interrupt who waits for an answer: a call would fail with EINTR that should
+	// fail with EPERM. If it knows the flag, it says EFAULT, as there is no program here.
+	flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0); errno != unix.EFAULT {
+		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
+	b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, unsafe.Pointer(filter))
+	listener := 3
+	if b.theirs == listener {
+		listener++
+	}
+	rights := unix.UnixRights(listener)
+	said := &unix.Iovec{Base: (*byte)(unsafe.Pointer(&b.report))}
+	said.SetLen(int(unsafe.Sizeof(b.report)))
+	message := &unix.Msghdr{Iov: said, Control: &rights[0]}
+	message.SetIovlen(1)
+	message.SetControllen(len(rights))
+	b.add("hand over the listener", unix.SYS_SENDMSG, b.theirs, unsafe.Pointer(message), 0)
+}
+
+// notification is struct seccomp_notif of linux/seccomp.h, and response is struct seccomp_notif_resp.
+type notification struct {
+	id         uint64
+	pid, flags uint32
+	nr         int32
+	arch       uint32
+	ip         uint64
+	args       [6]uint64
+}
+
+type response struct {
+	id    uint64
+	val   int64
+	errno int32
+	flags uint32
+}
+
+// listen answers until no process has the filter any more. What it is asked about by a process is in d before that process
+// goes on, so when the last one has ended, d has all.
+func (d *denials) listen(listener *os.File, errno syscall.Errno) {
+	defer listener.Close()
+	fd := listener.Fd()
+	machine, err := arch.GetInfo("")
+	if err != nil {
+		return // there would be no filter
+	}
+	for {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR || poll[0].Revents&unix.POLLIN == 0 && poll[0].Revents != 0 {
+			return
+		}
+		var asked notification
+		if _, _, err := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asked))); err != 0 {
+			continue // the process was killed meanwhile
+		}
+		call := machine.SyscallNumbers[int(asked.nr)]
+		if asked.arch != uint32(machine.ID) {
+			call = fmt.Sprintf("number %d of another architecture", asked.nr)
+		}
+		d.note(cmp.Or(call, fmt.Sprintf("number %d", asked.nr)), asked, errno)
+		answer := response{id: asked.id, errno: -int32(errno)}
+		unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
+	}
+}
+
+// note keeps a denial. The process waits for the answer, so its number is its own.
+func (d *denials) note(call string, asked notification, errno syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if again := d.last.nr == asked.nr && d.last.pid == asked.pid; !again {
+		d.last, d.known = asked, d.know(call, asked, errno)
+	}
+	if d.known != nil {
+		d.known.Times++
+	}
+}
+
+// know finds the denial in the list, or adds it. It is nil where there is no place for one more.
+func (d *denials) know(call string, asked notification, errno syscall.Errno) *Denial {
+	denial := &Denial{Call: call, First: asked.args[0], Errno: unix.ErrnoName(errno)}
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", asked.pid)) // who is killed at this moment has no name
+	for line := range strings.Lines(string(status)) {
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t"); key {
+		case "Name":
+			denial.Process = value
+		case "NSpid":
+			pids := strings.Fields(value)
+			denial.Pid, _ = strconv.Atoi(pids[len(pids)-1])
+		}
+	}
+	for _, known := range d.list {
+		if known.Call == denial.Call && known.Process == denial.Process {
+			return known
+		}
+	}
+	if len(d.list) == mostDenials {
+		return nil
+	}
+	d.list = append(d.list, denial)
+	return denial
+}

@@ -1,0 +1,197 @@
+//go:build linux
+
+package namespaces_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// calls are some that filters deny, with a first argument that does no harm where they do not.
+var calls = map[string][2]uintptr{
+	"unshare": {unix.SYS_UNSHARE, unix.CLONE_NEWUSER}, "setns": {unix.SYS_SETNS, 1000}, "mount": {unix.SYS_MOUNT, 0},
+	"pivot_root": {unix.SYS_PIVOT_ROOT, 0}, "bpf": {unix.SYS_BPF, 1000}, "keyctl": {unix.SYS_KEYCTL, 1000}, "add_key": {unix.SYS_ADD_KEY, 0},
+	"perf_event_open": {unix.SYS_PERF_EVENT_OPEN, 0}, "userfaultfd": {unix.SYS_USERFAULTFD, 1000}, "io_uring_setup": {unix.SYS_IO_URING_SETUP, 0},
+	"open_by_handle_at": {unix.SYS_OPEN_BY_HANDLE_AT, 1000}, "kexec_load": {unix.SYS_KEXEC_LOAD, 1}, "init_module": {unix.SYS_INIT_MODULE, 0},
+	"swapon": {unix.SYS_SWAPON, 0}, "socket": {unix.SYS_SOCKET, unix.AF_ALG}, "getppid": {unix.SYS_GETPPID, 0},
+}
+
+// probe is this program in a container: it makes a call some times and prints the error numbers that it got. Meanwhile
+// signals come, if it is told so.
+func probe(name, times, signals string) {
+	n, _ := strconv.Atoi(times)
+	runtime.LockOSThread()
+	if signals == "signals" {
+		came := make(chan os.Signal, 1)
+		signal.Notify(came, unix.SIGUSR1)
+		thread := unix.Gettid()
+		go func() {
+			for {
+				unix.Tgkill(unix.Getpid(), thread, unix.SIGUSR1)
+			}
+		}()
+		<-came
+	}
+	got := map[syscall.Errno]int{}
+	for range n {
+		_, _, errno := unix.Syscall6(calls[name][0], calls[name][1], 0, 0, 0, 0, 0)
+		got[errno]++
+	}
+	for errno, n := range got {
+		fmt.Printf("%d times %d\n", n, errno)
+	}
+}
+
+// ask runs the probe in a container with a filter, and returns what it printed and what the filter denied.
+func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string) (string, []namespaces.Denial) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := namespaces.Spec(f.Mnt(), "x", append([]string{"/tmp/probe", "probe"}, arg...))
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp/probe", Type: "bind", Source: self, Options: []string{"bind", "ro"}})
+	spec.Linux.Seccomp = filter
+	var out bytes.Buffer
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, err := p.Run(nil, nil, nil); status != 0 || err != nil {
+		t.Fatalf("Run = %d, %v, and it wrote %s", status, err, out.String())
+	}
+	return strings.TrimSpace(out.String()), p.Denied()
+}
+
+func denies(errno unix.Errno, names ...string) *specs.LinuxSeccomp {
+	number := uint(errno)
+	return &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: names, Action: specs.ActErrno, ErrnoRet: &number}}}
+}
+
+func TestDeniedCallIsNamed(t *testing.T) {
+	f := rootfs(t)
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			said, denied := ask(t, f, denies(unix.EACCES, name), name, "1", "")
+			if want := fmt.Sprintf("1 times %d", unix.EACCES); said != want {
+				t.Errorf("the process got %q, want %q", said, want)
+			}
+			want := namespaces.Denial{Call: name, First: uint64(call[1]), Errno: "EACCES", Process: "probe", Pid: 1, Times: 1}
+			if !slices.Contains(denied, want) {
+				t.Errorf("Denied = %+v, want %+v", denied, want)
+			}
+		})
+	}
+}
+
+func TestFilterThatDeniesByDefaultAsks(t *testing.T) {
+	f := rootfs(t)
+	// All that a Go program needs, and not mount(2).
+	filter := denies(0)
+	filter.DefaultAction, filter.Syscalls = specs.ActErrno, []specs.LinuxSyscall{{Action: specs.ActAllow, Names: strings.Fields(`
+		arch_prctl brk capget chdir clone clone3 close dup3 epoll_create1 epoll_ctl epoll_pwait eventfd2 execve exit exit_group
+		faccessat2 fcntl fstat futex getcwd getegid geteuid getgid getpid getrandom getrlimit gettid getuid ioctl lseek madvise mmap
+		mprotect mremap munmap nanosleep newfstatat openat pipe2 poll pread64 prctl prlimit64 read readlinkat restart_syscall rseq
+		rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield sendmsg set_robust_list set_tid_address setgid
+		setgroups setuid sigaltstack statfs sysinfo tgkill uname write writev clock_gettime clock_nanosleep access faccessat
+		readlink stat open`)}}
+	said, denied := ask(t, f, filter, "mount", "3", "")
+	if want := fmt.Sprintf("3 times %d", unix.EPERM); said != want {
+		t.Errorf("the process got %q, want %q", said, want)
+	}
+	if len(denied) != 1 || denied[0].Call != "mount" || denied[0].Errno != "EPERM" || denied[0].Times != 3 {
+		t.Errorf("Denied = %+v, want mount, EPERM, 3 times", denied)
+	}
+
+	number := uint(unix.ENOENT)
+	filter.DefaultErrnoRet = &number
+	said, denied = ask(t, f, filter, "mount", "1", "")
+	if want := fmt.Sprintf("1 times %d", unix.ENOENT); said != want || len(denied) != 1 || denied[0].Errno != "ENOENT" {
+		t.Errorf("the process got %q, want %q; Denied = %+v", said, want, denied)
+	}
+
+	// Without sendmsg nobody can be asked, and all else is the same.
+	filter.DefaultErrnoRet = nil
+	names := &filter.Syscalls[0].Names
+	*names = slices.DeleteFunc(*names, func(name string) bool { return name == "sendmsg" })
+	said, denied = ask(t, f, filter, "mount", "1", "")
+	if want := fmt.Sprintf("1 times %d", unix.EPERM); said != want || len(denied) != 0 {
+		t.Errorf("the process got %q, want %q; Denied = %+v, want none", said, want, denied)
+	}
+}
+
+func TestENOSYSIsNoDenial(t *testing.T) {
+	f := rootfs(t)
+	said, denied := ask(t, f, denies(unix.ENOSYS, "getppid"), "getppid", "1", "")
+	if want := fmt.Sprintf("1 times %d", unix.ENOSYS); said != want || len(denied) > 0 {
+		t.Errorf("the process got %q, want %q; Denied = %+v, want none", said, want, denied)
+	}
+}
+
+func TestSignalsDoNotChangeAnAnswer(t *testing.T) {
+	var uts unix.Utsname
+	if unix.Uname(&uts) == nil && unix.ByteSliceToString(uts.Release[:])[:2] == "5." {
+		t.Skip("SKIPPED: kernels before 5.19 do not have SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+	}
+	f := rootfs(t)
+	said, denied := ask(t, f, denies(unix.EACCES, "getppid"), "getppid", "200", "signals")
+	if want := fmt.Sprintf("200 times %d", unix.EACCES); said != want {
+		t.Errorf("the process got %q, want %q; Denied = %+v", said, want, denied)
+	}
+}
+
+func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
+	f := rootfs(t)
+	// Programs of 40 names are denied the same call.
+	spec := sh(f, `for i in $(seq 40); do cp /usr/bin/unshare /tmp/u$i; /tmp/u$i --user true; done 2>/dev/null; true`)
+	spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
+	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Run(nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if denied := p.Denied(); len(denied) != 16 || denied[0].Process != "u1" {
+		t.Errorf("Denied = %+v, want the first 16", denied)
+	}
+}
+
+func TestListenerEndsWithTheContainer(t *testing.T) {
+	f := rootfs(t)
+	before := openFiles(t)
+	for range 5 {
+		spec := sh(f, "true")
+		spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
+		output(t, spec)
+	}
+	for deadline := time.Now().Add(5 * time.Second); openFiles(t) > before; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files are open, %d were before", openFiles(t), before)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
