@@ -26,7 +26,7 @@ import (
 
 // A Denial is a system call that the seccomp filter denied.
 type Denial struct {
-	Call    string // its name, or its number where that is another architecture's
+	Call    string // its name, or, if it is too new for that, its number
 	First   uint64 // its first argument: for clone(2), unshare(2) or socket(2) that says the most
 	Errno   string // what the process was told, "EPERM"
 	Process string // the name of the process, as ps(1) shows it
@@ -148,11 +148,8 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 		if _, _, err := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asked))); err != 0 {
 			continue // the process was killed meanwhile
 		}
-		call := machine.SyscallNumbers[int(asked.nr)]
-		if asked.arch != uint32(machine.ID) {
-			call = fmt.Sprintf("number %d of another architecture", asked.nr)
-		}
-		d.note(cmp.Or(call, fmt.Sprintf("number %d", asked.nr)), asked, errno)
+		call := cmp.Or(machine.SyscallNumbers[int(asked.nr)], fmt.Sprintf("number %d", asked.nr))
+		d.note(call, asked, errno)
 		answer := response{id: asked.id, errno: -int32(errno)}
 		unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
 	}

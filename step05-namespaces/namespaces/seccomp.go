@@ -62,7 +62,7 @@ func compileFilter(spec *specs.LinuxSeccomp, ask bool) (f filter, err error) {
 	}
 	machine, err := arch.GetInfo("")
 	if err != nil {
-		return nil, fmt.Errorf("seccomp filter: %w", err)
+		return filter{}, fmt.Errorf("seccomp filter: %w", err)
 	}
 	const archOffset, size = 4, 4 // of struct seccomp_data's second field
 	instructions = append([]bpf.Instruction{
