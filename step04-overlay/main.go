@@ -42,7 +42,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	}
 
 	fmt.Fprintf(stdout, "1. Mounting %d layers of %s over each other\n", len(img.Layers), ref)
-	f, err := overlay.Create(d, img)
+	f, err := overlay.Create(d, img, nil)
 	if err != nil {
 		return err
 	}

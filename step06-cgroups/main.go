@@ -104,17 +104,17 @@ type container struct {
 }
 
 func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (status int, err error) {
-	f, err := overlay.Create(c.d, c.img)
+	f, err := overlay.Create(c.d, c.img, nil)
 	if err != nil {
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, f.Remove()) }()
 	fmt.Fprintf(stdout, "1. Making the cgroup of container %s, and writing its limits\n", f.ID)
-	cg, err := cgroups.New(f.ID, c.resources)
+	cg, err := cgroups.New(f.ID, c.resources, nil)
 	if err != nil {
 		return -1, err
 	}
-	defer func() { err = errors.Join(err, cgroups.Remove(cg)) }()
+	defer func() { err = errors.Join(err, cgroups.Remove(cg, nil)) }()
 	if err := cgroups.Record(f, cg); err != nil {
 		return -1, err
 	}
@@ -130,7 +130,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
 	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cg)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cg, nil)
 	if err != nil {
 		return -1, err
 	}

@@ -53,8 +53,8 @@ func image(t testing.TB, layers [][]testenv.Entry) v1.Image {
 	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
 }
 
-// story is what the layers are in words, for whoever finds a test failing.
-func story(layers [][]testenv.Entry) string {
+// inWords is what the layers are in words, for whoever finds a test failing.
+func inWords(layers [][]testenv.Entry) string {
 	var s strings.Builder
 	for i, entries := range layers {
 		fmt.Fprintf(&s, "layer %d\n", i+1)
@@ -80,7 +80,7 @@ func TestTheKernelMergesLayersAsTheImageSpecSays(t *testing.T) {
 	for seed := range uint64(images) {
 		t.Run(fmt.Sprint("image ", seed), func(t *testing.T) {
 			layers, want := randomImage(seed)
-			t.Log(story(layers))
+			t.Log(inWords(layers))
 			f := mount(t, d, unpacked(t, d, image(t, layers)))
 			if wrong := differences(readFacts(t, f.Mnt()), want.facts()) + hiddenButThere(f.Mnt(), layers, want); wrong != "" {
 				t.Error("the merged view is not right:\n" + wrong)
@@ -118,7 +118,7 @@ func TestTheModelIsRightWhereUmociAndPodmanAgree(t *testing.T) {
 			right["podman but for /"]++
 		}
 		if wrong := bothDiffer(umociFacts, podmanFacts, want.facts()); wrong != "" {
-			t.Errorf("image %d: the model differs from both\n%s%s", seed, wrong, story(layers))
+			t.Errorf("image %d: the model differs from both\n%s%s", seed, wrong, inWords(layers))
 		}
 	}
 	t.Logf("umoci is right in %d of %d images; podman in %d of %d, and in %d but for the root folder", right["umoci"], images,

@@ -8,7 +8,7 @@
 //	{run}/containers/{id}/image         a link to the image's folder: who uses it may not lose it
 //	lowerdir                            the image's layers, the topmost first: shared, never written
 //
-//	fs, err := overlay.Create(d, img)
+//	fs, err := overlay.Create(d, img, nil)
 //	err = fs.Mount()
 //	…                                   use fs.Mnt()
 //	err = fs.Remove()
@@ -35,6 +35,7 @@ import (
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/story"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
@@ -44,6 +45,7 @@ type FS struct {
 	ID    string       // 12 hex digits
 	Dir   string       // {run}/containers/{id}
 	Lower layers.Stack // the lowest first
+	Tell  story.Story  // hears what is done with it
 
 	lock *os.File
 }
@@ -57,8 +59,9 @@ func (f *FS) Upperdir() string { return filepath.Join(f.Dir, "fs", "upperdir") }
 // Workdir is overlayfs's own.
 func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
 
-// Create makes the folders of a new container of img. The caller ends with Remove or Close.
-func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
+// Create makes the folders of a new container of img. The caller ends with Remove or Close. tell hears of all that is
+// done to the file system.
+func Create(d dirs.Dirs, img layers.Image, tell story.Story) (*FS, error) {
 	// Held until the link below says that the image is used: layers.Remove waits for it.
 	image, err := dirs.LockShared(d.Image(img.ID))
 	if err != nil {
@@ -78,7 +81,7 @@ func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
 	random := make([]byte, 6)
 	rand.Read(random)
 	id := hex.EncodeToString(random)
-	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d)}
+	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d), Tell: tell}
 	if f.lock, err = dirs.Lock(f.Dir); err != nil {
 		return nil, err
 	}
@@ -97,6 +100,9 @@ func (f *FS) makeFolders(image string) error {
 			return err
 		}
 	}
+	f.Tell.Run(story.Host, "a folder that only root looks into: an image may bring setuid programs", "mkdir", "-m", "700", f.Dir)
+	f.Tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
+	f.Tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", image, filepath.Join(f.Dir, "image"))
 	// The merged root folder looks like the topmost folder of all, which is upperdir.
 	top, err := layers.Header(f.Lower[len(f.Lower)-1])
 	if err != nil {
@@ -111,15 +117,23 @@ func (f *FS) makeFolders(image string) error {
 	if err := w.Write(top, nil); err != nil {
 		return err
 	}
+	f.Tell.Sh(story.Host, "upperdir is on top, so the root folder gets its owner and mode from there",
+		story.Quote("tar", "-C", f.Lower[len(f.Lower)-1], "--xattrs", "--no-recursion", "-c", ".")+" | "+
+			story.Quote("tar", "-C", f.Upperdir(), "--xattrs", "-x", "-p"))
 	return w.Finish()
 }
 
 // Mount lays the layers over each other at Mnt.
 func (f *FS) Mount() error {
-	if data := f.options(f.Lower); len(data) < os.Getpagesize() {
-		return f.mount(data)
+	data := f.options(f.Lower)
+	if len(data) >= os.Getpagesize() {
+		return f.mountByLinks()
 	}
-	return f.mountByLinks()
+	if err := f.mount(data); err != nil {
+		return err
+	}
+	f.Tell.Run(story.Host, f.about(), f.command(data)...)
+	return nil
 }
 
 func (f *FS) mount(options string) error {
@@ -129,6 +143,14 @@ func (f *FS) mount(options string) error {
 		return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
 	}
 	return nil
+}
+
+func (f *FS) about() string {
+	return fmt.Sprintf("%d layers over each other, the topmost first, and all changes go to upperdir", len(f.Lower))
+}
+
+func (f *FS) command(options string) []string {
+	return []string{"mount", "-t", "overlay", "-o", "nodev," + options, "overlay", f.Mnt()}
 }
 
 // options are the last argument of mount(2). A page is all that the kernel reads of it.
@@ -164,7 +186,7 @@ func (f *FS) mountByLinks() error {
 		}
 		short = append(short, name)
 	}
-	return check.OnThread(func() error {
+	err := check.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
 			return fmt.Errorf("unshare: %w", err)
 		}
@@ -173,6 +195,12 @@ func (f *FS) mountByLinks() error {
 		}
 		return f.mount(f.options(short))
 	})
+	if err == nil {
+		f.Tell.Sh(story.Host, f.about(), "("+story.Quote("mkdir", links)+" && "+story.Quote("cd", links)+" && n=0\n for layer in "+
+			story.Quote(f.Lower...)+"; do ln -s \"$layer\" $n; n=$((n+1)); done\n "+
+			story.Quote(f.command(f.options(short))...)+" && "+story.Quote("rm", "-r", links)+")")
+	}
+	return err
 }
 
 // maxLayers is OVL_MAX_STACK of fs/overlayfs/params.h.
@@ -200,6 +228,9 @@ func (f *FS) Unmount() error {
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // EINVAL: not a mount point
 		return fmt.Errorf("unmount %q: %w", f.Mnt(), err)
 	}
+	if err == nil {
+		f.Tell.Run(story.After, "the layers are as they were", "umount", "-l", f.Mnt())
+	}
 	return nil
 }
 
@@ -210,6 +241,7 @@ func (f *FS) Remove() error {
 	if err := f.Unmount(); err != nil {
 		return err
 	}
+	f.Tell.Run(story.After, "with all that the container changed", "rm", "-rf", f.Dir)
 	return os.RemoveAll(f.Dir)
 }
 

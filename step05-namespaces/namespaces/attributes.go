@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/story"
 )
 
 // ErrUnsupported says that a spec wants something that this package does not do. Nothing is left out silently.
@@ -58,8 +59,18 @@ func (b *birth) addRlimits(limits []specs.POSIXRlimit) error {
 		}
 		what := fmt.Sprintf("set %s to %d, and at most %d", l.Type, l.Soft, l.Hard)
 		b.add(what, unix.SYS_PRLIMIT64, 0, number, unsafe.Pointer(&unix.Rlimit{Cur: l.Soft, Max: l.Hard}), 0)
+		b.tell.Run(story.Become, "a limit that it may lower", "prlimit",
+			fmt.Sprintf("--%s=%s:%s", strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), rlimit(l.Soft), rlimit(l.Hard)))
 	}
 	return nil
+}
+
+// rlimit is prlimit(1)'s word for a limit.
+func rlimit(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 // adviseOn adds what to do about a call of the child that failed.
@@ -131,11 +142,12 @@ func checkSysctls(sysctls map[string]string, o nsSet) error {
 }
 
 // setSysctls sets what the kernel keeps for each namespace: the calling thread is in the container's. See sysctl(8).
-func setSysctls(sysctls map[string]string) error {
+func setSysctls(sysctls map[string]string, tell story.Story) error {
 	for name, value := range sysctls {
 		if err := writeProc(path.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")), value); err != nil {
 			return fmt.Errorf("set the sysctl %q: %w", name, err)
 		}
+		tell.Write(story.Inside, "what the kernel keeps for each namespace", path.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")), value)
 	}
 	return nil
 }

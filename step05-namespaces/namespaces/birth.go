@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // A Go program is several threads, and fork(2) copies one of them. The child has all the memory, but nobody in it who
@@ -34,22 +36,28 @@ type birth struct {
 	first  int // call of the list: those before are left out
 	ours   *os.File
 	theirs int
-	bound  bool             // it dies with the thread that made it
-	sent   *os.File         // what the child has sent us: see addListening
-	report report           // what the child has to say
-	word   [1]byte          // what the parent says; that it comes is all that matters
+	bound  bool        // it dies with the thread that made it
+	sent   *os.File    // what the child has sent us: see addListening
+	report report      // what the child has to say
+	word   [1]byte     // what the parent says; that it comes is all that matters
+	tell   story.Story // keeps in told what there is to tell of the calls, until they are made
+	told   []story.Line
 	keep   []unsafe.Pointer // what the calls point to: as numbers, the garbage collector would not see it
 }
 
 // A report is what the child says: that it is as far as it should be, or which of its calls failed, and why.
 type report struct{ call, errno uint32 }
 
-func newBirth() (*birth, error) {
+func newBirth(tells bool) (*birth, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	return &birth{ours: os.NewFile(uintptr(pair[0]), "birth"), theirs: pair[1]}, nil
+	b := &birth{ours: os.NewFile(uintptr(pair[0]), "birth"), theirs: pair[1]}
+	if tells {
+		b.tell = func(line story.Line) { b.told = append(b.told, line) }
+	}
+	return b, nil
 }
 
 // closeTheirs closes what only the child needs.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // addBeginning begins the list: the child goes into its cgroup, unless it is born there.
@@ -20,6 +22,7 @@ func (p *Process) addBeginning() error {
 	b := p.birth
 	for _, door := range place.doors {
 		b.add(fmt.Sprintf("write 0 to %q", door.Name()), unix.SYS_WRITE, int(door.Fd()), "0", 1)
+		b.tell.Write(story.Join, "the child goes into its cgroup; 0 is whoever writes", door.Name(), 0)
 	}
 	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
 	b.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
@@ -31,6 +34,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 	b := p.birth
 	// A session of its own: the host's terminal is not the container's, so no Ctrl-C from there, and no TIOCSTI to there.
 	b.add("setsid", unix.SYS_SETSID)
+	b.tell.Run(story.Become, "a session of its own: no Ctrl-C from the host's terminal", "setsid")
 	for fd, from := range p.streams.theirs {
 		b.add("dup3", unix.SYS_DUP3, from, fd, 0)
 	}
@@ -52,6 +56,10 @@ func (p *Process) addCommand(process *specs.Process) error {
 		b.addListening(filter.SockFprog)
 	case filter.SockFprog != nil:
 		b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(filter.SockFprog))
+	}
+	if filter.SockFprog != nil {
+		b.tell.Sh(story.Join, fmt.Sprintf("a seccomp filter of %d instructions says which system calls go through", filter.Len),
+			"# setpriv --seccomp-filter FILE, since util-linux 2.41; nothing else in a shell can load one")
 	}
 	b.addUser(process.User)
 	b.addFolder(process.Cwd)
@@ -90,8 +98,10 @@ func (b *birth) addUser(user specs.User) {
 	b.add(fmt.Sprintf("set groups %v", groups), unix.SYS_SETGROUPS, len(groups), unsafe.Pointer(&list[0]))
 	b.add(fmt.Sprintf("set group %d", user.GID), unix.SYS_SETGID, int(user.GID))
 	b.add(fmt.Sprintf("set user %d", user.UID), unix.SYS_SETUID, int(user.UID))
+	b.tell.Run(story.Become, "its user and groups", setprivUser(user)...)
 	if user.Umask != nil {
 		b.add("set the umask", unix.SYS_UMASK, int(*user.Umask))
+		b.tell.Run(story.Join, "what its files' modes are without", "umask", fmt.Sprintf("%03o", *user.Umask))
 	}
 	if b.bound {
 		b.addBond() // a change of user forgets it
@@ -127,5 +137,7 @@ func (b *birth) addExec(process *specs.Process) error {
 	for _, path := range candidates(process) {
 		b.add(path, unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envp[0])).orNext = true
 	}
+	b.tell.Run(story.Become, "its environment, and nothing of ours", append([]string{"env", "-i"}, process.Env...)...)
+	b.tell.Run(story.Command, "the command, in place of what the child was so far", process.Args...)
 	return nil
 }

@@ -9,12 +9,14 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // Enter runs spec.Process in the container whose first process is pid, and returns its status. stdin and stdout are for
 // its terminal, if it has one. See Join.
-func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, place Place) (status int, err error) {
-	p, err := Join(pid, spec, stdio, place)
+func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, place Place, tell story.Story) (status int, err error) {
+	p, err := Join(pid, spec, stdio, place, tell)
 	if err != nil {
 		return -1, err
 	}
@@ -25,8 +27,8 @@ func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Wri
 // namespaces, setns(2), and starts the process from there: so it is found, opened and born inside, and no code of ours
 // runs inside beside it. It is in its place, if that is not nil, before it does anything. Errors are ErrNotFound and
 // ErrNotExecutable, as with Start.
-func Join(pid int, spec *specs.Spec, stdio Stdio, place Place) (*Process, error) {
-	p, err := onItsThread(spec.Process, func(p *Process) error { return p.enter(pid, spec, stdio, place) })
+func Join(pid int, spec *specs.Spec, stdio Stdio, place Place, tell story.Story) (*Process, error) {
+	p, err := onItsThread(spec.Process, tell, func(p *Process) error { return p.enter(pid, spec, stdio, place) })
 	if err == nil {
 		err = p.Start()
 	}
@@ -54,6 +56,8 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := unix.Setns(pidfd, most); err != nil {
 		return fmt.Errorf("join the namespaces of process %d (this needs Linux 5.8): %w", pid, err)
 	}
+	p.tell.Run(story.Enter, "one thread goes into the container's namespaces; its children are in the pid namespace too",
+		"nsenter", fmt.Sprint("--target=", pid), "--mount", "--uts", "--ipc", "--net", "--pid")
 	unix.Umask(0o022)
 	if spec.Process.Terminal {
 		slave, err := p.takeTerminal(spec.Process)
@@ -62,16 +66,21 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 		}
 		defer slave.Close()
 	}
-	if err := dropPrivileges(spec.Process); err != nil {
+	if err := dropPrivileges(spec.Process, p.tell); err != nil {
 		return err
 	}
 	if err := p.addBeginning(); err != nil {
 		return err
 	}
 	p.birth.add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
+	p.birth.tell.Run(story.Become, "the container's cgroup is the root that it sees", "nsenter", fmt.Sprint("--target=", pid), "--cgroup")
 	p.birth.addWait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	return p.bear(0, spec.Process)
+	if err := p.bear(0, spec.Process); err != nil {
+		return err
+	}
+	p.retell(p.birth.told)
+	return nil
 }

@@ -140,7 +140,7 @@ func checkPlanted(t *testing.T, faults []planted) {
 			if tt.change != nil {
 				tt.change(spec)
 			}
-			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

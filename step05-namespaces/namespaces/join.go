@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // ErrShared says that a spec would change what a container does not have for itself.
@@ -94,10 +96,12 @@ func (o nsSet) enter() error {
 func (b *birth) addCgroupNamespace(o nsSet) {
 	if o.made&unix.CLONE_NEWCGROUP != 0 {
 		b.add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+		b.tell.Run(story.Become, "the cgroup that it is in is the root that it sees", "unshare", "--cgroup")
 	}
 	for _, j := range o.joined {
 		if j.flag == unix.CLONE_NEWCGROUP {
 			b.add("join the cgroup namespace", unix.SYS_SETNS, int(j.file.Fd()), unix.CLONE_NEWCGROUP)
+			b.tell.Run(story.Become, "it sees cgroups as others do", "nsenter", "--cgroup="+j.file.Name())
 		}
 	}
 }

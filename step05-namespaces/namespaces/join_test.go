@@ -32,7 +32,7 @@ func use(spec *specs.Spec, typ specs.LinuxNamespaceType, path string) {
 func TestNamespacesOfOthersAreJoined(t *testing.T) {
 	f := rootfs(t)
 	r, w := io.Pipe()
-	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil)
+	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 	} {
 		spec := sh(f, "true")
 		tt.change(spec)
-		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
 		if err == nil {
 			p.Abort()
 		}
@@ -99,7 +99,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 	}
 	spec := sh(f, "true")
 	use(spec, specs.NetworkNamespace, "/proc/self/ns/pid")
-	if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil); err == nil {
+	if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil); err == nil {
 		p.Abort()
 		t.Error("a pid namespace was joined as a network namespace")
 	}
@@ -128,7 +128,7 @@ func TestALimitThatMayNotBeRaisedSaysSo(t *testing.T) {
 	f := rootfs(t)
 	spec := sh(f, "true")
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: math.MaxInt64}} // beyond fs.nr_open even root may not
-	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
 	if err == nil {
 		_, err = p.Run(nil, nil, nil)
 	}
@@ -158,7 +158,7 @@ func TestEndedIsBeforeTheEndOfOutput(t *testing.T) {
 	spec := sh(f, "sleep 1000 & echo $! > /tmp/pid; exit 3")
 	use(spec, specs.PIDNamespace, "")
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out}, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

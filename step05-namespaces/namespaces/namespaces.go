@@ -36,6 +36,7 @@ import (
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
+	"gocker/step01-pull/story"
 )
 
 // Why a command did not start. The exit statuses that shells, docker and podman use for them are 127 and 126.
@@ -86,6 +87,7 @@ type Process struct {
 	Pid      int      // as the host counts
 	Terminal *os.File // the master side of its terminal, if the spec wants one; the caller closes it
 
+	tell    story.Story
 	birth   *birth
 	streams *streams
 	place   func() (opened, error) // these two are being made ready on other threads;
@@ -119,15 +121,16 @@ func (o opened) close() {
 
 // Create makes the namespaces and the root file system, and stops just before the command. The process is in its place,
 // if that is not nil, before it does anything. If Create fails, nothing is left. The process dies when this one does.
-func Create(spec *specs.Spec, stdio Stdio, place Place) (*Process, error) {
-	return onItsThread(spec.Process, func(p *Process) error { return p.create(spec, stdio, place) })
+// tell hears what is done.
+func Create(spec *specs.Spec, stdio Stdio, place Place, tell story.Story) (*Process, error) {
+	return onItsThread(spec.Process, tell, func(p *Process) error { return p.create(spec, stdio, place) })
 }
 
 // onItsThread has a thread set up a process and wait for its end, and then the thread ends too. It is in the container,
 // where no other goroutine should find itself; and with it dies the process that it made: see PR_SET_PDEATHSIG in
 // prctl(2).
-func onItsThread(process *specs.Process, setUp func(p *Process) error) (*Process, error) {
-	p := &Process{started: make(chan error, 1), ended: make(chan struct{})}
+func onItsThread(process *specs.Process, tell story.Story, setUp func(p *Process) error) (*Process, error) {
+	p := &Process{tell: tell, started: make(chan error, 1), ended: make(chan struct{})}
 	created := make(chan error)
 	go check.OnThread(func() error {
 		err := setUp(p)
@@ -166,15 +169,21 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := own.enter(); err != nil {
 		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
 	}
+	p.tellNamespaces(own)
+	p.tell.Sh(story.Host, "what is to be its root folder", "export root="+story.Quote(spec.Root.Path))
 	if err := setNames(spec); err != nil {
 		return err
+	}
+	if spec.Hostname != "" {
+		p.tell.Write(story.Inside, "a host name of its own", "/proc/sys/kernel/hostname", spec.Hostname)
 	}
 	if own.made&unix.CLONE_NEWNET != 0 {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bring up the loopback interface: %w", err)
 		}
+		p.tell.Run(story.Inside, "a new network namespace has only lo, and it is down", "ip", "link", "set", "lo", "up")
 	}
-	var root rootfs
+	root := rootfs{tell: p.tell}
 	defer root.close()
 	if err := root.enter(spec); err != nil {
 		return err
@@ -188,8 +197,10 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		if err != nil {
 			return fmt.Errorf("open a terminal: %w", err)
 		}
+		p.tell.Sh(story.Inside, "a terminal of its own, as its controlling terminal and as /dev/console",
+			"# a shell has no command for that: it goes on with the terminal that it has")
 	}
-	if err := dropPrivileges(spec.Process); err != nil {
+	if err := dropPrivileges(spec.Process, p.tell); err != nil {
 		return err
 	}
 
@@ -201,6 +212,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	b.addCgroupNamespace(own)
 	b.addProc(spec.Mounts, root.proc)
 	b.addReport()
+	untilReport := len(b.told)
 	b.addWait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
@@ -211,7 +223,12 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := p.isReady(); err != nil {
 		return err
 	}
-	return root.finish(spec)
+	p.retell(b.told[:untilReport])
+	if err := root.finish(spec); err != nil {
+		return err
+	}
+	p.retell(b.told[untilReport:])
+	return nil
 }
 
 // elsewhere calls do on another thread, which sees the host. What it returns waits for the result.
@@ -239,7 +256,10 @@ func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place, ask bool) 
 		return o, err
 	})
 	p.filter = elsewhere(func() (filter, error) { return compileFilter(spec.Linux.Seccomp, ask) })
-	if p.birth, err = newBirth(); err != nil || spec.Process.Terminal {
+	if p.tell != nil {
+		p.place() // what is told comes one after the other
+	}
+	if p.birth, err = newBirth(p.tell != nil); err != nil || spec.Process.Terminal {
 		return err
 	}
 	p.streams, err = openStreams(stdio)
@@ -271,11 +291,15 @@ func (p *Process) bear(flags int, process *specs.Process) (err error) {
 	if p.Pid, p.pidfd, err = p.birth.clone(flags, place); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
 	}
+	if flags&unix.CLONE_NEWPID != 0 {
+		p.tell.Run(story.Enter, "a child in a new pid namespace; it dies when its parent does", "unshare", "--pid", "--fork", "--kill-child")
+	}
 	p.birth.closeTheirs()
 	place.close()
 	p.streams.flow()
 	if score := process.OOMScoreAdj; score != nil {
 		_, err = elsewhere(func() (any, error) { return nil, setOOMScore(p.Pid, *score) })()
+		p.tell.Write(story.Join, "how soon the kernel kills it where memory runs out", "/proc/self/oom_score_adj", *score)
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func sample(t testing.TB, d dirs.Dirs) layers.Image {
 
 func mounted(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
 	t.Helper()
-	f, err := overlay.Create(d, img)
+	f, err := overlay.Create(d, img, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func mounted(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
 func output(t testing.TB, spec *specs.Spec) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
 	if err != nil {
 		t.Fatalf("Create = %v", err)
 	}
@@ -168,7 +168,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 		{"/tmp/a-dir", namespaces.ErrNotExecutable, "is a directory"},
 	} {
 		t.Run(tt.command, func(t *testing.T) {
-			p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{tt.command}), namespaces.Stdio{}, nil)
+			p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{tt.command}), namespaces.Stdio{}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +192,7 @@ func TestFailedCreateLeavesNoProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := sh(f, "true")
 			change(spec)
-			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
 			if err == nil {
 				p.Abort()
 				t.Fatal("Create succeeded")
@@ -221,7 +221,7 @@ func TestTerminalIsTheContainersOwn(t *testing.T) {
 	spec := sh(f, "tty; stty size; test -t 0 && test -t 2 && echo all; echo console > /dev/console")
 	spec.Process.Terminal = true
 	spec.Process.ConsoleSize = &specs.Box{Width: 91, Height: 37}
-	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 	}
 	f := rootfs(t)
 	r, w := io.Pipe()
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil)
+	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 
 func TestCompareShowsBothSides(t *testing.T) {
 	f := rootfs(t)
-	p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{}, nil)
+	p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // Namespaces hide things, they do not take power away: root in a container is root, with the same user id as the
@@ -20,19 +22,22 @@ import (
 
 // dropPrivileges takes from the calling thread, and from what it makes from now on, what the spec does not leave it. It
 // can still set up a container.
-func dropPrivileges(process *specs.Process) error {
+func dropPrivileges(process *specs.Process, tell story.Story) error {
 	if err := clearInheritable(); err != nil {
 		return err
 	}
+	tell.Run(story.Become, "a program with file capabilities gets no more than its file says", "setpriv", "--inh-caps=-all", "--ambient-caps=-all")
 	if process.Capabilities != nil {
 		if err := boundCapabilities(process.Capabilities.Bounding); err != nil {
 			return err
 		}
+		tell.Run(story.Become, "what root may still do", setprivBounding(process.Capabilities.Bounding)...)
 	}
 	if process.NoNewPrivileges { // from here on no setuid program gives more; see PR_SET_NO_NEW_PRIVS in prctl(2)
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("prctl PR_SET_NO_NEW_PRIVS: %w", err)
 		}
+		tell.Run(story.Become, "no setuid program gives more", "setpriv", "--no-new-privs")
 	}
 	return nil
 }

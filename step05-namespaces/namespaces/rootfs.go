@@ -8,12 +8,15 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/story"
 )
 
 // A rootfs is a root file system on its way to be complete.
 type rootfs struct {
 	trees []*os.File // of each mount of the spec, in its order: what is to be bound from the host, or nil
 	proc  []*os.File // where the child mounts proc
+	tell  story.Story
 }
 
 func (r *rootfs) close() {
@@ -35,10 +38,14 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make all mounts private: %w", err)
 	}
+	r.tell.Run(story.Inside, "modes as they are asked for", "umask", "022")
+	r.tell.Run(story.Inside, "what is mounted from here on is nobody else's", "mount", "--make-rprivate", "/")
 	if err := pivot(spec.Root.Path); err != nil {
 		return err
 	}
+	r.tellPivot()
 	for i, m := range spec.Mounts {
+		r.tellPoint(m, r.trees[i])
 		switch {
 		case isProc(m): // the child's
 			point, err := findOrMake(m.Destination, false)
@@ -50,6 +57,7 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 			if err := mountOne(spec, m, r.trees[i]); err != nil {
 				return err
 			}
+			r.tellMount(spec, m)
 		}
 	}
 	return nil
@@ -62,23 +70,27 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 			if err := mountOne(spec, m, r.trees[i]); err != nil {
 				return err
 			}
+			r.tellMount(spec, m)
 		}
 	}
-	if err := setSysctls(spec.Linux.Sysctl); err != nil { // before /proc/sys may be read-only
+	if err := setSysctls(spec.Linux.Sysctl, r.tell); err != nil { // before /proc/sys may be read-only
 		return err
 	}
 	if err := coverPaths(spec.Linux); err != nil {
 		return err
 	}
+	r.tellCovers(spec.Linux)
 	folder, err := findOrMake(spec.Process.Cwd, false) // as docker does
 	if err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
 	}
 	folder.Close()
+	r.tellFolder(spec.Process.Cwd)
 	if spec.Root.Readonly {
 		if err := unix.Mount("", "/", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 			return fmt.Errorf("make the root read-only: %w", err)
 		}
+		r.tell.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
 	}
 	return nil
 }
@@ -92,6 +104,9 @@ func (b *birth) addProc(mounts []specs.Mount, points []*os.File) {
 			b.add(what, unix.SYS_FCHDIR, int(points[0].Fd()))
 			b.add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
 			points = points[1:]
+			if b.tell != nil {
+				b.tell.Run(story.Inside, "by the child, as /proc shows the pid namespace of who mounts it", mountCommand(m)...)
+			}
 		}
 	}
 }

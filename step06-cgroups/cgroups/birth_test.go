@@ -29,7 +29,7 @@ func TestContainersAreBornInTheirCgroup(t *testing.T) {
 	cg := make(t, cgroups.Limits{Pids: 50})
 	for name, at := range map[string]namespaces.Place{"as the kernel likes": cg, "where clone3 is refused": place{cg}} {
 		t.Run(name, func(t *testing.T) {
-			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, at)
+			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, at, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,7 @@
 //	v1    a tree for each controller: /sys/fs/cgroup/memory/…/gocker-{id}/memory.limit_in_bytes, …
 //	      (hybrid is v1 with an empty v2 tree beside it)
 //
-//	cg, err := cgroups.New(id, resources)   // makes it, writes the limits
+//	cg, err := cgroups.New(id, resources, nil)   // makes it, writes the limits
 //	err = cg.Add(pid)                       // before the process does anything: its children are born there
 //	stats, err := cg.Stats()
 //	err = cg.Remove()                       // kills what is left in it
@@ -38,6 +38,7 @@ import (
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/story"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -71,16 +72,16 @@ type Stats struct {
 }
 
 // New makes a cgroup for container id and writes the limits. What resources does not name is not limited. If New
-// fails, nothing is left.
-func New(id string, resources *specs.LinuxResources) (Cgroup, error) {
-	cg, err := newCgroup("gocker-"+id, resources)
+// fails, nothing is left. tell hears what is done.
+func New(id string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+	cg, err := newCgroup("gocker-"+id, resources, tell)
 	if err != nil {
 		return nil, check.Explain(err, []check.Result{check.Privilege(), checkControllers()})
 	}
 	return cg, nil
 }
 
-func newCgroup(name string, resources *specs.LinuxResources) (Cgroup, error) {
+func newCgroup(name string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
@@ -90,11 +91,11 @@ func newCgroup(name string, resources *specs.LinuxResources) (Cgroup, error) {
 		return nil, err
 	}
 	if trees := v1Trees(mounts, own); len(trees) > 0 {
-		return newV1(trees, name, resources)
+		return newV1(trees, name, resources, tell)
 	}
 	for _, m := range mounts {
 		if m.FSType == "cgroup2" {
-			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), name, resources)
+			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), name, resources, tell)
 		}
 	}
 	return nil, ErrUnsupported
@@ -126,7 +127,13 @@ func inside(m *mountinfo.Info, path string) string {
 }
 
 // Remove kills what is left in a cgroup and removes its folders.
-func Remove(cg Cgroup) error { return remove(cg.Paths()) }
+func Remove(cg Cgroup, tell story.Story) error {
+	err := remove(cg.Paths())
+	if err == nil {
+		tell.Run(story.After, "a cgroup without processes can be removed", append([]string{"rmdir"}, cg.Paths()...)...)
+	}
+	return err
+}
 
 func remove(paths []string) (err error) {
 	for _, path := range paths {
@@ -182,7 +189,7 @@ func kill(path string) {
 }
 
 // write writes a control file. The kernel says EINVAL for any value that it does not like.
-func write(path, file string, value any) error {
+func write(path, file string, value any, tell story.Story) error {
 	file = filepath.Join(path, file)
 	// Not os.WriteFile: without O_CREAT a file that the kernel does not have is ENOENT, not EPERM.
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
@@ -192,6 +199,7 @@ func write(path, file string, value any) error {
 	}
 	switch {
 	case err == nil:
+		tell.Write(story.Host, "a limit, or what it needs", file, value)
 		return nil
 	case errors.Is(err, os.ErrNotExist):
 		return advice.Add(fmt.Errorf("write %v to %q: %w", value, file, ErrUnsupported), "is the controller switched on? look at /proc/cgroups and at cgroup.controllers")

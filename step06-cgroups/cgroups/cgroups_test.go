@@ -30,12 +30,12 @@ func make(t testing.TB, l cgroups.Limits) cgroups.Cgroup {
 		t.Fatal(err)
 	}
 	cgroups.NoSwap(r)
-	cg, err := cgroups.New(id(t), r)
+	cg, err := cgroups.New(id(t), r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cgroups.Remove(cg); err != nil {
+		if err := cgroups.Remove(cg, nil); err != nil {
 			t.Error(err)
 		}
 		for _, path := range cg.Paths() {
@@ -178,7 +178,7 @@ func TestForkStormIsStopped(t *testing.T) {
 	if err != nil || len(procs) == 0 {
 		t.Fatalf("cgroup.procs: %q, %v", procs, err)
 	}
-	if err := cgroups.Remove(cg); err != nil {
+	if err := cgroups.Remove(cg, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, pid := range strings.Fields(string(procs)) {
@@ -202,10 +202,10 @@ func TestRemoveTakesCgroupsInside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := cgroups.Remove(cg); err != nil {
+	if err := cgroups.Remove(cg, nil); err != nil {
 		t.Error(err)
 	}
-	if err := cgroups.Remove(cg); err != nil {
+	if err := cgroups.Remove(cg, nil); err != nil {
 		t.Errorf("what is gone cannot be removed: %v", err)
 	}
 }
@@ -216,7 +216,7 @@ func TestNewLeavesNothingWhenItFails(t *testing.T) {
 	_, err := cgroups.New(id(t), &specs.LinuxResources{
 		CPU:  &specs.LinuxCPU{Quota: &quota, Period: &period},
 		Pids: &specs.LinuxPids{Limit: &pids},
-	})
+	}, nil)
 	if !errors.Is(err, unix.EINVAL) {
 		t.Errorf("New = %v, want EINVAL", err)
 	}
@@ -227,7 +227,7 @@ func TestNewLeavesNothingWhenItFails(t *testing.T) {
 
 func TestNewDoesNotTakeWhatIsThere(t *testing.T) {
 	cg := make(t, cgroups.Limits{Pids: 50})
-	if second, err := cgroups.New(id(t), &specs.LinuxResources{}); !errors.Is(err, fs.ErrExist) {
+	if second, err := cgroups.New(id(t), &specs.LinuxResources{}, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("New = %v, %v; want ErrExist", second, err)
 	}
 	if n := kernel(t, cg, "pids", "pids.max", ""); n != 50 {

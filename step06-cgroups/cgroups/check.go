@@ -94,10 +94,10 @@ func enabled(controller string) bool {
 }
 
 func checkLimits() check.Result {
-	cg, err := New(fmt.Sprintf("check-%d", os.Getpid()), &specs.LinuxResources{})
+	cg, err := New(fmt.Sprintf("check-%d", os.Getpid()), &specs.LinuxResources{}, nil)
 	if err == nil {
 		path := filepath.Dir(cg.Paths()[0])
-		if err = Remove(cg); err == nil {
+		if err = Remove(cg, nil); err == nil {
 			return check.Good("limits", "can be set, below %s", path)
 		}
 	}

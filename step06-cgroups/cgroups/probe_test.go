@@ -96,12 +96,12 @@ func newCgroup(args []string) error {
 	if err != nil {
 		return err
 	}
-	cg, err := cgroups.New(args[0], r)
+	cg, err := cgroups.New(args[0], r, nil)
 	if err != nil {
 		return err
 	}
 	fmt.Println(strings.Join(cg.Paths(), " "))
-	return cgroups.Remove(cg)
+	return cgroups.Remove(cg, nil)
 }
 
 // own is a gocker with one container. It prints the pid of the container's process and its id, and waits for its end.
@@ -113,7 +113,7 @@ func own(args []string) error {
 			return err
 		}
 	}
-	f, err := overlay.Create(d, img)
+	f, err := overlay.Create(d, img, nil)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func own(args []string) error {
 	if err != nil {
 		return err
 	}
-	cg, err := cgroups.New(f.ID, r)
+	cg, err := cgroups.New(f.ID, r, nil)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/story"
 )
 
 // v1 is a folder in the tree of each controller.
@@ -34,23 +36,26 @@ func v1Trees(mounts []*mountinfo.Info, own []byte) map[string]string {
 	return trees
 }
 
-func newV1(trees map[string]string, name string, r *specs.LinuxResources) (Cgroup, error) {
+func newV1(trees map[string]string, name string, r *specs.LinuxResources, tell story.Story) (Cgroup, error) {
 	cg := v1{}
 	for controller, parent := range trees {
 		path := filepath.Join(parent, name)
 		// Trees may be mounted together, as cpu and cpuacct often are: then one folder serves both.
-		if err := os.Mkdir(path, 0o755); err != nil && !slices.Contains(cg.Paths(), path) {
+		switch err := os.Mkdir(path, 0o755); {
+		case err == nil:
+			tell.Run(story.Host, "a cgroup for "+controller, "mkdir", path)
+		case !slices.Contains(cg.Paths(), path):
 			return nil, errors.Join(fmt.Errorf("make cgroup: %w", err), remove(cg.Paths()))
 		}
 		cg[controller] = path
 	}
-	if err := cg.set(r); err != nil {
+	if err := cg.set(r, tell); err != nil {
 		return nil, errors.Join(err, remove(cg.Paths()))
 	}
 	return cg, nil
 }
 
-func (cg v1) set(r *specs.LinuxResources) error {
+func (cg v1) set(r *specs.LinuxResources, tell story.Story) error {
 	var writes []struct {
 		controller, file string
 		value            int64
@@ -79,7 +84,7 @@ func (cg v1) set(r *specs.LinuxResources) error {
 		if !ok {
 			return fmt.Errorf("limit %s: %w", w.controller, ErrUnsupported)
 		}
-		if err := write(path, w.file, w.value); err != nil {
+		if err := write(path, w.file, w.value, tell); err != nil {
 			return err
 		}
 	}
@@ -103,7 +108,7 @@ func (cg v1) Open() (folder *os.File, doors []*os.File, err error) {
 
 func (cg v1) Add(pid int) error {
 	for _, path := range cg.Paths() {
-		if err := write(path, "cgroup.procs", pid); err != nil {
+		if err := write(path, "cgroup.procs", pid, nil); err != nil {
 			return err
 		}
 	}

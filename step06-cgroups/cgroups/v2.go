@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/story"
 )
 
 // v2 is one folder for all controllers.
@@ -26,16 +27,17 @@ type v2 struct{ path string }
 // A cgroup has the controllers that its parent switched on in cgroup.subtree_control, and a parent may do so only
 // while no process is in it, the root excepted ("no internal processes"). We are in our own cgroup ourselves, so
 // unless that is the root, the container's becomes our sibling or is further up.
-func newV2(root, own, name string, r *specs.LinuxResources) (Cgroup, error) {
+func newV2(root, own, name string, r *specs.LinuxResources, tell story.Story) (Cgroup, error) {
 	var firstErr error
 	for at := filepath.Join(root, own); ; at = filepath.Dir(at) {
-		err := enable(at, controllers)
+		err := enable(at, controllers, tell)
 		if err == nil {
 			cg := v2{filepath.Join(at, name)}
 			if err := os.Mkdir(cg.path, 0o755); err != nil {
 				return nil, fmt.Errorf("make cgroup: %w", err)
 			}
-			if err := cg.set(r); err != nil {
+			tell.Run(story.Host, "a cgroup", "mkdir", cg.path)
+			if err := cg.set(r, tell); err != nil {
 				return nil, errors.Join(err, remove(cg.Paths()))
 			}
 			return cg, nil
@@ -55,7 +57,7 @@ func newV2(root, own, name string, r *specs.LinuxResources) (Cgroup, error) {
 var controllers = []string{"cpu", "memory", "pids"}
 
 // enable switches controllers on for the children of a cgroup: those that are not, and all or none of them.
-func enable(path string, controllers []string) error {
+func enable(path string, controllers []string, tell story.Story) error {
 	on, err := os.ReadFile(filepath.Join(path, "cgroup.subtree_control"))
 	if err != nil {
 		return err
@@ -69,12 +71,12 @@ func enable(path string, controllers []string) error {
 	if len(off) == 0 {
 		return nil
 	}
-	return write(path, "cgroup.subtree_control", strings.Join(off, " "))
+	return write(path, "cgroup.subtree_control", strings.Join(off, " "), tell)
 }
 
-func (cg v2) set(r *specs.LinuxResources) error {
+func (cg v2) set(r *specs.LinuxResources, tell story.Story) error {
 	if m := r.Memory; m != nil && m.Limit != nil {
-		if err := write(cg.path, "memory.max", orMax(*m.Limit)); err != nil {
+		if err := write(cg.path, "memory.max", orMax(*m.Limit), tell); err != nil {
 			return err
 		}
 		if m.Swap != nil {
@@ -83,19 +85,19 @@ func (cg v2) set(r *specs.LinuxResources) error {
 			if swap >= 0 && *m.Limit >= 0 {
 				swap -= *m.Limit
 			}
-			err := write(cg.path, "memory.swap.max", orMax(swap))
+			err := write(cg.path, "memory.swap.max", orMax(swap), tell)
 			if err != nil && !errors.Is(err, ErrUnsupported) {
 				return err
 			}
 		}
 	}
 	if c := r.CPU; c != nil && c.Quota != nil {
-		if err := write(cg.path, "cpu.max", fmt.Sprintf("%s %d", orMax(*c.Quota), period(c))); err != nil {
+		if err := write(cg.path, "cpu.max", fmt.Sprintf("%s %d", orMax(*c.Quota), period(c)), tell); err != nil {
 			return err
 		}
 	}
 	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {
-		return write(cg.path, "pids.max", *p.Limit)
+		return write(cg.path, "pids.max", *p.Limit, tell)
 	}
 	return nil
 }
@@ -120,7 +122,7 @@ func (cg v2) Open() (folder *os.File, doors []*os.File, err error) {
 	return folder, doors, err
 }
 
-func (cg v2) Add(pid int) error { return write(cg.path, "cgroup.procs", pid) }
+func (cg v2) Add(pid int) error { return write(cg.path, "cgroup.procs", pid, nil) }
 
 func (cg v2) Stats() (Stats, error) {
 	return Stats{

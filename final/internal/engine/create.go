@@ -78,7 +78,7 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err != nil {
 		return nil, err
 	}
-	f, err := overlay.Create(e.Dirs, img)
+	f, err := overlay.Create(e.Dirs, img, e.Tell)
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (c *container) detach() error {
 	if err := errors.Join(rootErr, runErr); err != nil {
 		return err
 	}
-	e := Engine{dirs.Dirs{Root: root, Run: run}}
+	e := Engine{Dirs: dirs.Dirs{Root: root, Run: run}}
 	if err := json.NewEncoder(request).Encode(monitorRequest{e, c.state.ID}); err != nil {
 		return errors.Join(fmt.Errorf("tell the monitor: %w", err), cmd.Wait())
 	}

@@ -3,7 +3,13 @@
 // Package engine is images and containers as docker's users think of them.
 package engine
 
-import "gocker/step01-pull/dirs"
+import (
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/story"
+)
 
 // An Engine works on the images and containers of one pair of folders.
-type Engine struct{ Dirs dirs.Dirs }
+type Engine struct {
+	Dirs dirs.Dirs
+	Tell story.Story `json:"-"` // hears what is asked of the kernel for a container; may be nil
+}

@@ -66,7 +66,7 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
-	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, place)
+	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, place, e.Tell)
 }
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {

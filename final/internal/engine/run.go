@@ -71,7 +71,7 @@ func (c *container) once(streams Streams, signals *signals) (status int, err err
 		stdio.Stdout, stdio.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
 		defer func() { err = errors.Join(err, c.log.flush()) }()
 	}
-	p, err := runtime.Create(c.fs, c.spec, stdio)
+	p, err := runtime.Create(c.fs, c.spec, stdio, c.Tell)
 	if err != nil {
 		return -1, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/step01-pull/story"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
@@ -20,19 +21,20 @@ import (
 type Container struct {
 	*namespaces.Process
 	Cgroup cgroups.Cgroup
+	tell   story.Story
 }
 
 // Create makes cgroup, namespaces and root of the container whose file system is mounted at f, up to the point before
 // its command is executed. If it fails, nothing but f is left.
-func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio) (*Container, error) {
-	at := &place{fs: f, resources: spec.Linux.Resources}
-	p, err := namespaces.Create(spec, stdio, at)
+func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.Story) (*Container, error) {
+	at := &place{fs: f, resources: spec.Linux.Resources, tell: tell}
+	p, err := namespaces.Create(spec, stdio, at, tell)
 	if err == nil {
-		return &Container{Process: p, Cgroup: at.cgroup}, nil
+		return &Container{Process: p, Cgroup: at.cgroup, tell: tell}, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
 	if at.cgroup != nil {
-		err = errors.Join(err, cgroups.Remove(at.cgroup))
+		err = errors.Join(err, cgroups.Remove(at.cgroup, tell))
 	}
 	return nil, err
 }
@@ -42,13 +44,14 @@ type place struct {
 	fs        *overlay.FS
 	resources *specs.LinuxResources
 	cgroup    cgroups.Cgroup
+	tell      story.Story
 }
 
 func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
 	if p.resources == nil {
 		p.resources = &specs.LinuxResources{}
 	}
-	if p.cgroup, err = cgroups.New(p.fs.ID, p.resources); err != nil {
+	if p.cgroup, err = cgroups.New(p.fs.ID, p.resources, p.tell); err != nil {
 		return nil, nil, err
 	}
 	if err := cgroups.Record(p.fs, p.cgroup); err != nil {
@@ -58,4 +61,4 @@ func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
 }
 
 // Remove removes the cgroup of a container that has ended. The file system is the caller's.
-func (c *Container) Remove() error { return cgroups.Remove(c.Cgroup) }
+func (c *Container) Remove() error { return cgroups.Remove(c.Cgroup, c.tell) }

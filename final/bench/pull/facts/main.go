@@ -54,7 +54,7 @@ func printImage(name string) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := overlay.Create(d, img)
+	f, err := overlay.Create(d, img, nil)
 	if err != nil {
 		return err
 	}
