@@ -3,7 +3,7 @@
 // Step 6: a process with limits.
 //
 //	go run ./step06-cgroups [-m 64m] [--cpus 0.5] [--pids-limit 32] [IMAGE [CMD…]]
-//	go run ./step06-cgroups --experiment memory|cpu|pids [IMAGE]
+//	go run ./step06-cgroups --experiment memory|cpu|pids|devices [IMAGE]
 package main
 
 import (
@@ -46,6 +46,8 @@ var experiments = map[string]experiment{
 		"a loop wants a whole processor, for 3 seconds", 3 * time.Second},
 	"pids": {"pids", cgroups.Limits{Pids: 16}, "i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i+1)); done",
 		"a loop starts a hundred processes", 0},
+	"devices": {"devices", cgroups.Limits{}, "mknod /dev/log c 1 11 && echo made && head -n 1 /dev/log 2>&1",
+		"mknod makes a node for the kernel's log, and head wants to read it", 0},
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
@@ -56,7 +58,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	flags.StringVar(&limits.Memory, "m", "64m", "memory `limit`: bytes, with b, k, m or g; 0: none")
 	flags.StringVar(&limits.CPUs, "cpus", "0.5", "`number` of processors; 0: no limit")
 	flags.Int64Var(&limits.Pids, "pids-limit", 64, "most processes; -1: no limit")
-	name := flags.String("experiment", "", "see a limit at work: `memory|cpu|pids`")
+	name := flags.String("experiment", "", "see a limit at work: `memory|cpu|pids|devices`")
 	ref, err := lesson.Parse(flags, args, "setting limits")
 	if err != nil {
 		return err
@@ -66,13 +68,14 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if isExperiment {
 		limits, command, stdin = e.limits, []string{"/bin/sh", "-c", e.command}, nil
 	} else if *name != "" {
-		return fmt.Errorf("--experiment %q: there are memory, cpu and pids", *name)
+		return fmt.Errorf("--experiment %q: there are memory, cpu, pids and devices", *name)
 	}
 	resources, err := limits.Resources()
 	if err != nil {
 		return err
 	}
 	cgroups.NoSwap(resources)
+	resources.Devices = []specs.LinuxDeviceCgroup{cgroups.DenyDevices}
 	if err := cgroups.RemoveDead(d); err != nil {
 		return err
 	}
@@ -110,7 +113,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	}
 	defer func() { err = errors.Join(err, f.Remove()) }()
 	fmt.Fprintf(stdout, "1. Making the cgroup of container %s, and writing its limits\n", f.ID)
-	cg, err := cgroups.New(f.ID, c.resources, nil)
+	cg, err := cgroups.New("gocker-"+f.ID, c.resources, nil)
 	if err != nil {
 		return -1, err
 	}

@@ -56,6 +56,15 @@ func TestExperiments(t *testing.T) {
 	}
 }
 
+func TestADeviceThatIsNotListedCannotBeRead(t *testing.T) {
+	testenv.NeedRoot(t)
+	out, err := output(t, testenv.Dirs(t), "--experiment", "devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, out, "made\n", "Operation not permitted")
+}
+
 func TestRunSaysWhatTheLimitsAre(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)

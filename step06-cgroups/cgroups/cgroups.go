@@ -9,13 +9,16 @@
 //	v1    a tree for each controller: /sys/fs/cgroup/memory/…/gocker-{id}/memory.limit_in_bytes, …
 //	      (hybrid is v1 with an empty v2 tree beside it)
 //
-//	cg, err := cgroups.New(id, resources, nil)   // makes it, writes the limits
-//	err = cg.Add(pid)                       // before the process does anything: its children are born there
+//	cg, err := cgroups.New(path, resources, nil) // makes it, writes the limits
+//	err = cg.Add(pid)                            // before the process does anything: its children are born there
 //	stats, err := cg.Stats()
-//	err = cg.Remove()                       // kills what is left in it
+//	err = cgroups.Remove(cg, nil)                // kills what is left in it
 //
 // It is made below the cgroup that this process is in, or as near to it as the kernel allows: limits that somebody
 // gave us hold for our containers too.
+//
+// A limit that the machine cannot hold is an error, and no container starts without it. What cgroups do not do: hide
+// anything. A process still sees all the machine's memory and processors, and may count on them.
 //
 // See cgroups(7), https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/,
 // and https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#control-groups.
@@ -54,9 +57,17 @@ type Cgroup interface {
 	Open() (folder *os.File, doors []*os.File, err error)
 	// Add moves a process into the cgroup.
 	Add(pid int) error
-	// Stats reads what its processes have used so far.
+	// Pids are its processes, and those of cgroups inside.
+	Pids() ([]int, error)
+	// Update writes limits anew. What resources does not name stays as it is, and the rules for devices always do.
+	Update(resources *specs.LinuxResources) error
+	// Freeze stops all its processes, and those born until Thaw, without their notice: when it returns, none runs.
+	Freeze() error
+	Thaw() error
+	Frozen() bool
+	// Stats reads what its processes use, and have used so far.
 	Stats() (Stats, error)
-	// Files are the kernel's files that tell about "memory", "cpu" or "pids".
+	// Files are the kernel's files that tell about "memory", "cpu", "pids" or "devices".
 	Files(controller string) []string
 	// Paths are its folders.
 	Paths() []string
@@ -64,38 +75,45 @@ type Cgroup interface {
 
 // Stats is what the kernel counted. A file that the kernel lacks leaves its number 0.
 type Stats struct {
-	MemoryPeak uint64        // bytes
-	OOMKills   uint64        // processes killed because memory was at its limit
-	CPU        time.Duration // of all processors together
-	Throttled  uint64        // periods in which the processes had to wait, their share being used up
-	PidsMax    uint64        // forks that failed because of the limit
+	Memory        uint64        // bytes in use, without those of files that were not read again
+	MemoryPeak    uint64        // bytes, with all files
+	MemoryLimit   uint64        // bytes; where there is none, a number larger than any memory, or 0
+	OOMKills      uint64        // processes killed because memory was at its limit
+	CPU           time.Duration // of all processors together
+	Throttled     uint64        // periods in which the processes had to wait, their share being used up
+	Pids          uint64        // processes and threads
+	PidsMax       uint64        // forks that failed because of the limit
+	Read, Written uint64        // bytes, from and to block devices
 }
 
-// New makes a cgroup for container id and writes the limits. What resources does not name is not limited. If New
-// fails, nothing is left. tell hears what is done.
-func New(id string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
-	cg, err := newCgroup("gocker-"+id, resources, tell)
+// New makes a cgroup and writes the limits. A path that begins with "/" is below the root of the tree, any other below
+// our own cgroup or near it; folders above that are missing are made, and stay. What resources does not name is not
+// limited. If New fails, nothing else is left. tell hears what is done.
+func New(path string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+	cg, err := newCgroup(path, resources, tell)
 	if err != nil {
 		return nil, check.Explain(err, []check.Result{check.Privilege(), checkControllers()})
 	}
 	return cg, nil
 }
 
-func newCgroup(name string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+func newCgroup(path string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
 	}
-	own, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return nil, err
+	var own []byte // with an absolute path we begin at the root
+	if !filepath.IsAbs(path) {
+		if own, err = os.ReadFile("/proc/self/cgroup"); err != nil {
+			return nil, err
+		}
 	}
 	if trees := v1Trees(mounts, own); len(trees) > 0 {
-		return newV1(trees, name, resources, tell)
+		return newV1(trees, path, resources, tell)
 	}
 	for _, m := range mounts {
 		if m.FSType == "cgroup2" {
-			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), name, resources, tell)
+			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), path, resources, tell)
 		}
 	}
 	return nil, ErrUnsupported
@@ -128,11 +146,13 @@ func inside(m *mountinfo.Info, path string) string {
 
 // Remove kills what is left in a cgroup and removes its folders.
 func Remove(cg Cgroup, tell story.Story) error {
-	err := remove(cg.Paths())
-	if err == nil {
+	if tell != nil {
 		tell.Run(story.After, "a cgroup without processes can be removed", append([]string{"rmdir"}, cg.Paths()...)...)
 	}
-	return err
+	if cg, ok := cg.(v1); ok {
+		return remove(cg.all()) // another gocker may have made one that was not there when we looked
+	}
+	return remove(cg.Paths())
 }
 
 func remove(paths []string) (err error) {
@@ -172,24 +192,65 @@ func removeFolder(path string) error {
 	}
 }
 
-// kill sends SIGKILL to all processes of a cgroup: at once where the kernel (5.14 and later, v2) has cgroup.kill.
+// kill sends SIGKILL to all processes of a cgroup: at once where the kernel (5.14 and later, v2) has cgroup.kill. With v1
+// one that is frozen does not die.
 func kill(path string) {
+	write(path, "freezer.state", "THAWED") // only the freezer's folder has this file
 	if os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0) == nil {
 		return
 	}
-	procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-	if err != nil {
-		return // removeFolder says what is wrong
-	}
-	for _, line := range strings.Fields(string(procs)) {
-		if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
-			unix.Kill(pid, unix.SIGKILL)
-		}
+	pids, _ := pidsOf(path) // removeFolder says what is wrong
+	for _, pid := range pids {
+		unix.Kill(pid, unix.SIGKILL)
 	}
 }
 
+// pidsOf reads the processes of one folder. 0 would be one of another pid namespace.
+func pidsOf(path string) (pids []int, err error) {
+	procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+	for _, line := range strings.Fields(string(procs)) {
+		if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
+}
+
+// pidsBelow reads the processes of a folder and of those inside.
+func pidsBelow(path string) (pids []int, err error) {
+	err = filepath.WalkDir(path, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		more, err := pidsOf(path)
+		pids = append(pids, more...)
+		return err
+	})
+	return pids, err
+}
+
+// A setting is one value for one file of the kernel.
+type setting struct {
+	limit            string // that it is, for errors
+	controller, file string
+	value            any
+}
+
+// patience is how long processes may take to stop: one that waits for a disk stops when it has its answer.
+const patience = 10 * time.Second
+
+// await waits until the kernel has done something.
+func await(what string, done func() bool) error {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: not done after %s", what, patience)
+		}
+	}
+	return nil
+}
+
 // write writes a control file. The kernel says EINVAL for any value that it does not like.
-func write(path, file string, value any, tell story.Story) error {
+func write(path, file string, value any) error {
 	file = filepath.Join(path, file)
 	// Not os.WriteFile: without O_CREAT a file that the kernel does not have is ENOENT, not EPERM.
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
@@ -199,7 +260,6 @@ func write(path, file string, value any, tell story.Story) error {
 	}
 	switch {
 	case err == nil:
-		tell.Write(story.Host, "a limit, or what it needs", file, value)
 		return nil
 	case errors.Is(err, os.ErrNotExist):
 		return advice.Add(fmt.Errorf("write %v to %q: %w", value, file, ErrUnsupported), "is the controller switched on? look at /proc/cgroups and at cgroup.controllers")
@@ -234,34 +294,40 @@ func field(path, file, key string) uint64 {
 	return 0
 }
 
-// record is the file in a container's folder that says where its cgroups are, for the case that gocker dies.
+// record is the file in a container's folder that says where its cgroups are, for other commands, and for the case that
+// gocker dies. Its lines are as those of /proc/{pid}/cgroup, without the first number: "memory:/sys/fs/cgroup/memory/…",
+// or ":/sys/fs/cgroup/…" with v2.
 const record = "cgroups"
 
 // Record writes down where the cgroup of a container is.
 func Record(f *overlay.FS, cg Cgroup) error {
-	return os.WriteFile(filepath.Join(f.Dir, record), []byte(strings.Join(cg.Paths(), "\n")), 0o600)
+	var lines strings.Builder
+	switch cg := cg.(type) {
+	case v1:
+		for controller, path := range cg {
+			fmt.Fprintf(&lines, "%s:%s\n", controller, path)
+		}
+	case v2:
+		fmt.Fprintf(&lines, ":%s\n", cg.path)
+	}
+	return os.WriteFile(filepath.Join(f.Dir, record), []byte(lines.String()), 0o600)
 }
 
-// Recorded is the cgroup that Record wrote down in a container's folder, for one more process.
-type Recorded struct{ paths []string }
-
-// ReadRecord reads what Record wrote.
-func ReadRecord(folder string) (Recorded, error) {
+// OpenRecorded is the cgroup that Record wrote down in a container's folder.
+func OpenRecorded(folder string) (Cgroup, error) {
 	raw, err := os.ReadFile(filepath.Join(folder, record))
-	return Recorded{strings.Split(string(raw), "\n")}, err
-}
-
-// Open is Cgroup's.
-func (r Recorded) Open() (folder *os.File, doors []*os.File, err error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(r.paths[0], &fs); err != nil {
-		return nil, nil, fmt.Errorf("statfs %q: %w", r.paths[0], err)
+	if err != nil {
+		return nil, fmt.Errorf("read where the cgroups are: %w", err)
 	}
-	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		return v2{r.paths[0]}.Open()
+	cg := v1{}
+	for line := range strings.Lines(string(raw)) {
+		controller, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if controller == "" {
+			return v2{path}, nil
+		}
+		cg[controller] = path
 	}
-	doors, err = openDoors(r.paths, "tasks")
-	return nil, doors, err
+	return cg, nil
 }
 
 func openDoors(paths []string, file string) (doors []*os.File, err error) {
@@ -280,14 +346,14 @@ func openDoors(paths []string, file string) (doors []*os.File, err error) {
 
 // RemoveRecorded removes the cgroups that Record wrote down, if there are any.
 func RemoveRecorded(f *overlay.FS) error {
-	raw, err := os.ReadFile(filepath.Join(f.Dir, record))
-	if errors.Is(err, os.ErrNotExist) || len(raw) == 0 {
+	cg, err := OpenRecorded(f.Dir)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return remove(strings.Split(string(raw), "\n"))
+	return Remove(cg, nil)
 }
 
 // RemoveDead removes what dead containers have left: processes, cgroups, mounts and folders.

@@ -30,7 +30,7 @@ func make(t testing.TB, l cgroups.Limits) cgroups.Cgroup {
 		t.Fatal(err)
 	}
 	cgroups.NoSwap(r)
-	cg, err := cgroups.New(id(t), r, nil)
+	cg, err := cgroups.New("gocker-"+id(t), r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestRemoveTakesCgroupsInside(t *testing.T) {
 func TestNewLeavesNothingWhenItFails(t *testing.T) {
 	testenv.NeedRoot(t)
 	pids, quota, period := int64(10), int64(1), uint64(100_000) // the least quota is 1 ms
-	_, err := cgroups.New(id(t), &specs.LinuxResources{
+	_, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{
 		CPU:  &specs.LinuxCPU{Quota: &quota, Period: &period},
 		Pids: &specs.LinuxPids{Limit: &pids},
 	}, nil)
@@ -227,7 +227,7 @@ func TestNewLeavesNothingWhenItFails(t *testing.T) {
 
 func TestNewDoesNotTakeWhatIsThere(t *testing.T) {
 	cg := make(t, cgroups.Limits{Pids: 50})
-	if second, err := cgroups.New(id(t), &specs.LinuxResources{}, nil); !errors.Is(err, fs.ErrExist) {
+	if second, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{}, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("New = %v, %v; want ErrExist", second, err)
 	}
 	if n := kernel(t, cg, "pids", "pids.max", ""); n != 50 {

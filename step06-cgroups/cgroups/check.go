@@ -94,7 +94,7 @@ func enabled(controller string) bool {
 }
 
 func checkLimits() check.Result {
-	cg, err := New(fmt.Sprintf("check-%d", os.Getpid()), &specs.LinuxResources{}, nil)
+	cg, err := New(fmt.Sprintf("gocker-check-%d", os.Getpid()), &specs.LinuxResources{}, nil)
 	if err == nil {
 		path := filepath.Dir(cg.Paths()[0])
 		if err = Remove(cg, nil); err == nil {

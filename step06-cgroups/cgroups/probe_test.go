@@ -30,8 +30,10 @@ var probes = map[string]func(args []string) error{
 	"spin":  spin,
 	"fork":  fork,
 	"sleep": func([]string) error { select {} },
+	"true":  func([]string) error { return nil },
 	"new":   newCgroup,
 	"own":   own,
+	"open":  openNodes,
 }
 
 func TestMain(m *testing.M) {
@@ -52,7 +54,7 @@ func spin([]string) error {
 	return nil
 }
 
-// hog uses as many MiB of memory as it is told.
+// hog uses as many MiB of memory as it is told, and with a second argument says so and stays.
 func hog(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -67,6 +69,10 @@ func hog(args []string) error {
 		for i := 0; i < len(memory); i += os.Getpagesize() {
 			memory[i] = 1
 		}
+	}
+	if len(args) > 1 {
+		fmt.Println("here")
+		select {}
 	}
 	return nil
 }
@@ -96,7 +102,7 @@ func newCgroup(args []string) error {
 	if err != nil {
 		return err
 	}
-	cg, err := cgroups.New(args[0], r, nil)
+	cg, err := cgroups.New("gocker-"+args[0], r, nil)
 	if err != nil {
 		return err
 	}
@@ -124,7 +130,7 @@ func own(args []string) error {
 	if err != nil {
 		return err
 	}
-	cg, err := cgroups.New(f.ID, r, nil)
+	cg, err := cgroups.New("gocker-"+f.ID, r, nil)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
-	place, err := cgroups.ReadRecord(e.Dirs.Container(s.ID))
+	place, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
 	if err != nil {
 		return -1, err
 	}

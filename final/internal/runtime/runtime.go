@@ -5,6 +5,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +28,8 @@ type Container struct {
 // Create makes cgroup, namespaces and root of the container whose file system is mounted at f, up to the point before
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.Story) (*Container, error) {
-	at := &place{fs: f, resources: spec.Linux.Resources, tell: tell}
+	path := cmp.Or(spec.Linux.CgroupsPath, "gocker-"+f.ID)
+	at := &place{fs: f, path: path, resources: spec.Linux.Resources, tell: tell}
 	p, err := namespaces.Create(spec, stdio, at, tell)
 	if err == nil {
 		return &Container{Process: p, Cgroup: at.cgroup, tell: tell}, nil
@@ -42,6 +44,7 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 // place is a cgroup that is made when it is opened: while the namespaces are.
 type place struct {
 	fs        *overlay.FS
+	path      string
 	resources *specs.LinuxResources
 	cgroup    cgroups.Cgroup
 	tell      story.Story
@@ -51,7 +54,7 @@ func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
 	if p.resources == nil {
 		p.resources = &specs.LinuxResources{}
 	}
-	if p.cgroup, err = cgroups.New(p.fs.ID, p.resources, p.tell); err != nil {
+	if p.cgroup, err = cgroups.New(p.path, p.resources, p.tell); err != nil {
 		return nil, nil, err
 	}
 	if err := cgroups.Record(p.fs, p.cgroup); err != nil {

@@ -1,0 +1,106 @@
+//go:build linux
+
+package cgroups_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/testenv"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// openNodes makes device nodes, "c:1:3:r", opens each to read or write, and prints what the kernel says.
+func openNodes(args []string) error {
+	dir, err := os.MkdirTemp("/dev/shm", "gocker-nodes-") // a file system that may have devices
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for i, arg := range args {
+		parts := strings.Split(arg, ":")
+		mode := map[string]uint32{"c": unix.S_IFCHR, "b": unix.S_IFBLK}[parts[0]]
+		major, err1 := strconv.Atoi(parts[1])
+		minor, err2 := strconv.Atoi(parts[2])
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		node := filepath.Join(dir, strconv.Itoa(i))
+		if err := unix.Mknod(node, mode|0o600, int(unix.Mkdev(uint32(major), uint32(minor)))); err != nil {
+			fmt.Println("mknod:", err)
+			continue
+		}
+		flags := map[string]int{"r": unix.O_RDONLY, "w": unix.O_WRONLY, "rw": unix.O_RDWR}[parts[3]]
+		fd, err := unix.Open(node, flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		fmt.Println(err)
+	}
+	return nil
+}
+
+func TestOnlyListedDevicesAreOpened(t *testing.T) {
+	testenv.NeedRoot(t)
+	var stat unix.Stat_t
+	if err := unix.Stat(disk(t), &stat); err != nil {
+		t.Fatal(err)
+	}
+	host := fmt.Sprintf("b:%d:%d:r", unix.Major(stat.Rdev), unix.Minor(stat.Rdev))
+	const yes, no = "<nil>", "operation not permitted"
+	rule := func(allow bool, kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
+		return specs.LinuxDeviceCgroup{Allow: allow, Type: kind, Major: &major, Minor: &minor, Access: access}
+	}
+	for _, tt := range []struct {
+		name  string
+		rules []specs.LinuxDeviceCgroup
+		want  map[string]string
+	}{
+		{"the default list", []specs.LinuxDeviceCgroup{cgroups.DenyDevices}, map[string]string{
+			"c:1:3:rw": yes, "c:1:5:r": yes, "c:1:7:w": yes, "c:1:8:r": yes, "c:1:9:r": yes, // null, zero, full, random, urandom
+			"c:1:1:r": no, "c:1:11:r": no, "c:5:1:w": no, "c:10:229:r": no, host: no, "b:1:3:r": no, // mem, kmsg, console, fuse, the disk
+		}},
+		{"one more device, to read", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, 11, "r")}, map[string]string{
+			"c:1:11:r": yes, "c:1:11:w": no, "c:1:11:rw": no, host: no,
+		}},
+		{"all minor numbers", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, -1, "rwm")}, map[string]string{
+			"c:1:11:r": yes, "c:1:11:w": yes, host: no,
+		}},
+		{"a part taken back", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, 11, "rwm"), rule(false, "c", 1, 11, "w")}, map[string]string{
+			"c:1:11:r": yes, "c:1:11:w": no, "c:1:11:rw": no,
+		}},
+		{"all", []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}, map[string]string{"c:1:11:r": yes, host: yes}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cg, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{Devices: tt.rules}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := cgroups.Remove(cg, nil); err != nil {
+					t.Error(err)
+				}
+			})
+			var nodes []string
+			for node := range tt.want {
+				nodes = append(nodes, node)
+			}
+			p := start(t, append([]string{"open"}, nodes...)...)
+			p.begin(t, cg)
+			for _, node := range nodes {
+				line, err := p.stdout.ReadString('\n')
+				if got := strings.TrimSpace(line); err != nil || got != tt.want[node] {
+					t.Errorf("open %s: %q, %v; want %q", node, got, err, tt.want[node])
+				}
+			}
+		})
+	}
+}
