@@ -5,11 +5,33 @@ package cli
 import (
 	"github.com/spf13/pflag"
 
+	"gocker/final/internal/engine"
 	"gocker/step06-cgroups/cgroups"
 )
 
-func resourceFlags(f *pflag.FlagSet, limits *cgroups.Limits) {
+// resourceFlags say what a container gets of the machine.
+func resourceFlags(f *pflag.FlagSet, limits *engine.Limits) {
+	changeableFlags(f, &limits.Limits)
+	f.StringArrayVar(&limits.ReadBPS, "device-read-bps", nil, "most bytes read a second: `DEVICE:NUMBER` with b, k, m or g")
+	f.StringArrayVar(&limits.WriteBPS, "device-write-bps", nil, "most bytes written a second: `DEVICE:NUMBER` with b, k, m or g")
+	f.StringArrayVar(&limits.ReadIOPS, "device-read-iops", nil, "most reads a second: `DEVICE:NUMBER`")
+	f.StringArrayVar(&limits.WriteIOPS, "device-write-iops", nil, "most writes a second: `DEVICE:NUMBER`")
+	f.StringVar(&limits.CgroupParent, "cgroup-parent", "", "make its cgroup in this one, a `path` from the root of the cgroups")
+	f.IntVar(&limits.OOMScoreAdj, "oom-score-adj", 0, "when the machine has no memory left, kill it sooner (up to 1000) or later (down to -1000): a `number`")
+	f.StringArrayVar(&limits.Devices, "device", nil, "let it use a device: `HOST[:CONTAINER][:rwm]` (read, write, make nodes)")
+}
+
+// changeableFlags are those that update can change.
+func changeableFlags(f *pflag.FlagSet, limits *cgroups.Limits) {
 	f.StringVarP(&limits.Memory, "memory", "m", "", "memory `limit`: bytes, with b, k, m or g")
+	f.StringVar(&limits.MemorySwap, "memory-swap", "", "`limit` of memory and swap together, -1 for no limit of swap (default twice the memory)")
+	f.StringVar(&limits.MemoryReservation, "memory-reservation", "", "`bytes` that others should leave it when memory is scarce")
 	f.StringVar(&limits.CPUs, "cpus", "", "`number` of processors, for example 0.5")
+	f.Uint64VarP(&limits.CPUShares, "cpu-shares", "c", 0, "`weight` against others when all want more than there is; 1024 is everybody's")
+	f.Int64Var(&limits.CPUPeriod, "cpu-period", 0, "`microseconds` of the period that --cpu-quota is of")
+	f.Int64Var(&limits.CPUQuota, "cpu-quota", 0, "`microseconds` of processor time in each period, -1 for no limit")
+	f.StringVar(&limits.CPUSetCPUs, "cpuset-cpus", "", "which `processors`, for example 0-2,5")
+	f.StringVar(&limits.CPUSetMems, "cpuset-mems", "", "which NUMA `nodes`' memory, for example 0")
 	f.Int64Var(&limits.Pids, "pids-limit", 0, "most `processes`, -1 for no limit")
+	f.Uint16Var(&limits.BlkioWeight, "blkio-weight", 0, "`weight` against others for disks, 10 to 1000")
 }

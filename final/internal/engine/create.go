@@ -21,7 +21,6 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
-	"gocker/step06-cgroups/cgroups"
 )
 
 // RunOptions are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
@@ -39,7 +38,7 @@ type RunOptions struct {
 	Interactive bool
 	Remove      bool // at its end
 
-	Limits    cgroups.Limits
+	Limits    Limits
 	Mounts    Mounts
 	Isolation Isolation
 }
@@ -67,8 +66,7 @@ func (e Engine) Create(opts RunOptions, say func(format string, args ...any)) (i
 // create makes a container: its folder, its name, config.json, and at the very end state.json. If it fails, nothing is
 // left.
 func (e Engine) create(ctx context.Context, opts RunOptions, say func(format string, args ...any)) (_ *container, err error) {
-	resources, err := opts.Limits.Resources()
-	if err != nil {
+	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
 	}
 	if r := check.Privilege(); !r.OK {
@@ -102,7 +100,9 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if c.spec, err = e.spec(f, img.Config.Config, opts); err != nil {
 		return nil, err
 	}
-	c.spec.Linux.Resources = resources
+	if err := limit(c.spec, f.ID, opts.Limits, opts.Isolation.Privileged); err != nil {
+		return nil, err
+	}
 	volumes, locks, err := e.addMounts(f, c.spec, img.Config.Config.Volumes, opts.Mounts)
 	c.state.Volumes = volumes
 	defer func() { // when config.json says that they are used

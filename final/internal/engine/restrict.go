@@ -19,12 +19,13 @@ import (
 // ErrCapability says that a name is not one of a capability.
 var ErrCapability = errors.New("no such capability")
 
-// defaultCapabilities are what root of a container keeps: podman's choice. docker's has three more: with CAP_MKNOD and
-// no device cgroup (there is none yet) a container could read the host's disks, CAP_NET_RAW lets it forge packets, and
-// CAP_AUDIT_WRITE lets it write to the host's audit log.
+// defaultCapabilities are what root of a container keeps: docker's choice. podman's leaves out the last three. A node
+// that CAP_MKNOD makes is of no use, as the container's cgroup does not let it be opened; CAP_NET_RAW is for ping, in a
+// network of its own; with CAP_AUDIT_WRITE login programs write to the host's audit log.
 var defaultCapabilities = []string{
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
 	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	"CAP_MKNOD", "CAP_NET_RAW", "CAP_AUDIT_WRITE",
 }
 
 // What /proc and /sys show of the host, or let root change of it, though all namespaces are new: docker's list.

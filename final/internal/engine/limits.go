@@ -1,0 +1,102 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/advice"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// Limits are the flags of "run" that say what a container gets of the machine. Those of the first field can be changed
+// while it runs.
+type Limits struct {
+	cgroups.Limits
+	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of who makes it
+	OOMScoreAdj  int      // -1000 to 1000: what it has of it, is sooner killed when the machine has no memory left
+	Devices      []string // HOST[:CONTAINER][:rwm]
+}
+
+// limit writes them into the description of container id. To a privileged one all devices are open.
+func limit(spec *specs.Spec, id string, opts Limits, privileged bool) error {
+	resources, err := opts.Resources()
+	if err != nil {
+		return err
+	}
+	spec.Linux.Resources = resources
+	if opts.CgroupParent != "" {
+		spec.Linux.CgroupsPath = filepath.Join("/", opts.CgroupParent, "gocker-"+id)
+	}
+	if opts.OOMScoreAdj < -1000 || opts.OOMScoreAdj > 1000 {
+		return advice.Add(fmt.Errorf("--oom-score-adj %d: %w", opts.OOMScoreAdj, ErrOption), "it is from -1000 to 1000")
+	}
+	if opts.OOMScoreAdj != 0 {
+		spec.Process.OOMScoreAdj = &opts.OOMScoreAdj
+	}
+	if !privileged {
+		resources.Devices = []specs.LinuxDeviceCgroup{cgroups.DenyDevices}
+	}
+	for _, d := range opts.Devices {
+		devices, access, err := parseDevice(d)
+		if err != nil {
+			return fmt.Errorf("--device %q: %w", d, err)
+		}
+		for _, device := range devices {
+			spec.Linux.Devices = append(spec.Linux.Devices, device)
+			if !privileged {
+				resources.Devices = append(resources.Devices, specs.LinuxDeviceCgroup{
+					Allow: true, Type: device.Type, Major: &device.Major, Minor: &device.Minor, Access: access,
+				})
+			}
+		}
+	}
+	return nil
+}
+
+// parseDevice reads HOST[:CONTAINER][:rwm]. A folder is all devices in it, as docker has it.
+func parseDevice(s string) (devices []specs.LinuxDevice, access string, err error) {
+	const form = "write /dev/NAME[:/dev/NAME][:rwm]"
+	parts := strings.Split(s, ":")
+	access = "rwm"
+	if last := parts[len(parts)-1]; len(parts) > 1 && last != "" && strings.Trim(last, "rwm") == "" {
+		access, parts = last, parts[:len(parts)-1]
+	}
+	host := parts[0]
+	inside := parts[len(parts)-1]
+	if len(parts) > 2 || !filepath.IsAbs(host) || !filepath.IsAbs(inside) {
+		return nil, "", advice.Add(ErrOption, form)
+	}
+	err = filepath.WalkDir(host, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		var stat unix.Stat_t // a link is what it leads to
+		if err := unix.Stat(path, &stat); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b"}[stat.Mode&unix.S_IFMT]
+		if kind == "" {
+			if path == host {
+				return advice.Add(errors.New("not a device"), form)
+			}
+			return nil
+		}
+		mode := fs.FileMode(stat.Mode & 0o7777)
+		devices = append(devices, specs.LinuxDevice{
+			Path: filepath.Join(inside, strings.TrimPrefix(path, host)), Type: kind,
+			Major: int64(unix.Major(stat.Rdev)), Minor: int64(unix.Minor(stat.Rdev)),
+			FileMode: &mode, UID: &stat.Uid, GID: &stat.Gid,
+		})
+		return nil
+	})
+	return devices, access, err
+}
