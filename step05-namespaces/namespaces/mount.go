@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/check"
 )
 
 // ErrInProc says that something is to be mounted in /proc: that is how a container would be shown false files, by which
@@ -139,13 +141,47 @@ func pickUp(mounts []specs.Mount) (trees []*os.File, err error) {
 		if slices.Contains(m.Options, "bind") {
 			below = 0
 		}
-		tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|below)
+		tree, err := treeOf(m.Source, below)
 		if err != nil {
 			return trees, fmt.Errorf("bind %q: %w", m.Source, err)
 		}
-		trees = append(trees, os.NewFile(uintptr(tree), m.Source))
+		trees = append(trees, tree)
 	}
 	return trees, nil
+}
+
+// treeOf clones what a name of the host is. A mount can be cloned only by who is in its mount namespace; so for what is
+// in another container, /proc/{pid}/root/…, a thread goes there.
+func treeOf(name string, flags uint) (tree *os.File, err error) {
+	parts := strings.SplitN(name, "/", 5)
+	if len(parts) < 5 || parts[1] != "proc" || parts[3] != "root" {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	err = check.OnThread(func() error {
+		ns, err := os.Open("/proc/" + parts[2] + "/ns/mnt")
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
+		}
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		f, err := find("/" + parts[4])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		tree, err = cloneTree(f, flags)
+		return err
+	})
+	return tree, err
 }
 
 func closeAll(files []*os.File) {

@@ -249,6 +249,22 @@ func await(what string, done func() bool) error {
 	return nil
 }
 
+// Kill ends all processes of a cgroup, also those that they make meanwhile.
+func Kill(cg Cgroup) {
+	for wait := time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		left := false
+		for _, path := range cg.Paths() {
+			kill(path)
+			procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			left = left || err == nil && len(procs) > 0
+		}
+		if !left {
+			return
+		}
+		time.Sleep(wait)
+	}
+}
+
 // write writes a control file. The kernel says EINVAL for any value that it does not like.
 func write(path, file string, value any) error {
 	file = filepath.Join(path, file)

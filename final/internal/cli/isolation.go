@@ -10,9 +10,31 @@ import (
 
 // isolationFlags say what a container shares with others, and what it may do.
 func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
-	f.StringVar(&opts.Network, "network", "none", "`none|host`: only a loopback interface of its own, or all that the host has")
+	f.StringVar(&opts.Network, "network", "none", "`none|host|container:NAME`: only a loopback interface of its own, all that the host has, or another container's")
+	f.StringVar(&opts.Network, "net", "none", "the same")
+	f.Lookup("net").Hidden = true
+	f.StringVar(&opts.PID, "pid", "", "process numbers of the `host|container:NAME`")
+	f.StringVar(&opts.IPC, "ipc", "", "shared memory of the `host|container:NAME`, or its own: private, shareable with others, or none")
+	f.StringVar(&opts.UTS, "uts", "", "name of the `host`, not one of its own")
+	f.StringVar(&opts.Cgroupns, "cgroupns", "", "`host|private`: whether it sees where in the tree of cgroups it is")
 	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
 	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
 	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities, and nothing of /proc and /sys covered: as strong as the host's root")
 	f.StringArrayVar(&opts.SecurityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE or seccomp=unconfined (another filter of system calls, or none)")
+}
+
+// attributeFlags are what the kernel keeps for a process, or for a namespace.
+func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
+	f.StringArrayVar(&opts.Ulimits, "ulimit", nil, "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
+	f.StringArrayVar(&opts.Sysctls, "sysctl", nil, "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
+	f.StringSliceVar(&opts.GroupAdd, "group-add", nil, "more `groups` of the user, by name or number")
+	f.StringVar(&opts.Domainname, "domainname", "", "domain `name` in the container")
+}
+
+// nameFlags say how a container finds others.
+func nameFlags(f *pflag.FlagSet, opts *engine.Names) {
+	f.StringArrayVar(&opts.Hosts, "add-host", nil, "a line of /etc/hosts: `NAME:ADDRESS`")
+	f.StringArrayVar(&opts.DNS, "dns", nil, "`address` of a name server, in place of the host's")
+	f.StringArrayVar(&opts.DNSSearch, "dns-search", nil, "`domain` to look names up in")
+	f.StringArrayVar(&opts.DNSOptions, "dns-option", nil, "`option` of resolv.conf")
 }

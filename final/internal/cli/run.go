@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/docker/cli/pkg/kvfile"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -81,10 +82,13 @@ func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOption
 	f.SetInterspersed(false)                      // the flags behind IMAGE are the command's
 	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
 	var entrypoint string
-	generalFlags(f, &opts, &entrypoint)
+	var envFile []string
+	generalFlags(f, &opts, &entrypoint, &envFile)
 	resourceFlags(f, &opts.Limits)
 	mountFlags(f, &opts.Mounts)
 	isolationFlags(f, &opts.Isolation)
+	attributeFlags(f, &opts.Attributes)
+	nameFlags(f, &opts.Names)
 	return func(args []string) (_ engine.RunOptions, err error) {
 		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
 			return opts, err
@@ -93,18 +97,23 @@ func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOption
 		if f.Changed("entrypoint") {
 			opts.Entrypoint = &entrypoint
 		}
-		opts.Env = fromHost(opts.Env)
+		env, err := fromFiles(envFile)
+		if err != nil {
+			return opts, err
+		}
+		opts.Env = append(env, fromHost(opts.Env)...)
 		return opts, nil
 	}
 }
 
-func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions, entrypoint *string) {
+func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions, entrypoint *string, envFile *[]string) {
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
 	f.StringVar(&opts.Name, "name", "", "`name` of the container")
 	f.StringVarP(&opts.Hostname, "hostname", "h", "", "host `name` in the container (default its id)")
 	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
+	f.StringArrayVar(envFile, "env-file", nil, "`file` with a variable a line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
 	f.StringVar(entrypoint, "entrypoint", "", "`command` in place of the image's")
@@ -121,6 +130,18 @@ func ended(status int, err error) error {
 		return exit{status, nil}
 	}
 	return nil
+}
+
+// fromFiles reads variables, one a line as in --env; lines that begin with # say nothing.
+func fromFiles(files []string) (env []string, err error) {
+	for _, file := range files {
+		more, err := kvfile.Parse(file, os.LookupEnv)
+		if err != nil {
+			return nil, fmt.Errorf("--env-file: %w", err)
+		}
+		env = append(env, more...)
+	}
+	return env, nil
 }
 
 // fromHost gives a variable that is named without a value the host's, as docker does; one that is not set is left out.

@@ -53,7 +53,7 @@ type State struct {
 }
 
 // files are what a container's folder has, beside what overlay makes.
-var files = []string{"cgroups", "config.json", "config.json.new", "log.json", "state.json", "state.json.new"}
+var files = []string{"cgroups", "config.json", "config.json.new", "hostname", "hosts", "resolv.conf", "log.json", "state.json", "state.json.new"}
 
 // writeJSON replaces a file in a container's folder in one piece. The caller holds the lock of that, so nobody else
 // writes it. It is not synced to the disk: {run} is of no use after the machine has stopped.

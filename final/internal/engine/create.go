@@ -38,9 +38,11 @@ type RunOptions struct {
 	Interactive bool
 	Remove      bool // at its end
 
-	Limits    Limits
-	Mounts    Mounts
-	Isolation Isolation
+	Limits     Limits
+	Mounts     Mounts
+	Isolation  Isolation
+	Attributes Attributes
+	Names      Names
 }
 
 // A container is one that this process has: it holds the lock on its folder, and its file system is mounted.
@@ -71,6 +73,9 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	}
 	if r := check.Privilege(); !r.OK {
 		return nil, check.Explain(errors.New("make a container"), []check.Result{r})
+	}
+	if err := e.nameOthers(&opts.Isolation); err != nil {
+		return nil, err
 	}
 	img, err := e.image(ctx, opts.Image, say)
 	if err != nil {
@@ -113,6 +118,9 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err != nil {
 		return nil, err
 	}
+	if err := c.addNames(); err != nil {
+		return nil, err
+	}
 	c.state.Command = c.spec.Process.Args
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), c.spec); err != nil {
 		return nil, err
@@ -149,18 +157,25 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 	if len(args) == 0 {
 		return nil, advice.Add(fmt.Errorf("image %s has no command", opts.Image), "name one: gocker run %s COMMAND", opts.Image)
 	}
-	user, err := lookUser(f, cmp.Or(opts.User, config.User))
+	user, err := lookUser(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd...)
 	if err != nil {
 		return nil, err
 	}
-	spec := namespaces.Spec(f.Mnt(), cmp.Or(opts.Hostname, f.ID), args)
+	hostname, err := hostname(opts, f.ID)
+	if err != nil {
+		return nil, err
+	}
+	spec := namespaces.Spec(f.Mnt(), hostname, args)
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
-	env := append(spec.Process.Env, "HOSTNAME="+spec.Hostname, "HOME="+user.home)
+	env := append(spec.Process.Env, "HOSTNAME="+hostname, "HOME="+user.home)
 	if spec.Process.Terminal = opts.Terminal; opts.Terminal {
 		env = append(env, "TERM=xterm")
 	}
 	spec.Process.Env = lastOfEach(append(append(env, config.Env...), opts.Env...))
+	if err := setAttributes(spec, opts.Attributes); err != nil {
+		return nil, err
+	}
 	if err := isolate(spec, opts.Isolation); err != nil {
 		return nil, err
 	}

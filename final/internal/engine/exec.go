@@ -50,7 +50,7 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 		if err != nil {
 			return -1, err
 		}
-		u, err := lookUser(f, opts.User)
+		u, err := lookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
 		if err != nil {
 			return -1, err
 		}

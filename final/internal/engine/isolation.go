@@ -3,40 +3,161 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
 )
 
-// Isolation are the flags of "run" that say what a container shares with others, and what it may do.
+// Isolation are the flags of "run" that say what a container shares with others, and what it may do. A namespace is
+// "host", "container:ID", "ns:FILE", or empty: its own.
 type Isolation struct {
-	Network string // "none", also if empty: only loopback; "host": the host's
+	Network  string // also "none": only loopback
+	PID      string
+	IPC      string // also "private", "shareable", which others may join, and "none": without /dev/shm
+	UTS      string
+	Cgroupns string
 
 	Privileged      bool // nothing is taken away: what follows is not looked at
 	CapAdd, CapDrop []string
 	SecurityOpts    []string
 }
 
-// isolate takes away the namespaces whose host's ones are wanted.
-func isolate(spec *specs.Spec, opts Isolation) error {
-	switch opts.Network {
-	case "", "none":
-	case "host":
-		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
-			return ns.Type == specs.NetworkNamespace
-		})
-		// Names are looked up as the host does.
-		for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
-			if _, err := os.Stat(file); err == nil {
-				spec.Mounts = append(spec.Mounts, specs.Mount{Destination: file, Type: "bind", Source: file, Options: []string{"ro"}})
-			}
+// A share is one of the flags: what it says, and which namespace it is about.
+type share struct {
+	flag  string
+	mode  *string
+	typ   specs.LinuxNamespaceType
+	file  string   // in /proc/{pid}/ns
+	own   []string // other words for one of its own
+	other bool     // whether it may be another container's
+}
+
+func (i *Isolation) shares() []share {
+	return []share{
+		{"--network", &i.Network, specs.NetworkNamespace, "net", []string{"none"}, true},
+		{"--pid", &i.PID, specs.PIDNamespace, "pid", []string{"private"}, true},
+		{"--ipc", &i.IPC, specs.IPCNamespace, "ipc", []string{"private", "shareable", "none"}, true},
+		{"--uts", &i.UTS, specs.UTSNamespace, "uts", []string{"private"}, false},
+		{"--cgroupns", &i.Cgroupns, specs.CgroupNamespace, "cgroup", []string{"private"}, false},
+	}
+}
+
+const ofContainer, ofFile = "container:", "ns:"
+
+// nameOthers puts the ids of containers in the place of their names, which may change.
+func (e Engine) nameOthers(opts *Isolation) error {
+	for _, s := range opts.shares() {
+		name, ok := strings.CutPrefix(*s.mode, ofContainer)
+		if !ok || !s.other {
+			continue
 		}
-	default:
-		return advice.Add(fmt.Errorf("--network %q: %w", opts.Network, ErrOption), "there are none and host")
+		other, err := e.find(name)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", s.flag, *s.mode, err)
+		}
+		if s.typ == specs.IPCNamespace && other.Options.Isolation.IPC != "shareable" {
+			return advice.Add(fmt.Errorf("%s %s: that container does not share it", s.flag, *s.mode), "start that one with --ipc shareable")
+		}
+		*s.mode = ofContainer + other.ID
 	}
 	return nil
+}
+
+// isolate takes away the namespaces whose host's ones are wanted, and names those of others by their files.
+func isolate(spec *specs.Spec, opts Isolation) error {
+	for _, s := range opts.shares() {
+		ns := &spec.Linux.Namespaces
+		i := slices.IndexFunc(*ns, func(ns specs.LinuxNamespace) bool { return ns.Type == s.typ })
+		file, isFile := strings.CutPrefix(*s.mode, ofFile)
+		switch mode := *s.mode; {
+		case mode == "" || slices.Contains(s.own, mode):
+		case mode == "host":
+			*ns = slices.Delete(*ns, i, i+1)
+		case isFile:
+			(*ns)[i].Path = file
+		case strings.HasPrefix(mode, ofContainer) && s.other: // its file is known when it is started
+		default:
+			words := append(slices.Clone(s.own), "host", ofFile+"FILE")
+			if s.other {
+				words = append(words, ofContainer+"NAME")
+			}
+			return advice.Add(fmt.Errorf("%s %q: %w", s.flag, mode, ErrOption), "there are %s", strings.Join(words, ", "))
+		}
+	}
+	if shares(spec, specs.UTSNamespace) {
+		spec.Hostname = "" // the host's stays what it is
+	}
+	shareMemory(spec, opts.IPC)
+	return nil
+}
+
+// shares tells whether a container has no namespace of this type of its own.
+func shares(spec *specs.Spec, typ specs.LinuxNamespaceType) bool {
+	return !slices.ContainsFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == typ && ns.Path == "" })
+}
+
+// shareMemory has /dev/shm and /dev/mqueue go with the ipc namespace: POSIX shared memory is files. See shm_overview(7).
+func shareMemory(spec *specs.Spec, mode string) {
+	switch mode {
+	case "none":
+		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" })
+	case "host":
+		for _, folder := range []string{"/dev/shm", "/dev/mqueue"} {
+			if isThere(folder) {
+				setMount(spec, specs.Mount{Destination: folder, Type: "bind", Source: folder, Options: []string{"rbind"}})
+			}
+		}
+	}
+}
+
+// joinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down.
+func (c *container) joinOthers() error {
+	joins := false
+	for _, s := range c.state.Options.Isolation.shares() {
+		id, ok := strings.CutPrefix(*s.mode, ofContainer)
+		if !ok {
+			continue
+		}
+		joins = true
+		other, err := c.running(id)
+		if err != nil {
+			return advice.Add(fmt.Errorf("%s %s: %w", s.flag, *s.mode, err), "start it first: gocker start %s", id)
+		}
+		proc := fmt.Sprintf("/proc/%d", other.Pid)
+		for i, ns := range c.spec.Linux.Namespaces {
+			if ns.Type == s.typ {
+				c.spec.Linux.Namespaces[i].Path = filepath.Join(proc, "ns", s.file)
+			}
+		}
+		if s.typ == specs.IPCNamespace {
+			setMount(c.spec, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: filepath.Join(proc, "root/dev/shm"), Options: []string{"rbind"}})
+		}
+	}
+	if !joins {
+		return nil
+	}
+	return writeJSON(filepath.Join(c.fs.Dir, "config.json"), c.spec)
+}
+
+// hostname is what a container is called: with the host's network as the host, as docker has it.
+func hostname(opts RunOptions, id string) (string, error) {
+	switch {
+	case opts.Hostname != "" && opts.Isolation.UTS == "host":
+		return "", advice.Add(errors.New("--hostname with --uts host: it would rename this machine"), "leave out one of them")
+	case opts.Hostname != "":
+		if len(opts.Hostname) > 64 || strings.ContainsFunc(opts.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return "", fmt.Errorf("--hostname %q: %w: a name of at most 64 characters", opts.Hostname, ErrOption)
+		}
+		return opts.Hostname, nil
+	case opts.Isolation.UTS == "host" || opts.Isolation.Network == "host":
+		return os.Hostname()
+	}
+	return id, nil
 }

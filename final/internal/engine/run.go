@@ -71,6 +71,9 @@ func (c *container) once(streams Streams, signals *signals) (status int, err err
 		stdio.Stdout, stdio.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
 		defer func() { err = errors.Join(err, c.log.flush()) }()
 	}
+	if err := c.joinOthers(); err != nil {
+		return -1, err
+	}
 	p, err := runtime.Create(c.fs, c.spec, stdio, c.Tell)
 	if err != nil {
 		return -1, err

@@ -29,8 +29,9 @@ type user struct {
 }
 
 // lookUser finds who "user[:group]" is, by the image's /etc/passwd and /etc/group; both are names or numbers, and a
-// number need not be listed. Without a group it is the user's own and all that list it. See passwd(5) and group(5).
-func lookUser(f *overlay.FS, wanted string) (user, error) {
+// number need not be listed. Without a group it is the user's own and all that list it; more are added in any case. See
+// passwd(5) and group(5).
+func lookUser(f *overlay.FS, wanted string, more ...string) (user, error) {
 	name, group, hasGroup := strings.Cut(wanted, ":")
 	if name == "" {
 		name = "0"
@@ -70,21 +71,39 @@ func lookUser(f *overlay.FS, wanted string) (user, error) {
 	default:
 		return u, advice.Add(fmt.Errorf("%w: user %q", ErrUser, name), "name one of its /etc/passwd, or a number below 2147483648")
 	}
-	if !hasGroup {
-		return u, nil
+	if hasGroup {
+		if u.GID, err = lookGroup(groups, group); err != nil {
+			return u, err
+		}
 	}
-	gid, isNumber := parseID(group)
+	for _, name := range more {
+		gid, err := lookGroup(groups, name)
+		if err != nil {
+			return u, err
+		}
+		u.AdditionalGids = append(u.AdditionalGids, gid)
+	}
+	// Also the first group is one of the others: else a setgid program, whose first group is another, has left it, and files
+	// that are closed to that group are open (CVE-2022-36109).
+	if !slices.Contains(u.AdditionalGids, u.GID) {
+		u.AdditionalGids = append([]uint32{u.GID}, u.AdditionalGids...)
+	}
+	return u, nil
+}
+
+// lookGroup finds a group by its name or number.
+func lookGroup(groups [][]string, wanted string) (uint32, error) {
+	gid, isNumber := parseID(wanted)
 	if !isNumber {
-		i := slices.IndexFunc(groups, func(line []string) bool { return line[0] == group })
+		i := slices.IndexFunc(groups, func(line []string) bool { return line[0] == wanted })
 		if i >= 0 {
 			gid, isNumber = parseID(groups[i][2])
 		}
 	}
 	if !isNumber {
-		return u, advice.Add(fmt.Errorf("%w: group %q", ErrUser, group), "name one of its /etc/group, or a number below 2147483648")
+		return 0, advice.Add(fmt.Errorf("%w: group %q", ErrUser, wanted), "name one of its /etc/group, or a number below 2147483648")
 	}
-	u.GID = gid
-	return u, nil
+	return gid, nil
 }
 
 // parseID reads a uid or gid. What is no number is nobody's: never 0, which would be root's.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -32,6 +33,9 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 	at := &place{fs: f, path: path, resources: spec.Linux.Resources, tell: tell}
 	p, err := namespaces.Create(spec, stdio, at, tell)
 	if err == nil {
+		if !hasOwnPids(spec) {
+			go endAll(p, at.cgroup)
+		}
 		return &Container{Process: p, Cgroup: at.cgroup, tell: tell}, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
@@ -39,6 +43,20 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 		err = errors.Join(err, cgroups.Remove(at.cgroup, tell))
 	}
 	return nil, err
+}
+
+// hasOwnPids tells whether the first process is PID 1 of a pid namespace, with which the kernel ends all others in it.
+func hasOwnPids(spec *specs.Spec) bool {
+	return slices.ContainsFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+		return ns.Type == specs.PIDNamespace && ns.Path == ""
+	})
+}
+
+// endAll does the same for a container that shares its pid namespace: when its first process has ended, the others that
+// are in its cgroup would live on, and hold its output open.
+func endAll(p *namespaces.Process, cg cgroups.Cgroup) {
+	<-p.Ended()
+	cgroups.Kill(cg)
 }
 
 // place is a cgroup that is made when it is opened: while the namespaces are.
