@@ -173,6 +173,16 @@ func escape(path string) string {
 // thread for which it is the working directory needs to say no more than these. So there can be as many as overlayfs
 // takes, which are 500. The kernel keeps the folders, not their names: the links are gone afterwards.
 func (f *FS) mountByLinks() error {
+	return check.OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
+			return fmt.Errorf("unshare: %w", err)
+		}
+		return f.mountInLinks()
+	})
+}
+
+// mountInLinks changes the working directory of its thread.
+func (f *FS) mountInLinks() error {
 	links := filepath.Join(f.Dir, "lower")
 	if err := os.Mkdir(links, 0o700); err != nil {
 		return err
@@ -186,21 +196,37 @@ func (f *FS) mountByLinks() error {
 		}
 		short = append(short, name)
 	}
-	err := check.OnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
+	if err := unix.Chdir(links); err != nil {
+		return fmt.Errorf("chdir %q: %w", links, err)
+	}
+	if err := f.mount(f.options(short)); err != nil {
+		return err
+	}
+	f.Tell.Sh(story.Host, f.about(), "("+story.Quote("mkdir", links)+" && "+story.Quote("cd", links)+" && n=0\n for layer in "+
+		story.Quote(f.Lower...)+"; do ln -s \"$layer\" $n; n=$((n+1)); done\n "+
+		story.Quote(f.command(f.options(short))...)+" && "+story.Quote("rm", "-r", links)+")")
+	return nil
+}
+
+// MountAside mounts for one thread alone, in a mount namespace of its own, and calls use there. Afterwards nothing is
+// mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.
+func (f *FS) MountAside(use func() error) error {
+	return check.OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
-		if err := unix.Chdir(links); err != nil {
-			return fmt.Errorf("chdir %q: %w", links, err)
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make all mounts private: %w", err)
 		}
-		return f.mount(f.options(short))
+		mount := f.mountInLinks
+		if data := f.options(f.Lower); len(data) < os.Getpagesize() {
+			mount = func() error { return f.mount(data) }
+		}
+		if err := mount(); err != nil {
+			return err
+		}
+		return use()
 	})
-	if err == nil {
-		f.Tell.Sh(story.Host, f.about(), "("+story.Quote("mkdir", links)+" && "+story.Quote("cd", links)+" && n=0\n for layer in "+
-			story.Quote(f.Lower...)+"; do ln -s \"$layer\" $n; n=$((n+1)); done\n "+
-			story.Quote(f.command(f.options(short))...)+" && "+story.Quote("rm", "-r", links)+")")
-	}
-	return err
 }
 
 // maxLayers is OVL_MAX_STACK of fs/overlayfs/params.h.

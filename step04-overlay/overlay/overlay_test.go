@@ -244,9 +244,36 @@ func TestLayersMayBeMoreThanAPageOfOptions(t *testing.T) {
 	if got := testenv.Ls(t, f.Dir); !slices.Equal(got, []string{"fs", "image"}) {
 		t.Errorf("the container's folder has %q, want fs and image", got)
 	}
+	if err := errors.Join(f.Unmount(), f.MountAside(func() error {
+		_, err := os.Stat(filepath.Join(f.Mnt(), "last"))
+		return err
+	})); err != nil {
+		t.Errorf("MountAside = %v", err)
+	}
 	f.Lower = slices.Repeat(f.Lower, 2)
 	if err := f.Mount(); err == nil || !strings.Contains(err.Error(), "it has 800 layers, and overlayfs takes 500") {
 		t.Errorf("Mount of 800 layers = %v, want why not", err)
+	}
+}
+
+func TestMountedAsideNobodyElseSeesIt(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	f := create(t, d, unpacked(t, d, three(t)))
+	if err := f.MountAside(func() error {
+		if a, err := os.ReadFile(filepath.Join(f.Mnt(), "a")); err != nil || string(a) != "2" {
+			t.Errorf("a = %q, %v; want 2", a, err)
+		}
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil || strings.Contains(string(mounts), f.Mnt()) {
+			t.Errorf("the first thread sees the mount: %v", err)
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("MountAside = %v", err)
+	}
+	if entries := testenv.Ls(t, f.Mnt()); len(entries) > 0 {
+		t.Errorf("afterwards mnt has %q, want nothing", entries)
 	}
 }
 

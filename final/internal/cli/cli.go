@@ -50,7 +50,7 @@ func Command(e *engine.Engine) *cobra.Command {
 		runCommand(e), createCommand(e), startCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
 		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
 		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
-		systemCommand(e), volumeCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e),
+		systemCommand(e), volumeCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e), cpCommand(e),
 	)
 	return root
 }

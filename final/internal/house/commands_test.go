@@ -55,7 +55,7 @@ func commandPage(head string, gocker *cobra.Command) string {
 	describe = func(cmd *cobra.Command) {
 		fmt.Fprintf(page, "\n## %s\n\n", cmd.CommandPath())
 		if cmd.Runnable() {
-			fmt.Fprintf(page, "```text\n%s\n```\n\n", cmd.UseLine())
+			fmt.Fprintf(page, "```text\n%s\n```\n\n", strings.ReplaceAll(cmd.UseLine(), "\n  ", "\n"))
 		}
 		fmt.Fprint(page, about(cmd), flagTable(cmd.LocalFlags()))
 		if !cmd.HasSubCommands() {

@@ -1,0 +1,79 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/advice"
+)
+
+func cpCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.CopyOptions
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "cp [flags] CONTAINER:SOURCE TARGET|-\n  gocker cp [flags] SOURCE|- CONTAINER:TARGET",
+		Short: "Copy files between a container and the host",
+		Long: `Copy a file, or a folder with all in it, between a container and the host. The container may run or not.
+
+If TARGET is a folder, the copy is put into it; else TARGET is the name of the copy, and the folder that it lies in must be
+there. SOURCE/. is what is in a folder, without the folder. A link is copied as a link.
+
+With - the files come from standard input or go to standard output, as a tar archive.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			fromContainer, from := splitPath(args[0])
+			toContainer, to := splitPath(args[1])
+			switch {
+			case fromContainer != "" && toContainer != "":
+				return advice.Add(errors.New("cp between two containers is not supported"),
+					"use two: gocker cp %s - | gocker cp - %s", args[0], args[1])
+			case fromContainer != "":
+				var output io.Writer
+				if to == "-" {
+					output = cmd.OutOrStdout()
+				}
+				return failedCopy(args, e.CopyFrom(fromContainer, from, to, output, opts))
+			case toContainer != "":
+				var input io.Reader
+				if from == "-" {
+					input = cmd.InOrStdin()
+				}
+				return failedCopy(args, e.CopyTo(from, input, toContainer, to, opts))
+			}
+			return advice.Add(fmt.Errorf("cp %s %s: neither is in a container", args[0], args[1]), "write one as CONTAINER:PATH")
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&opts.Archive, "archive", "a", false, "into a container: the container's user owns the copies, if it is not root; out of one: they keep their owners")
+	f.BoolVarP(&opts.Follow, "follow-link", "L", false, "if SOURCE is a link, copy what it leads to")
+	f.BoolVarP(&quiet, "quiet", "q", false, "changes nothing: where all goes well cp prints nothing")
+	return cmd
+}
+
+// splitPath reads CONTAINER:PATH, or a PATH of the host: one that begins with / or . is. In a container all names begin at
+// the root.
+func splitPath(arg string) (container, path string) {
+	container, path, ok := strings.Cut(arg, ":")
+	if !ok || container == "" || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") {
+		return "", arg
+	}
+	if !filepath.IsAbs(path) {
+		path = "/" + path
+	}
+	return container, path
+}
+
+func failedCopy(args []string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("cp %s %s: %w", args[0], args[1], err)
+	}
+	return err
+}

@@ -1,0 +1,190 @@
+//go:build linux
+
+package cp
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step02-untar/untar"
+)
+
+// pack writes a file, or a folder and all that is in it, as a tar archive.
+func pack(w io.Writer, s source, name string) error {
+	p := packer{tar: tar.NewWriter(w), dev: s.dev, names: map[fileID]string{}}
+	if err := p.add(s.file, name); err != nil {
+		return err
+	}
+	return p.tar.Close()
+}
+
+type packer struct {
+	tar   *tar.Writer
+	dev   fileID
+	names map[fileID]string // the first name of a file that has several
+}
+
+func (p *packer) add(f *os.File, name string) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeSocket != 0 { // a socket means nothing without the process behind it
+		return err
+	}
+	link := ""
+	if info.Mode()&os.ModeSymlink != 0 {
+		if link, err = readlink(f); err != nil {
+			return err
+		}
+	}
+	header, err := tar.FileInfoHeader(info, link)
+	if err != nil {
+		return err
+	}
+	header.Name, header.Format = name, tar.FormatPAX
+	// The host's names of users are not the container's, and it is the file that counts, not who read it.
+	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
+	switch {
+	case info.IsDir():
+		header.Name += "/"
+		if err := p.tar.WriteHeader(header); err != nil {
+			return err
+		}
+		return p.addAll(f, info, name)
+	case info.Sys().(*syscall.Stat_t).Nlink > 1:
+		if first, ok := p.names[idOf(info)]; ok {
+			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, first, 0
+		} else {
+			p.names[idOf(info)] = name
+		}
+	}
+	if header.Typeflag != tar.TypeReg {
+		return p.tar.WriteHeader(header)
+	}
+	return p.addContent(f, header)
+}
+
+func (p *packer) addContent(f *os.File, header *tar.Header) error {
+	r, err := again(f)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	value := make([]byte, 64)
+	if n, err := unix.Fgetxattr(int(r.Fd()), capability, value); err == nil {
+		header.PAXRecords = map[string]string{xattrRecord + capability: string(value[:n])}
+	}
+	if err := p.tar.WriteHeader(header); err != nil {
+		return err
+	}
+	n, err := io.Copy(p.tar, io.LimitReader(r, header.Size)) // it may grow meanwhile
+	if err == nil && n < header.Size {
+		err = fmt.Errorf("%q became shorter while it was read", header.Name)
+	}
+	return err
+}
+
+// addAll writes what is in a folder. Of those that the kernel fills there is nothing to copy.
+func (p *packer) addAll(folder *os.File, info os.FileInfo, name string) error {
+	if idOf(info) == p.dev || errors.Is(notTheKernels(folder, name), ErrKernelFile) {
+		return nil
+	}
+	r, err := again(folder)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	entries, err := r.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	slices.Sort(entries)
+	for _, entry := range entries {
+		f, err := openIn(r, entry)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		err = p.add(f, path.Join(name, entry))
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	xattrRecord = "SCHILY.xattr."
+	capability  = "security.capability" // what a program may do, whoever starts it: see capabilities(7)
+)
+
+// unpack writes an archive into a folder. What is there gets new files in place of old ones, and keeps its folders.
+func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
+	w, err := untar.NewWriter(byDescriptor(folder))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for archive := tar.NewReader(r); ; {
+		header, err := archive.Next()
+		if err == io.EOF {
+			return w.Finish()
+		}
+		if err != nil {
+			return err
+		}
+		name, err := untar.Clean(header.Name)
+		if err == nil && (name == "." || header.Typeflag == tar.TypeXGlobalHeader) {
+			continue // the folder itself stays as it is
+		}
+		if err == nil && onHost && (header.Typeflag == tar.TypeChar || header.Typeflag == tar.TypeBlock) {
+			err = ErrDevice
+		}
+		if err == nil {
+			err = mayReplace(w.Root, name, header.Typeflag == tar.TypeDir)
+		}
+		if err == nil {
+			own(header, opts.Owner)
+			err = w.Write(header, archive)
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", header.Name, err)
+		}
+	}
+}
+
+// mayReplace keeps a folder that is there, and links like /bin -> usr/bin, from being taken away by a folder or file of
+// the same name. Docker refuses it, too.
+func mayReplace(root *os.Root, name string, withFolder bool) error {
+	old, err := root.Lstat(name)
+	if err == nil && old.IsDir() != withFolder {
+		return ErrReplace
+	}
+	return nil // what else is wrong, the writer says
+}
+
+// own says whose a copy will be.
+func own(header *tar.Header, owner *Owner) {
+	// Not what the file systems keep for themselves.
+	maps.DeleteFunc(header.PAXRecords, func(record, _ string) bool {
+		return strings.HasPrefix(record, xattrRecord) && record != xattrRecord+capability
+	})
+	if owner == nil {
+		return
+	}
+	header.Uid, header.Gid = owner.UID, owner.GID
+	header.Mode &^= unix.S_ISUID | unix.S_ISGID
+	delete(header.PAXRecords, xattrRecord+capability)
+}

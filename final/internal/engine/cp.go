@@ -1,0 +1,126 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/cp"
+	"gocker/step01-pull/dirs"
+	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// CopyOptions are the flags of "gocker cp".
+type CopyOptions struct {
+	Follow bool // a source that is a link stands for what it leads to
+	// Archive: what goes into a container is its user's, if it has one but root, and what comes out keeps its owners. Else
+	// what goes in keeps the numbers of its owners, and what comes out is the caller's.
+	Archive bool
+}
+
+// CopyFrom copies a file or folder of a container to the host. With an output it goes there, as a tar archive.
+func (e Engine) CopyFrom(container, from, to string, output io.Writer, opts CopyOptions) error {
+	return e.withRoot(container, func(root *os.File, _ *specs.Spec) error {
+		if output != nil {
+			return cp.Pack(output, cp.Inside(root), from, cp.Options{Follow: opts.Follow})
+		}
+		o := cp.Options{Follow: opts.Follow}
+		if !opts.Archive {
+			o.Owner = &cp.Owner{UID: os.Geteuid(), GID: os.Getegid()}
+		}
+		return cp.Copy(cp.Inside(root), from, cp.Host, to, o)
+	})
+}
+
+// CopyTo copies a file or folder of the host into a container. With an input it is a tar archive from there.
+func (e Engine) CopyTo(from string, input io.Reader, container, to string, opts CopyOptions) error {
+	return e.withRoot(container, func(root *os.File, spec *specs.Spec) error {
+		o := cp.Options{Follow: opts.Follow}
+		if user := spec.Process.User; opts.Archive && user.UID != 0 {
+			o.Owner = &cp.Owner{UID: int(user.UID), GID: int(user.GID)}
+		}
+		if input != nil {
+			return cp.Unpack(input, cp.Inside(root), to, o)
+		}
+		return cp.Copy(cp.Host, from, cp.Inside(root), to, o)
+	})
+}
+
+// withRoot calls do with the root folder of a container, as the container sees it, which may run. Nothing of the container
+// is executed.
+func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
+	for {
+		s, err := e.find(container)
+		if err != nil {
+			return err
+		}
+		spec, err := e.readSpec(s.ID)
+		if err != nil {
+			return err
+		}
+		f, err := overlay.Open(e.Dirs, s.ID)
+		if err == nil {
+			defer f.Close()
+			return e.withStoppedRoot(f, spec, do)
+		}
+		if !errors.Is(err, dirs.ErrLocked) {
+			return err
+		}
+		root, err := e.runningRoot(s)
+		if err == nil {
+			defer root.Close()
+			return do(root, spec)
+		}
+		if !errors.Is(err, ErrNotRunning) {
+			return err
+		}
+		// Its process has just ended, or is about to begin.
+		if err := e.waitEnd(s, killTime); err != nil {
+			return err
+		}
+	}
+}
+
+func (e Engine) runningRoot(s State) (*os.File, error) {
+	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", s.Pid), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotRunning, s.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The number may be another process's by now. If the container still runs, it was its own.
+	if now, err := e.running(s.ID); err != nil || now.Pid != s.Pid {
+		root.Close()
+		return nil, errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, s.Name), err)
+	}
+	return root, nil
+}
+
+func (e Engine) withStoppedRoot(f *overlay.FS, spec *specs.Spec, do func(root *os.File, spec *specs.Spec) error) error {
+	view, err := e.view(f.ID)
+	if err != nil {
+		return err
+	}
+	return view.MountAside(func() error {
+		if err := namespaces.View(spec); err != nil {
+			return err
+		}
+		root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		// On another thread, which sees the host. This one keeps the mounts until that is done.
+		done := make(chan error)
+		go func() { done <- do(root, spec) }()
+		return <-done
+	})
+}
