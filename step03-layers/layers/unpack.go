@@ -157,7 +157,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if header.Typeflag != tar.TypeReg {
 		u.lastDir = "" // a link may lead elsewhere, or take another's place
 	}
-	if header.Typeflag == tar.TypeDir {
+	if header.Typeflag == tar.TypeDir && u.written[name] {
 		if info, _ := look(u.to, name); info != nil && !info.IsDir() {
 			u.whiteouts[name] = true // the first of the two entries has replaced what lies below
 		}
@@ -457,8 +457,18 @@ func (u *unpacker) whiteout(name string) error {
 
 // count compares the layer with what is below it.
 func (u *unpacker) count() {
+	there := map[string]bool{} // is the folder below? Of most files not even that is: so most need no look
 	for name := range u.written {
-		if i, _ := u.below.Find(name); i < 0 {
+		dir := path.Dir(name)
+		if _, known := there[dir]; !known {
+			i, info := u.below.Find(dir)
+			there[dir] = i >= 0 && info.IsDir()
+		}
+		i := -1
+		if there[dir] {
+			i, _ = u.below.Find(name)
+		}
+		if i < 0 {
 			u.layer.Added++
 		} else {
 			u.layer.Updated++
