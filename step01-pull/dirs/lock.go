@@ -34,6 +34,9 @@ func Lock(folder string) (*os.File, error) {
 // It makes no folder.
 func LockShared(folder string) (*os.File, error) { return flock(folder, unix.LOCK_SH) }
 
+// LockExisting is Lock for a folder that is there: it makes none.
+func LockExisting(folder string) (*os.File, error) { return flock(folder, unix.LOCK_EX) }
+
 // TryLock is Lock for an existing folder and does not wait: ErrLocked says that somebody holds it.
 func TryLock(folder string) (*os.File, error) { return flock(folder, unix.LOCK_EX|unix.LOCK_NB) }
 

@@ -292,7 +292,7 @@ func Adopt(d dirs.Dirs, id string, lock *os.File) *FS {
 
 // Dead opens the containers whose gocker died, all of them locked for the caller, who ends each with Remove or Close.
 // A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
-// it, and is left alone.
+// it, and is left alone. What is known may be a pattern: "log*".
 func Dead(d dirs.Dirs, known ...string) ([]*FS, error) {
 	folders, err := dirs.Glob(d.Containers(), "*")
 	if err != nil {
@@ -312,7 +312,12 @@ func Dead(d dirs.Dirs, known ...string) ([]*FS, error) {
 		if err != nil {
 			return append(dead, f), err
 		}
-		if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !slices.Contains(known, e.Name()) }) {
+		if slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			return !slices.ContainsFunc(known, func(pattern string) bool {
+				match, err := filepath.Match(pattern, e.Name())
+				return match && err == nil
+			})
+		}) {
 			f.Close()
 			continue
 		}

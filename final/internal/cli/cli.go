@@ -47,7 +47,7 @@ func Command(e *engine.Engine) *cobra.Command {
 		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		runCommand(e), createCommand(e), startCommand(e), execCommand(e), psCommand(e), logsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
+		runCommand(e), createCommand(e), startCommand(e), execCommand(e), psCommand(e), logsCommand(e), attachCommand(e), waitCommand(e), restartCommand(e), renameCommand(e), eventsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
 		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
 		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
 		systemCommand(e), volumeCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e), cpCommand(e),
@@ -93,13 +93,20 @@ func runStatus(err error) int {
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // each calls do for every argument, prints those that went well, and goes on after an error; the errors are joined.
-func each(cmd *cobra.Command, args []string, do func(arg string) error) (all error) {
-	for _, arg := range args {
+func each(cmd *cobra.Command, args []string, do func(arg string) error) error {
+	return eachDo(args, func(arg string) error {
 		err := do(arg)
 		if err == nil {
 			fmt.Fprintln(cmd.OutOrStdout(), arg)
 		}
-		all = errors.Join(all, err)
+		return err
+	})
+}
+
+// eachDo calls do for every argument, and goes on after an error; the errors are joined.
+func eachDo(args []string, do func(arg string) error) (all error) {
+	for _, arg := range args {
+		all = errors.Join(all, do(arg))
 	}
 	return all
 }

@@ -72,18 +72,3 @@ func status(s engine.State) string {
 	}
 	return "Created"
 }
-
-func rmCommand(e *engine.Engine) *cobra.Command {
-	var force, volumes bool
-	cmd := &cobra.Command{
-		Use:   "rm [flags] CONTAINER…",
-		Short: "Remove containers",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return each(cmd, args, func(arg string) error { return e.Rm(arg, force, volumes) })
-		},
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill those that run")
-	cmd.Flags().BoolVarP(&volumes, "volumes", "v", false, "also the volumes without a name that were made for them")
-	return cmd
-}

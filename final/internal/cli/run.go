@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,6 +18,8 @@ import (
 
 func runCommand(e *engine.Engine) *cobra.Command {
 	var detach bool
+	var streamNames []string
+	var attached engine.AttachOptions
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -30,7 +33,10 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		if detach {
+		if opts.Detached = detach; detach {
+			if len(streamNames) > 0 {
+				return exit{exitGocker, errors.New("--detach and --attach contradict each other")}
+			}
 			id, err := e.Detach(opts, say)
 			if err != nil {
 				return exit{runStatus(err), err}
@@ -38,9 +44,16 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			fmt.Fprintln(cmd.OutOrStdout(), id)
 			return nil
 		}
-		return ended(e.Run(opts, standard, say))
+		streams, err := attachedStreams(streamNames)
+		if err != nil {
+			return exit{exitGocker, err}
+		}
+		return ended(e.Run(opts, attached, streams, say))
 	}
-	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
+	f := cmd.Flags()
+	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
+	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
+	attachFlags(f, &attached)
 	return cmd
 }
 
@@ -81,9 +94,7 @@ func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOption
 	f := cmd.Flags()
 	f.SetInterspersed(false)                      // the flags behind IMAGE are the command's
 	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
-	var entrypoint string
-	var envFile []string
-	generalFlags(f, &opts, &entrypoint, &envFile)
+	general := generalFlags(f, &opts)
 	resourceFlags(f, &opts.Limits)
 	mountFlags(f, &opts.Mounts)
 	isolationFlags(f, &opts.Isolation)
@@ -94,29 +105,91 @@ func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOption
 			return opts, err
 		}
 		opts.Args = args[1:]
-		if f.Changed("entrypoint") {
-			opts.Entrypoint = &entrypoint
-		}
-		env, err := fromFiles(envFile)
-		if err != nil {
-			return opts, err
-		}
-		opts.Env = append(env, fromHost(opts.Env)...)
-		return opts, nil
+		return opts, general()
 	}
 }
 
-func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions, entrypoint *string, envFile *[]string) {
+// generalFlags registers the flags that are of no other group. What it returns puts those into opts that are to be read
+// first.
+func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() error) {
+	var entrypoint, restart, logDriver string
+	var stopTimeout int
+	var envFiles, labels, labelFiles, logOpts []string
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
+	f.BoolVar(&opts.RemoveImage, "rmi", false, "with it the image, if no other container uses it")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
-	f.StringVar(&opts.Name, "name", "", "`name` of the container")
+	f.StringVar(&opts.Name, "name", "", "`name` of the container (default two words)")
+	f.BoolVar(&opts.Replace, "replace", false, "remove the container that has the name")
+	f.StringVar(&opts.CIDFile, "cidfile", "", "write the container's id to this new `file`")
 	f.StringVarP(&opts.Hostname, "hostname", "h", "", "host `name` in the container (default its id)")
 	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
-	f.StringArrayVar(envFile, "env-file", nil, "`file` with a variable a line")
+	f.StringArrayVar(&envFiles, "env-file", nil, "`file` of environment variables, one a line")
+	f.StringArrayVarP(&labels, "label", "l", nil, "label: `KEY=value`, or KEY")
+	f.StringArrayVar(&labelFiles, "label-file", nil, "`file` of labels, one a line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
-	f.StringVar(entrypoint, "entrypoint", "", "`command` in place of the image's")
+	f.StringVar(&entrypoint, "entrypoint", "", "`command` in place of the image's")
+	f.StringVar(&opts.Pull, "pull", "missing", "`always|missing|never` ask the registry for the image")
+	f.StringVar(&opts.Platform, "platform", "", "`os/architecture` of the image (default this machine's)")
+	f.StringVar(&opts.StopSignal, "stop-signal", "", "`signal` that asks it to end (default the image's, or SIGTERM)")
+	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` until it is killed then, -1 for never")
+	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: start it again when it ends, until the machine does")
+	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: what becomes of its output")
+	f.StringArrayVar(&logOpts, "log-opt", nil, "`max-size=10m` of a log file, max-file=3 of them")
+	return func() error {
+		if f.Changed("entrypoint") {
+			opts.Entrypoint = &entrypoint
+		}
+		if f.Changed("stop-timeout") {
+			opts.StopTimeout = &stopTimeout
+		}
+		fileEnv, envErr := readLines("env-file", envFiles, os.LookupEnv)
+		opts.Env = append(fileEnv, fromHost(opts.Env)...)
+		fileLabels, labelErr := readLines("label-file", labelFiles, nil)
+		opts.Labels = map[string]string{}
+		for _, label := range append(fileLabels, labels...) {
+			key, value, _ := strings.Cut(label, "=")
+			opts.Labels[key] = value
+		}
+		var restartErr, logErr error
+		opts.Restart, restartErr = engine.ParseRestart(restart)
+		opts.Log, logErr = engine.ParseLog(logDriver, logOpts)
+		return errors.Join(envErr, labelErr, restartErr, logErr)
+	}
+}
+
+// readLines reads the files of --env-file and --label-file. empty has the value of a name that stands alone.
+func readLines(flag string, files []string, empty func(string) (string, bool)) (all []string, err error) {
+	for _, file := range files {
+		lines, err := kvfile.Parse(file, empty)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", flag, err)
+		}
+		all = append(all, lines...)
+	}
+	return all, nil
+}
+
+// attachedStreams are those that the user has named, or all.
+func attachedStreams(names []string) (engine.Streams, error) {
+	if len(names) == 0 {
+		return standard, nil
+	}
+	var streams engine.Streams
+	for _, name := range names {
+		switch strings.ToLower(name) {
+		case "stdin":
+			streams.Stdin = os.Stdin
+		case "stdout":
+			streams.Stdout = os.Stdout
+		case "stderr":
+			streams.Stderr = os.Stderr
+		default:
+			return streams, fmt.Errorf("--attach %q: there are stdin, stdout and stderr", name)
+		}
+	}
+	return streams, nil
 }
 
 var standard = engine.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
@@ -130,18 +203,6 @@ func ended(status int, err error) error {
 		return exit{status, nil}
 	}
 	return nil
-}
-
-// fromFiles reads variables, one a line as in --env; lines that begin with # say nothing.
-func fromFiles(files []string) (env []string, err error) {
-	for _, file := range files {
-		more, err := kvfile.Parse(file, os.LookupEnv)
-		if err != nil {
-			return nil, fmt.Errorf("--env-file: %w", err)
-		}
-		env = append(env, more...)
-	}
-	return env, nil
 }
 
 // fromHost gives a variable that is named without a value the host's, as docker does; one that is not set is left out.

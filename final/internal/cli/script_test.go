@@ -65,7 +65,7 @@ func TestScripts(t *testing.T) {
 					e := engine.Engine{Dirs: d}
 					states, _ := e.Ps()
 					for _, s := range states {
-						e.Rm(s.ID, true, true)
+						e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
 					}
 				}
 				testenv.NothingLeft(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	petname "github.com/dustinkirkland/golang-petname"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
@@ -52,11 +54,14 @@ type State struct {
 	Usage                      cgroups.Stats // up to its end
 }
 
-// files are what a container's folder has, beside what overlay makes.
-var files = []string{"cgroups", "config.json", "config.json.new", "hostname", "hosts", "resolv.conf", "log.json", "state.json", "state.json.new"}
+// stateName is the file of a container's state.
+const stateName = "state.json"
 
-// writeJSON replaces a file in a container's folder in one piece. The caller holds the lock of that, so nobody else
-// writes it. It is not synced to the disk: {run} is of no use after the machine has stopped.
+// files are what a container's folder has, beside what overlay makes.
+var files = []string{"attach", "cgroups", "config.json", "config.json.new", "hostname", "hosts", "resolv.conf", "log.json*", "state.json", "state.json.new"}
+
+// writeJSON replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
+// the machine has stopped.
 func writeJSON(file string, value any) error {
 	raw, err := json.MarshalIndent(value, "", "\t")
 	if err != nil {
@@ -70,11 +75,28 @@ func writeJSON(file string, value any) error {
 
 func readState(folder string) (State, error) {
 	var s State
-	raw, err := os.ReadFile(filepath.Join(folder, "state.json"))
+	raw, err := os.ReadFile(filepath.Join(folder, stateName))
 	if err == nil {
 		err = json.Unmarshal(raw, &s)
 	}
 	return s, err
+}
+
+// change changes a container's state, and returns it. Its gocker does so, and whoever renames it: so there is a lock for
+// this moment, on the folder fs in the container's folder.
+func (e Engine) change(id string, do func(*State)) (State, error) {
+	folder := e.Dirs.Container(id)
+	lock, err := dirs.LockExisting(filepath.Join(folder, "fs"))
+	if err != nil {
+		return State{}, err
+	}
+	defer lock.Close()
+	s, err := readState(folder)
+	if err != nil {
+		return s, err
+	}
+	do(&s)
+	return s, writeJSON(filepath.Join(folder, stateName), s)
 }
 
 // Ps lists the containers, the newest first.
@@ -101,20 +123,32 @@ func (e Engine) Ps() ([]State, error) {
 	return states, nil
 }
 
-// find returns the container that has this name, this id, or the only one whose id begins so.
+// find returns the container that has this id, this name, or the only one whose id begins so.
 func (e Engine) find(name string) (State, error) {
-	states, err := e.Ps()
-	if err != nil {
+	id := name
+	if link, err := os.Readlink(e.nameLink(name)); err == nil && nameChars.MatchString(name) {
+		id = filepath.Base(link)
+	}
+	if s, err := e.look(id); id != "" && id == filepath.Base(id) && !errors.Is(err, os.ErrNotExist) {
+		return s, err
+	}
+	entries, err := os.ReadDir(e.Dirs.Containers())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return State{}, err
 	}
 	var found []State
-	for _, s := range states {
-		if s.Name == name || s.ID == name {
-			return s, nil
+	for _, entry := range entries {
+		if name == "" || !strings.HasPrefix(entry.Name(), name) {
+			continue
 		}
-		if name != "" && strings.HasPrefix(s.ID, name) {
-			found = append(found, s)
+		s, err := e.look(entry.Name())
+		if errors.Is(err, os.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return State{}, err
+		}
+		found = append(found, s)
 	}
 	switch len(found) {
 	case 1:
@@ -125,75 +159,128 @@ func (e Engine) find(name string) (State, error) {
 	return State{}, fmt.Errorf("%w: %d ids begin with %q", ErrNoContainer, len(found), name)
 }
 
-// Rm removes a container, and with volumes also those that were made for it only. One that runs is ErrRunning, unless
-// force says to kill it first.
-func (e Engine) Rm(name string, force, volumes bool) error {
+// look reads a container's state. One whose gocker died is buried first.
+func (e Engine) look(id string) (State, error) {
+	folder := e.Dirs.Container(id)
+	s, err := readState(folder)
+	if err != nil || !active(s) {
+		return s, err
+	}
+	f, err := overlay.Open(e.Dirs, id)
+	if errors.Is(err, dirs.ErrLocked) {
+		return s, nil
+	}
+	if err == nil {
+		err = e.buryOne(f)
+	}
+	if err != nil {
+		return s, err
+	}
+	return readState(folder)
+}
+
+// RmOptions are the flags of "gocker rm".
+type RmOptions struct {
+	Force   bool // kill it if it runs; and one that is not there is no error
+	Volumes bool // also those that were made for it only
+	Stop    StopOptions
+}
+
+// Rm removes a container. One that runs is ErrRunning, unless opts say to end it first.
+func (e Engine) Rm(name string, opts RmOptions) error {
 	s, err := e.find(name)
+	if errors.Is(err, ErrNoContainer) && opts.Force {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if force && s.Status == specs.StateRunning {
-		if err := e.Kill(s.ID, "SIGKILL"); err != nil {
-			return err
-		}
-		if err := e.waitEnd(s, killTime); err != nil {
-			return err
-		}
-	}
-	if s.Status == specs.StateRunning && !force {
+	if active(s) && !opts.Force {
 		return advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first: gocker stop %s", name)
 	}
-	for {
-		c, err := e.hold(s.ID)
-		switch {
-		case errors.Is(err, dirs.ErrLocked):
-			time.Sleep(time.Millisecond) // it has ended: somebody only has a look at it
-			continue
-		case errors.Is(err, os.ErrNotExist) && force:
-			return nil // it was run with --rm
-		case err != nil:
+	if active(s) {
+		if opts.Stop.Seconds == nil {
+			opts.Stop.Seconds = new(int)
+		}
+		if *opts.Stop.Seconds == 0 {
+			opts.Stop.Signal = "SIGKILL"
+		}
+		if err := e.Stop(s.ID, opts.Stop); err != nil {
 			return err
 		}
-		return c.remove(volumes || c.state.Options.Remove)
 	}
+	c, err := e.take(s.ID)
+	if errors.Is(err, ErrNoContainer) && opts.Force {
+		return nil // it was run with --rm
+	}
+	if err != nil {
+		return err
+	}
+	return c.remove(opts.Volumes || c.state.Options.Remove)
 }
 
-// remove takes away all of a container, and with volumes those that were made for it only. state.json goes first: without it, the rest is a dead container's.
+// remove takes away all of a container, and with volumes those that were made for it only. state.json goes first:
+// without it, the rest is a dead container's.
 func (c *container) remove(volumes bool) error {
-	c.freeName(c.state)
-	os.Remove(filepath.Join(c.fs.Dir, "state.json"))
+	if s, err := readState(c.fs.Dir); err == nil {
+		c.state.Name = s.Name
+	}
+	c.freeName(c.state.Name, c.state.ID)
+	removed := os.Remove(filepath.Join(c.fs.Dir, stateName))
 	err := c.fs.Remove()
 	if volumes { // now nobody has them
 		err = errors.Join(err, c.removeVolumes())
+	}
+	if removed == nil { // else it never was a container
+		c.event("destroy", c.state)
 	}
 	return err
 }
 
 // close keeps a container that does not run.
 func (c *container) close() error {
-	defer c.fs.Close()
-	return errors.Join(c.fs.Unmount(), c.writeState())
+	return errors.Join(c.fs.Unmount(), c.fs.Close())
 }
 
-func (c *container) writeState() error {
-	return writeJSON(filepath.Join(c.fs.Dir, "state.json"), c.state)
-}
-
-// hold takes a container that nobody else has, as it is. dirs.ErrLocked says that somebody has it.
-func (e Engine) hold(id string) (*container, error) {
-	f, err := overlay.Open(e.Dirs, id)
+// change is Engine.change. What is known here is the same even if it cannot be written.
+func (c *container) change(do func(*State)) error {
+	s, err := c.Engine.change(c.state.ID, do)
 	if err != nil {
-		return nil, err
+		do(&c.state)
+		return fmt.Errorf("container %s: write its state: %w", c.state.ID, err)
 	}
-	c := &container{Engine: e, fs: f}
-	if c.state, err = readState(f.Dir); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("container %s: read its state: %w", id, err)
-	}
-	return c, nil
+	c.state = s
+	return nil
 }
 
-// ready mounts what hold has taken, so that it can be run.
+// take takes a container that does not run, as it is; one that does is ErrRunning.
+func (e Engine) take(name string) (*container, error) {
+	for {
+		s, err := e.find(name)
+		if err != nil {
+			return nil, err
+		}
+		if active(s) {
+			return nil, advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first: gocker stop %s", name)
+		}
+		f, err := overlay.Open(e.Dirs, s.ID)
+		if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+			time.Sleep(time.Millisecond) // somebody has a look at it, or is about to run or to remove it
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c := &container{Engine: e, fs: f}
+		if c.state, err = readState(f.Dir); err != nil || active(c.state) {
+			f.Close()
+			continue // that was a moment ago
+		}
+		return c, nil
+	}
+}
+
+// ready mounts what take has taken, so that it can be run.
 func (c *container) ready() error {
 	view, err := c.view(c.state.ID)
 	if err != nil {
@@ -218,16 +305,21 @@ func (e Engine) bury() error {
 func (e Engine) buryOne(f *overlay.FS) error {
 	s, err := readState(f.Dir)
 	c := &container{Engine: e, fs: f, state: s}
-	if err == nil && s.Status != specs.StateRunning {
+	if c.state.ID = f.ID; err == nil && !active(s) {
 		return f.Close()
 	}
 	cgErr := cgroups.RemoveRecorded(f)
 	if err != nil || s.Options.Remove {
 		return errors.Join(cgErr, c.remove(s.Options.Remove))
 	}
-	c.state.Status, c.state.Pid, c.state.Monitor = specs.StateStopped, 0, 0
-	c.state.ExitCode, c.state.Finished = 137, time.Now() // it was killed with its gocker
-	return errors.Join(cgErr, c.close())
+	changeErr := c.change(func(s *State) {
+		if s.Status == specs.StateRunning {
+			s.ExitCode, s.Finished = 137, time.Now() // it was killed with its gocker
+		}
+		s.Status, s.Pid, s.Monitor = specs.StateStopped, 0, 0
+	})
+	c.event("die", c.state, "exitCode", strconv.Itoa(c.state.ExitCode))
+	return errors.Join(cgErr, changeErr, c.close())
 }
 
 // nameChars is what docker allows.
@@ -260,8 +352,21 @@ func (e Engine) takeName(name, id string) error {
 	}
 }
 
-func (e Engine) freeName(s State) {
-	if owner, err := os.Readlink(e.nameLink(cmp.Or(s.Name, "-"))); err == nil && filepath.Base(owner) == s.ID {
-		os.Remove(e.nameLink(s.Name)) // what stays points nowhere, and the next who wants it removes it
+// takeSomeName takes the name that the user wants, or else any.
+func (c *container) takeSomeName() error {
+	if c.state.Name != "" {
+		return c.takeName(c.state.Name, c.state.ID)
+	}
+	for {
+		c.state.Name = petname.Generate(2, "_")
+		if err := c.takeName(c.state.Name, c.state.ID); !errors.Is(err, ErrNameTaken) {
+			return err
+		}
+	}
+}
+
+func (e Engine) freeName(name, id string) {
+	if owner, err := os.Readlink(e.nameLink(cmp.Or(name, "-"))); err == nil && filepath.Base(owner) == id {
+		os.Remove(e.nameLink(name)) // what stays points nowhere, and the next who wants it removes it
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/attach"
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
 	"gocker/step01-pull/pull"
@@ -27,16 +30,28 @@ import (
 // state keeps them.
 type RunOptions struct {
 	Image       pull.Reference
+	Pull        string   // "always", "missing", also if empty, or "never"
+	Platform    string   // of the image, "linux/arm64"; empty is this machine's
 	Args        []string // instead of the image's Cmd
 	Entrypoint  *string  // instead of the image's Entrypoint and Cmd; "" is none at all
 	Name        string
 	Hostname    string
 	Env         []string // KEY=value
+	Labels      map[string]string
 	Workdir     string
 	User        string
 	Terminal    bool
 	Interactive bool
-	Remove      bool // at its end
+	Detached    bool // nobody is attached when it starts
+
+	Replace     bool   // remove the container that has the name
+	CIDFile     string // is written with the id
+	Remove      bool   // at its end
+	RemoveImage bool   // then too, if nobody else uses it
+	StopSignal  string
+	StopTimeout *int // seconds from the stop signal to SIGKILL; negative: for ever
+	Restart     RestartPolicy
+	Log         LogDriver
 
 	Limits     Limits
 	Mounts     Mounts
@@ -48,10 +63,11 @@ type RunOptions struct {
 // A container is one that this process has: it holds the lock on its folder, and its file system is mounted.
 type container struct {
 	Engine
-	fs    *overlay.FS
-	spec  *specs.Spec
-	state State
-	log   *log // nil if it has none
+	fs     *overlay.FS
+	spec   *specs.Spec
+	state  State
+	log    *log           // nil if it has none
+	server *attach.Server // nil if nobody can be attached
 }
 
 // Create makes a container, and no process. Start starts it.
@@ -74,12 +90,20 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if r := check.Privilege(); !r.OK {
 		return nil, check.Explain(errors.New("make a container"), []check.Result{r})
 	}
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	if err := e.nameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}
-	img, err := e.image(ctx, opts.Image, say)
+	img, err := e.image(ctx, opts, say)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Replace {
+		if err := e.Rm(opts.Name, RmOptions{Force: true}); err != nil && !errors.Is(err, ErrNoContainer) {
+			return nil, err
+		}
 	}
 	f, err := overlay.Create(e.Dirs, img, e.Tell)
 	if err != nil {
@@ -87,15 +111,15 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	}
 	c := &container{Engine: e, fs: f, state: State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreated, Bundle: f.Dir},
-		Name:  cmp.Or(opts.Name, f.ID), Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,
-		StopSignal: cmp.Or(img.Config.Config.StopSignal, "SIGTERM"),
+		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,
+		StopSignal: cmp.Or(opts.StopSignal, img.Config.Config.StopSignal, "SIGTERM"),
 	}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.remove(true))
 		}
 	}()
-	if err := e.takeName(c.state.Name, f.ID); err != nil {
+	if err := c.takeSomeName(); err != nil {
 		return nil, err
 	}
 	// Who its user is, its own /etc/passwd says.
@@ -122,27 +146,74 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 		return nil, err
 	}
 	c.state.Command = c.spec.Process.Args
+	c.spec.Annotations = maps.Clone(img.Config.Config.Labels)
+	for key, value := range opts.Labels {
+		c.spec.Annotations = put(c.spec.Annotations, key, value)
+	}
+	c.state.Annotations = c.spec.Annotations
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), c.spec); err != nil {
 		return nil, err
 	}
-	if err := c.writeState(); err != nil {
+	if err := writeJSON(filepath.Join(f.Dir, stateName), c.state); err != nil {
 		return nil, err
 	}
+	if opts.CIDFile != "" {
+		if err := writeID(opts.CIDFile, f.ID); err != nil {
+			return nil, err
+		}
+	}
+	c.event("create", c.state)
 	return c, context.Cause(ctx)
 }
 
+// check finds what is wrong with the options before anything is done.
+func (o RunOptions) check() error {
+	switch {
+	case o.Remove && o.Restart.Name != "" && o.Restart.Name != "no":
+		return advice.Add(errors.New("--rm and --restart contradict each other"), "a container that is removed at its end cannot be started again")
+	case o.Replace && o.Name == "":
+		return advice.Add(errors.New("--replace: which container?"), "name it: --name NAME")
+	case !slices.Contains([]string{"", "always", "missing", "never"}, o.Pull):
+		return advice.Add(fmt.Errorf("--pull %q: %w", o.Pull, ErrOption), "there are always, missing and never")
+	}
+	if o.StopSignal != "" {
+		if _, err := parseSignal(o.StopSignal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // image opens the image, and pulls it where it is not here.
-func (e Engine) image(ctx context.Context, ref pull.Reference, say func(format string, args ...any)) (layers.Image, error) {
-	image, err := layers.Lookup(e.Dirs, ref)
-	if errors.Is(err, layers.ErrNoImage) {
-		say("Unable to find image %s here: pulling it", ref)
-		img, err := e.Pull(ctx, ref, PullOptions{})
+func (e Engine) image(ctx context.Context, opts RunOptions, say func(format string, args ...any)) (layers.Image, error) {
+	var platform *v1.Platform
+	if opts.Platform != "" {
+		var err error
+		if platform, err = v1.ParsePlatform(opts.Platform); err != nil {
+			return layers.Image{}, fmt.Errorf("--platform %q: %w", opts.Platform, err)
+		}
+	}
+	if opts.Pull == "always" {
+		img, err := e.Pull(ctx, opts.Image, PullOptions{Platform: platform})
 		return img.Image, err
 	}
-	if err != nil {
+	image, err := layers.Lookup(e.Dirs, opts.Image)
+	if err == nil {
+		img, err := layers.Open(e.Dirs, image)
+		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
+			return img, err
+		}
+		if opts.Pull == "never" {
+			return img, fmt.Errorf("image %s is for %s, not for %s", opts.Image, img.Config.Platform(), platform)
+		}
+		say("Image %s is here for %s: pulling it for %s", opts.Image, img.Config.Platform(), platform)
+	} else if !errors.Is(err, layers.ErrNoImage) || opts.Pull == "never" {
 		return layers.Image{}, err
+	} else {
+		say("Unable to find image %s here: pulling it", opts.Image)
 	}
-	return layers.Open(e.Dirs, image)
+	img, err := e.Pull(ctx, opts.Image, PullOptions{Platform: platform})
+	return img.Image, err
 }
 
 // spec describes the container: the image's config, changed by the flags.
@@ -183,6 +254,19 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 		return nil, err
 	}
 	return spec, nil
+}
+
+// writeID makes the file of --cidfile, which may not be there.
+func writeID(name, id string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return advice.Add(fmt.Errorf("--cidfile: %w", err), "another container was made with it; remove it: rm %s", name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(id)
+	return errors.Join(err, f.Close())
 }
 
 func cmpOr(a, b []string) []string {

@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -25,9 +26,13 @@ import (
 // monitorName is what a monitor is called.
 const monitorName = "gocker-monitor"
 
+// A monitorRequest is what the monitor is to do. It gets the container's lock, and one end of a connection of somebody
+// who wants to see all of it.
 type monitorRequest struct {
-	Engine Engine
-	ID     string
+	Engine  Engine
+	ID      string
+	Console *specs.Box // the size of that one's terminal
+	Watched bool       // there is such a connection
 }
 
 // monitorReply is what the monitor says once the container runs, or does not.
@@ -41,76 +46,125 @@ func (e Engine) Detach(opts RunOptions, say func(format string, args ...any)) (i
 	if err != nil {
 		return "", err
 	}
-	if err := c.detach(); err != nil {
+	if err := c.detach(nil, nil); err != nil {
 		return "", errors.Join(err, c.remove(true))
 	}
 	return c.state.ID, nil
 }
 
-// Start starts a container that does not run, in the background.
+// Start starts a container that does not run, in the background. One that runs is no error.
 func (e Engine) Start(name string) error {
-	s, err := e.find(name)
-	if err != nil || s.Status == specs.StateRunning { // docker says so too
-		return err
+	c, err := e.take(name)
+	if errors.Is(err, ErrRunning) {
+		return nil
 	}
-	c, err := e.hold(s.ID)
 	if err != nil {
 		return err
 	}
-	if err = c.ready(); err == nil {
-		if err = c.detach(); err == nil {
-			return nil
-		}
+	return c.start(func() error { return c.detach(nil, nil) })
+}
+
+// StartAttached is Start for somebody who stays to see it, and returns its status.
+func (e Engine) StartAttached(name string, opts AttachOptions, streams Streams) (status int, err error) {
+	c, err := e.take(name)
+	if err != nil {
+		return -1, err
 	}
-	c.state.Error = err.Error()
-	return errors.Join(err, c.close())
+	var follow func(*signals) (int, error)
+	err = c.start(func() (err error) {
+		follow, err = c.detachAttached(opts, streams)
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	_, signals := catchSignals()
+	defer signals.stop()
+	return follow(signals)
+}
+
+// start makes a container ready, and hands it over. If that fails, it is stopped again, and knows why.
+func (c *container) start(handOver func() error) error {
+	err := c.ready()
+	if err == nil {
+		err = handOver()
+	}
+	if err == nil {
+		return nil
+	}
+	changeErr := c.change(func(s *State) { s.Error, s.ExitCode = err.Error(), failedStatus(err) })
+	return errors.Join(err, changeErr, c.close())
+}
+
+// failedStatus is the exit status of a command that did not start.
+func failedStatus(err error) int {
+	switch {
+	case errors.Is(err, namespaces.ErrNotFound):
+		return 127
+	case errors.Is(err, namespaces.ErrNotExecutable):
+		return 126
+	}
+	return 128
 }
 
 // detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.
-func (c *container) detach() error {
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe",
-		Args: []string{monitorName},
-		// A session of its own: it lives on when the terminal is closed.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-		Dir:         "/",
-		// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
-		ExtraFiles: []*os.File{c.fs.Lock()},
-	}
-	request, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	reply, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start a monitor: %w", err)
-	}
+func (c *container) detach(watcher *os.File, console *specs.Box) error {
 	// Its working folder is another one.
 	root, rootErr := filepath.Abs(c.Dirs.Root)
 	run, runErr := filepath.Abs(c.Dirs.Run)
 	if err := errors.Join(rootErr, runErr); err != nil {
 		return err
 	}
-	e := Engine{Dirs: dirs.Dirs{Root: root, Run: run}}
-	if err := json.NewEncoder(request).Encode(monitorRequest{e, c.state.ID}); err != nil {
-		return errors.Join(fmt.Errorf("tell the monitor: %w", err), cmd.Wait())
+	request := monitorRequest{Engine{Dirs: dirs.Dirs{Root: root, Run: run}}, c.state.ID, console, watcher != nil}
+	// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
+	files := []*os.File{c.fs.Lock()}
+	if watcher != nil {
+		files = append(files, watcher)
+	}
+	process, err := inBackground(request, files)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.fs.Close(), process.Release())
+}
+
+// inBackground starts a monitor, and waits until it has done the first part of what it is to do.
+func inBackground(what any, files []*os.File) (*os.Process, error) {
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe",
+		Args: []string{monitorName},
+		// A session of its own: it lives on when the terminal is closed.
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		Dir:         "/",
+		ExtraFiles:  files,
+	}
+	request, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	reply, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a monitor: %w", err)
+	}
+	if err := json.NewEncoder(request).Encode(what); err != nil {
+		return nil, errors.Join(fmt.Errorf("tell the monitor: %w", err), cmd.Wait())
 	}
 	request.Close()
 	var r monitorReply
 	if err := json.NewDecoder(reply).Decode(&r); err != nil {
-		return errors.Join(fmt.Errorf("the monitor ended without a word: %w", err), cmd.Wait())
+		return nil, errors.Join(fmt.Errorf("the monitor ended without a word: %w", err), cmd.Wait())
 	}
 	if r.Failure != nil {
 		cmd.Wait() // it has said why
-		return r.Failure.Err()
+		return nil, r.Failure.Err()
 	}
-	return errors.Join(c.fs.Close(), cmd.Process.Release())
+	return cmd.Process, nil
 }
 
-// Monitor does nothing, unless this process is the monitor of a detached container: then it never returns.
+// Monitor does nothing, unless this process is a monitor: then it never returns.
 func Monitor() {
 	if os.Args[0] != monitorName {
 		return
@@ -128,28 +182,24 @@ func Monitor() {
 	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
 		os.Exit(1) // who wanted a container is gone
 	}
-	syscall.CloseOnExec(lockFd)
-	c, err := r.Engine.adopt(r.ID, os.NewFile(lockFd, "lock"))
+	for fd := range 2 {
+		syscall.CloseOnExec(extraFiles + fd)
+	}
+	c, err := r.Engine.adopt(r.ID, os.NewFile(extraFiles, "lock"))
+	if err == nil && r.Watched {
+		err = c.server.Serve(os.NewFile(extraFiles+1, "watcher"))
+	}
 	if err != nil {
 		tell(err)
 		os.Exit(0)
 	}
-	_, signals := catchSignals()
-	started := false
-	_, err = c.once(Streams{Stdout: io.Discard, Stderr: io.Discard, Started: func(string) {
-		started = true
-		tell(nil)
-	}}, signals)
-	if !started {
-		tell(err) // and it is the other's again
-		os.Exit(0)
-	}
-	c.end(err)
+	c.spec.Process.ConsoleSize = r.Console
+	c.keep(tell)
 	os.Exit(0)
 }
 
-// lockFd is the first of ExtraFiles.
-const lockFd = 3
+// extraFiles is the first of ExtraFiles.
+const extraFiles = 3
 
 // adopt takes a container over from the process that started this one.
 func (e Engine) adopt(id string, lock *os.File) (c *container, err error) {
@@ -160,6 +210,70 @@ func (e Engine) adopt(id string, lock *os.File) (c *container, err error) {
 	if c.spec, err = c.readSpec(id); err != nil {
 		return nil, err
 	}
-	c.log, err = createLog(c.fs.Dir)
-	return c, err
+	return c, c.open()
+}
+
+// A container that ends at once is started again after a while, each time after twice as long, as docker does. One that
+// has run for longer than calm begins anew.
+const (
+	firstPause = 100 * time.Millisecond
+	longPause  = time.Minute
+	calm       = 10 * time.Second
+)
+
+// keep runs a container as often as its restart policy wants. It tells what became of the first start; if that failed,
+// the container is again the one's who asked for it.
+func (c *container) keep(tell func(error)) {
+	ctx, signals := catchSignals()
+	told := false
+	pause := firstPause
+	for {
+		status, err := c.once(Streams{}, signals, func() {
+			if !told {
+				tell(nil)
+				told = true
+				debug.FreeOSMemory() // from now on little is needed, for long
+			}
+		})
+		if !told {
+			tell(err)
+			return
+		}
+		again := c.state.Options.Restart.again(status, c.state.Restarts)
+		select {
+		case <-c.server.Stopped:
+			again = false
+		default:
+		}
+		if !again {
+			c.end(err)
+			c.shut(status)
+			return
+		}
+		if c.state.Finished.Sub(c.state.Started) > calm {
+			pause = firstPause
+		}
+		c.change(func(s *State) { s.Status = StateRestarting })
+		c.server.Ended(status)
+		select {
+		case <-time.After(pause):
+		case <-c.server.Stopped:
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, longPause)
+		select {
+		case <-c.server.Stopped:
+			again = false
+		case <-ctx.Done():
+			again = false
+		default:
+		}
+		if !again {
+			c.change(func(s *State) { s.Status = specs.StateStopped })
+			c.end(err)
+			c.shut(status)
+			return
+		}
+		c.change(func(s *State) { s.Restarts++ })
+	}
 }

@@ -3,8 +3,10 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -13,7 +15,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/attach"
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
 )
 
 // What can be wrong with ending a container.
@@ -26,12 +30,24 @@ var (
 const killTime = 10 * time.Second
 
 // Kill sends a signal, "SIGTERM", "TERM" or "15", to a container's first process. One that has no handler for it does
-// not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7).
+// not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). One that is to end it ends it for good: its restart
+// policy does not start it again.
 func (e Engine) Kill(name, signal string) error {
 	sig, err := parseSignal(signal)
 	if err != nil {
 		return err
 	}
+	s, err := e.running(name)
+	if err != nil {
+		return err
+	}
+	if stop, err := parseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
+		e.noRestart(s.ID)
+	}
+	return e.signal(s.ID, sig)
+}
+
+func (e Engine) signal(name string, sig unix.Signal) error {
 	s, err := e.running(name)
 	if err != nil {
 		return err
@@ -48,28 +64,156 @@ func (e Engine) Kill(name, signal string) error {
 	if err := process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
+	e.event("kill", s, "signal", strconv.Itoa(int(sig)))
 	return nil
 }
 
+// noRestart tells a container's monitor, if it has one, that the container is not to be started again.
+func (e Engine) noRestart(id string) {
+	if conn, err := attach.Dial(e.Dirs.Container(id)); err == nil {
+		defer conn.Close()
+		conn.Stop()
+	}
+}
+
+// StopOptions are the flags of "gocker stop" and "gocker restart". What is empty is the container's own choice.
+type StopOptions struct {
+	Signal  string
+	Seconds *int // until it is killed; negative: for ever
+}
+
+// stopSeconds is how long docker waits for a container that nobody has given another time.
+const stopSeconds = 10
+
 // Stop asks a container to end, by its stop signal, and kills it if it has not ended in time.
-func (e Engine) Stop(name string, timeout time.Duration) error {
+func (e Engine) Stop(name string, opts StopOptions) error {
+	s, err := e.find(name)
+	if err != nil || !active(s) { // docker says so too
+		return err
+	}
+	sig, err := parseSignal(cmp.Or(opts.Signal, s.StopSignal))
+	if err != nil {
+		return err
+	}
+	seconds := stopSeconds
+	if own := cmp.Or(opts.Seconds, s.Options.StopTimeout); own != nil {
+		seconds = *own
+	}
+	e.noRestart(s.ID)
+	over := func(err error) bool { return errors.Is(err, ErrNotRunning) || errors.Is(err, ErrNoContainer) }
+	if err := e.signal(s.ID, sig); err != nil && !over(err) {
+		return err
+	}
+	timeout := time.Duration(seconds) * time.Second
+	if seconds < 0 {
+		timeout = math.MaxInt64
+	}
+	if sig == unix.SIGKILL {
+		timeout = killTime
+	}
+	if e.waitEnd(s.ID, timeout) != nil {
+		if err := e.signal(s.ID, unix.SIGKILL); err != nil && !over(err) {
+			return err
+		}
+		if err := e.waitEnd(s.ID, killTime); err != nil {
+			return err
+		}
+	}
+	e.event("stop", s)
+	return nil
+}
+
+// Restart stops a container that runs, and starts it.
+func (e Engine) Restart(name string, opts StopOptions) error {
 	s, err := e.find(name)
 	if err != nil {
 		return err
 	}
-	if s.Status != specs.StateRunning {
-		return nil // docker says so too
-	}
-	if err := e.Kill(s.ID, s.StopSignal); err != nil {
+	if err := e.Stop(s.ID, opts); err != nil {
 		return err
 	}
-	if e.waitEnd(s, timeout) == nil {
-		return nil
-	}
-	if err := e.Kill(s.ID, "SIGKILL"); err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, ErrNoContainer) {
+	if err := e.Start(s.ID); err != nil {
 		return err
 	}
-	return e.waitEnd(s, killTime)
+	e.event("restart", s)
+	return nil
+}
+
+// What Wait can wait for.
+const (
+	WaitStopped = "stopped"   // it does not run, nor will be started again
+	WaitNext    = "next-exit" // it ends, once more
+	WaitRemoved = "removed"
+	WaitRunning = "running"
+)
+
+// Wait waits for a container, and returns its exit status.
+func (e Engine) Wait(name, condition string) (status int, err error) {
+	s, err := e.find(name)
+	if err != nil {
+		return -1, err
+	}
+	folder := e.Dirs.Container(s.ID)
+	switch condition {
+	case WaitStopped, "exited", "not-running":
+		if !active(s) {
+			return s.ExitCode, nil
+		}
+		if err := e.waitEnd(s.ID, math.MaxInt64); err != nil {
+			return -1, err
+		}
+	case WaitNext:
+		for began := s.Started; ; time.Sleep(pollTime) {
+			now, err := readState(folder)
+			if err != nil || !now.Finished.IsZero() && !now.Started.Before(began) && active(s) || now.Started.After(began) && !now.Finished.IsZero() {
+				break
+			}
+		}
+	case WaitRemoved:
+		for {
+			if _, err := os.Stat(folder); err != nil {
+				break
+			}
+			time.Sleep(pollTime)
+		}
+	case WaitRunning:
+		for s.Status != specs.StateRunning {
+			time.Sleep(pollTime)
+			if s, err = e.find(s.ID); err != nil {
+				return -1, err
+			}
+		}
+		return 0, nil
+	default:
+		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, ErrOption), "there are stopped, next-exit, removed and running")
+	}
+	if now, err := e.find(s.ID); err == nil {
+		return now.ExitCode, nil
+	}
+	if status, ok := e.exitCode(s.ID); ok {
+		return status, nil
+	}
+	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", ErrNoContainer, name)
+}
+
+// Rename gives a container another name.
+func (e Engine) Rename(name, to string) error {
+	s, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	if err := e.takeName(to, s.ID); err != nil {
+		return err
+	}
+	old := s.Name
+	s, err = e.change(s.ID, func(s *State) { s.Name = to })
+	if err != nil {
+		e.freeName(to, s.ID)
+		return err
+	}
+	e.freeName(old, s.ID)
+	e.event("rename", s, "oldName", old)
+	return nil
 }
 
 // running is find for a container that must run.
@@ -81,14 +225,27 @@ func (e Engine) running(name string) (State, error) {
 	return s, err
 }
 
+// active tells whether a gocker has the container: it runs, or will be started again.
+func active(s State) bool { return s.Status == specs.StateRunning || s.Status == StateRestarting }
+
 // waitEnd waits until a container has ended and its gocker has cleaned up.
-func (e Engine) waitEnd(s State, timeout time.Duration) error {
-	for deadline := time.Now().Add(timeout); isLocked(e.Dirs.Container(s.ID)); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return advice.Add(fmt.Errorf("container %s has not ended after %s", s.ID, timeout), "kill it: gocker kill %s", s.ID)
+func (e Engine) waitEnd(id string, timeout time.Duration) error {
+	free := make(chan error, 1)
+	go func() {
+		lock, err := dirs.LockShared(e.Dirs.Container(id))
+		if err == nil {
+			lock.Close()
+		} else if errors.Is(err, os.ErrNotExist) { // removed
+			err = nil
 		}
+		free <- err
+	}()
+	select {
+	case err := <-free:
+		return err
+	case <-time.After(timeout):
+		return advice.Add(fmt.Errorf("container %s has not ended after %s", id, timeout), "kill it: gocker kill %s", id)
 	}
-	return nil
 }
 
 func parseSignal(s string) (unix.Signal, error) {

@@ -3,11 +3,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -16,21 +18,25 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"gocker/final/internal/attach"
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/advice"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
 )
 
-// Streams are what a container reads and writes.
+// Streams are what a container reads and writes. A nil one is nothing.
 type Streams struct {
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
-	Started        func(id string) // called when its command runs; may be nil
 }
 
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
 // processes, mounts and cgroup are gone, and with opts.Remove, or if it never ran, its folder too.
-func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
+//
+// Where that can be, its process is our child and has our own streams. Where the container may outlive us, because
+// somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
+func (e Engine) Run(opts RunOptions, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
 	defer signals.stop()
@@ -38,79 +44,149 @@ func (e Engine) Run(opts RunOptions, streams Streams, say func(format string, ar
 	if err != nil {
 		return -1, err
 	}
-	return c.run(streams, signals)
-}
-
-// run starts a new container, and returns when it has ended: then it is stopped, or removed.
-func (c *container) run(streams Streams, signals *signals) (status int, err error) {
-	status, err = c.once(streams, signals)
+	if opts.Terminal || opts.Restart.wanted() || !attached.SigProxy {
+		follow, err := c.detachAttached(attached, streams)
+		if err != nil {
+			return -1, errors.Join(err, c.remove(true))
+		}
+		return follow(signals)
+	}
+	if !opts.Remove { // else nobody could read its log
+		if err := c.open(); err != nil {
+			return -1, errors.Join(err, c.remove(true))
+		}
+	}
+	status, err = c.once(streams, signals, nil)
 	if c.state.Started.IsZero() {
 		return status, errors.Join(err, c.remove(true))
 	}
-	return status, c.end(err)
+	err = c.end(err)
+	c.shut(status)
+	return status, err
+}
+
+// open makes log and socket.
+func (c *container) open() (err error) {
+	if c.log, err = c.openLog(); err == nil {
+		c.server, err = attach.Listen(c.fs.Dir)
+	}
+	return err
+}
+
+// shut tells those who are attached that it is over.
+func (c *container) shut(status int) {
+	if c.server != nil {
+		c.server.Ended(status)
+		c.server.Close()
+	}
 }
 
 // end keeps or removes a container that has ended, with err.
 func (c *container) end(err error) error {
-	if c.state.Options.Remove {
-		return errors.Join(err, c.remove(true))
+	if !c.state.Options.Remove {
+		return errors.Join(err, c.close())
 	}
-	if err != nil {
-		c.state.Error = err.Error()
+	err = errors.Join(err, c.remove(true))
+	if c.state.Options.RemoveImage {
+		c.Rmi(c.state.Options.Image, false) // if another container uses it, it stays
 	}
-	return errors.Join(err, c.close())
+	return err
 }
 
-// once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it.
-func (c *container) once(streams Streams, signals *signals) (status int, err error) {
-	stdio, terminal, err := c.connect(streams)
-	if err != nil {
-		return -1, err
-	}
-	if c.log != nil {
-		stdio.Stdout, stdio.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
-		defer func() { err = errors.Join(err, c.log.flush()) }()
-	}
+// once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it;
+// if it did not start, when it ran the last time.
+func (c *container) once(streams Streams, signals *signals, started func()) (status int, err error) {
 	if err := c.joinOthers(); err != nil {
 		return -1, err
 	}
+	stdio, input, err := c.connect(streams)
+	if err != nil {
+		return -1, err
+	}
 	p, err := runtime.Create(c.fs, c.spec, stdio, c.Tell)
+	if input != nil {
+		stdio.Stdin.(io.Closer).Close() // the container has it
+		defer input.Close()
+	}
 	if err != nil {
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, p.Remove()) }()
+	if c.server != nil && c.state.Options.Interactive {
+		c.server.Input(cmp.Or(p.Terminal, input), !c.state.Options.Detached)
+	}
 	before := c.state
-	c.state.Status, c.state.Pid, c.state.Monitor = specs.StateRunning, p.Pid, os.Getpid()
-	c.state.Started, c.state.Finished, c.state.ExitCode, c.state.Error, c.state.OOMKilled = time.Now(), time.Time{}, 0, "", false
-	if err := c.writeState(); err != nil {
+	if err := c.change(func(s *State) {
+		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, p.Pid, os.Getpid(), time.Now(), time.Time{}
+		s.ExitCode, s.Error, s.OOMKilled, s.Usage = 0, "", false, cgroups.Stats{}
+	}); err != nil {
 		p.Abort()
 		return -1, err
 	}
 	signals.passTo(p.Process)
 	defer signals.passTo(nil)
-	started := false
-	status, err = p.Run(terminal, streams.Stdout, func() {
-		started = true
-		if streams.Started != nil {
-			streams.Started(c.state.ID)
+	ran := false
+	status, err = p.Run(nil, stdio.Stdout, func() {
+		ran = true
+		c.event("start", c.state)
+		if started != nil {
+			started()
 		}
 	})
-	if !started {
+	if !ran {
 		c.state = before
 		return -1, err
 	}
-	c.state.Status, c.state.Pid, c.state.Monitor = specs.StateStopped, 0, 0
-	c.state.Finished, c.state.ExitCode = time.Now(), status
-	if !c.state.Options.Remove { // else nobody will ask
-		c.state.Usage, _ = p.Cgroup.Stats() // what the kernel does not count is 0
-		c.state.OOMKilled = c.state.Usage.OOMKills > 0
+	if c.log != nil {
+		c.log.flush()
 	}
-	return status, err
+	defer func() { c.event("die", c.state, "exitCode", strconv.Itoa(status)) }()
+	ended := func(s *State) {
+		s.Status, s.Pid, s.Monitor, s.Finished, s.ExitCode = specs.StateStopped, 0, 0, time.Now(), status
+		if err != nil {
+			s.Error = err.Error()
+		}
+	}
+	if c.state.Options.Remove { // nobody will ask
+		ended(&c.state)
+		return status, err
+	}
+	usage, _ := p.Cgroup.Stats() // what the kernel does not count is 0
+	if usage.OOMKills > 0 {
+		c.event("oom", c.state)
+	}
+	return status, errors.Join(err, c.change(func(s *State) {
+		ended(s)
+		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
+	}))
 }
 
-// connect says what the streams of a container's process are: the user's, pipes, or a terminal of its own.
-func (c *container) connect(streams Streams) (stdio namespaces.Stdio, terminal *os.File, err error) {
-	return connect(c.spec.Process, c.state.Options.Interactive, streams)
+// connect says what the streams of a container's process are: the user's own, or pipes to all who are to have what goes
+// through. input is where that comes from which people type who are attached, if there is no terminal.
+func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.File, err error) {
+	if c.server == nil {
+		stdio, _, err = connect(c.spec.Process, c.state.Options.Interactive, streams)
+		return stdio, nil, err
+	}
+	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
+	if c.log != nil {
+		stdout, stderr = append(stdout, c.log.stream("stdout")), append(stderr, c.log.stream("stderr"))
+	}
+	if streams.Stdout != nil {
+		stdout = append(stdout, streams.Stdout)
+	}
+	if streams.Stderr != nil {
+		stderr = append(stderr, streams.Stderr)
+	}
+	stdio = namespaces.Stdio{Stdout: io.MultiWriter(stdout...), Stderr: io.MultiWriter(stderr...)}
+	switch {
+	case !c.state.Options.Interactive || c.spec.Process.Terminal:
+	case streams.Stdin != nil:
+		stdio.Stdin = streams.Stdin
+	default:
+		stdio.Stdin, input, err = os.Pipe()
+	}
+	return stdio, input, err
 }
 
 func connect(process *specs.Process, interactive bool, streams Streams) (stdio namespaces.Stdio, terminal *os.File, err error) {
@@ -142,8 +218,9 @@ func hideTerminal(out io.Writer) io.Writer {
 // signals takes the signals that would end this program, so that it always ends by returning.
 type signals struct {
 	ch     chan os.Signal
+	once   sync.Once
 	mu     sync.Mutex
-	target *namespaces.Process
+	target interface{ Signal(os.Signal) error } // nil: nobody yet
 }
 
 // Interrupted is the error of a run that a signal ended before the container ran.
@@ -179,13 +256,15 @@ func catchSignals() (context.Context, *signals) {
 	return ctx, s
 }
 
-func (s *signals) passTo(p *namespaces.Process) {
+func (s *signals) passTo(target interface{ Signal(os.Signal) error }) {
 	s.mu.Lock()
-	s.target = p
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.target = target
 }
 
 func (s *signals) stop() {
-	signal.Stop(s.ch)
-	close(s.ch)
+	s.once.Do(func() {
+		signal.Stop(s.ch)
+		close(s.ch)
+	})
 }

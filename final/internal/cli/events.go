@@ -1,0 +1,107 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+func eventsCommand(e *engine.Engine) *cobra.Command {
+	var since, until, format string
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "events [flags]",
+		Short: "Show what happens to containers, as it happens",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, fromErr := parseTime("since", since)
+			to, toErr := parseTime("until", until)
+			wanted, filterErr := eventFilter(filters)
+			show, formatErr := eventFormat(cmd, format)
+			if err := errors.Join(fromErr, toErr, filterErr, formatErr); err != nil {
+				return err
+			}
+			return e.Events(from, to, func(event engine.Event) error {
+				if !wanted(event) {
+					return nil
+				}
+				return show(event)
+			})
+		},
+	}
+	f := cmd.Flags()
+	timeFlags(f, &since, &until)
+	f.StringVar(&format, "format", "", "`json`, or a template of Go: {{.Action}} {{.Actor.ID}}")
+	f.StringArrayVarP(&filters, "filter", "f", nil, "only those with `KEY=VALUE`: container, event, image, label or type")
+	return cmd
+}
+
+// eventFilter makes of filters what they want: of one key any value, of all keys.
+func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
+	keys := map[string][]string{}
+	for _, filter := range filters {
+		key, value, _ := strings.Cut(filter, "=")
+		if !slices.Contains([]string{"container", "event", "image", "label", "type"}, key) {
+			return nil, fmt.Errorf("--filter %q: there are container, event, image, label and type", filter)
+		}
+		keys[key] = append(keys[key], value)
+	}
+	has := func(event engine.Event, key, value string) bool {
+		attributes := event.Actor.Attributes
+		switch key {
+		case "container":
+			return value == attributes["name"] || value != "" && strings.HasPrefix(event.Actor.ID, value)
+		case "event":
+			return value == event.Action
+		case "image":
+			return value == attributes["image"] || value+":latest" == attributes["image"]
+		case "label":
+			name, want, hasValue := strings.Cut(value, "=")
+			got, ok := attributes[name]
+			return ok && (!hasValue || got == want)
+		}
+		return value == event.Type
+	}
+	return func(event engine.Event) bool {
+		for key, values := range keys {
+			if !slices.ContainsFunc(values, func(value string) bool { return has(event, key, value) }) {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+// eventFormat is how an event is printed: docker's line if nothing else is asked for.
+func eventFormat(cmd *cobra.Command, format string) (func(engine.Event) error, error) {
+	if format == "" {
+		return func(event engine.Event) error {
+			var attributes []string
+			for _, key := range slices.Sorted(maps.Keys(event.Actor.Attributes)) {
+				attributes = append(attributes, key+"="+onOneLine(event.Actor.Attributes[key]))
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s (%s)\n", time.Unix(0, event.TimeNano).Format(time.RFC3339Nano),
+				event.Type, event.Action, event.Actor.ID, strings.Join(attributes, ", "))
+			return err
+		}, nil
+	}
+	return func(event engine.Event) error {
+		return printRows(cmd.OutOrStdout(), format, "", false, []engine.Event{event})
+	}, nil
+}
+
+// onOneLine is a text without what moves the cursor.
+func onOneLine(text string) string {
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
+}

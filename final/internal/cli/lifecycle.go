@@ -1,0 +1,234 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gocker/final/internal/engine"
+)
+
+func startCommand(e *engine.Engine) *cobra.Command {
+	var stay, interactive bool
+	attached := engine.AttachOptions{}
+	cmd := &cobra.Command{
+		Use:   "start [flags] CONTAINER…",
+		Short: "Start containers that do not run",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !stay && !interactive {
+				return each(cmd, args, e.Start)
+			}
+			if len(args) > 1 {
+				return exit{exitFailed, fmt.Errorf("start --attach: %d containers, and one terminal", len(args))}
+			}
+			streams := standard
+			if !interactive {
+				streams.Stdin = nil
+			}
+			return ended(e.StartAttached(args[0], attached, streams))
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&stay, "attach", "a", false, "stay until it ends, show what it writes, and pass signals on")
+	f.BoolVarP(&interactive, "interactive", "i", false, "pass standard input on, and stay")
+	attachFlags(f, &attached)
+	return cmd
+}
+
+func attachCommand(e *engine.Engine) *cobra.Command {
+	var noStdin bool
+	attached := engine.AttachOptions{}
+	cmd := &cobra.Command{
+		Use:   "attach [flags] CONTAINER",
+		Short: "Connect this terminal with a container that runs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			streams := standard
+			if noStdin {
+				streams.Stdin = nil
+			}
+			return ended(e.Attach(args[0], attached, streams))
+		},
+	}
+	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "do not pass standard input on")
+	attachFlags(cmd.Flags(), &attached)
+	return cmd
+}
+
+func attachFlags(f *pflag.FlagSet, opts *engine.AttachOptions) {
+	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave a container, which goes on")
+	f.BoolVar(&opts.SigProxy, "sig-proxy", true, "pass signals on to the container")
+}
+
+func stopCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stop [flags] CONTAINER…",
+		Short: "Ask containers to end, and kill those that do not",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	opts := stopFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return each(cmd, args, func(arg string) error { return e.Stop(arg, opts()) })
+	}
+	return cmd
+}
+
+func restartCommand(e *engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restart [flags] CONTAINER…",
+		Short: "Stop containers and start them again",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	opts := stopFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return each(cmd, args, func(arg string) error { return e.Restart(arg, opts()) })
+	}
+	return cmd
+}
+
+// stopFlags registers the flags of stop and restart. docker has renamed --time to --timeout; both are taken.
+func stopFlags(f *pflag.FlagSet) func() engine.StopOptions {
+	var opts engine.StopOptions
+	f.StringVarP(&opts.Signal, "signal", "s", "", "`signal` that asks it (default the container's own, or SIGTERM)")
+	seconds := timeFlag(f, "`seconds` until it is killed, -1 for never (default the container's own, or 10)")
+	return func() engine.StopOptions {
+		opts.Seconds = seconds()
+		return opts
+	}
+}
+
+// timeFlag registers -t. What it returns is nil where the user has not said it.
+func timeFlag(f *pflag.FlagSet, usage string) func() *int {
+	seconds := f.IntP("time", "t", 0, usage)
+	f.Lookup("time").DefValue = "" // it is not 0
+	f.IntVar(seconds, "timeout", 0, "the same as --time")
+	f.Lookup("timeout").DefValue = ""
+	return func() *int {
+		if f.Changed("time") || f.Changed("timeout") {
+			return seconds
+		}
+		return nil
+	}
+}
+
+func killCommand(e *engine.Engine) *cobra.Command {
+	var signal string
+	cmd := &cobra.Command{
+		Use:   "kill [flags] CONTAINER…",
+		Short: "Send a signal to the first process of containers",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return each(cmd, args, func(arg string) error { return e.Kill(arg, signal) })
+		},
+	}
+	cmd.Flags().StringVarP(&signal, "signal", "s", "KILL", "`signal`, by name or number")
+	return cmd
+}
+
+func waitCommand(e *engine.Engine) *cobra.Command {
+	var condition string
+	cmd := &cobra.Command{
+		Use:   "wait [flags] CONTAINER…",
+		Short: "Wait until containers have ended, and print their exit statuses",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachDo(args, func(arg string) error {
+				status, err := e.Wait(arg, condition)
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), status)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&condition, "condition", engine.WaitStopped, "wait until it is `stopped`, or next-exit, removed, running")
+	return cmd
+}
+
+func renameCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rename CONTAINER NAME",
+		Short: "Give a container another name",
+		Args:  cobra.ExactArgs(2),
+		RunE:  func(_ *cobra.Command, args []string) error { return e.Rename(args[0], args[1]) },
+	}
+}
+
+func rmCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.RmOptions
+	cmd := &cobra.Command{
+		Use:   "rm [flags] CONTAINER…",
+		Short: "Remove containers",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&opts.Force, "force", "f", false, "end those that run; one that is not there is no error")
+	f.BoolVarP(&opts.Volumes, "volumes", "v", false, "also the volumes without a name that were made for them")
+	seconds := timeFlag(f, "with --force, `seconds` until it is killed (default 0: at once)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		opts.Stop.Seconds = seconds()
+		return each(cmd, args, func(arg string) error { return e.Rm(arg, opts) })
+	}
+	return cmd
+}
+
+func logsCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.LogOptions
+	var tail, since, until string
+	cmd := &cobra.Command{
+		Use:   "logs [flags] CONTAINER",
+		Short: "Show what a container wrote",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			opts.Tail = -1
+			if tail != "all" {
+				if _, err := fmt.Sscanf(tail, "%d", &opts.Tail); err != nil || opts.Tail < 0 {
+					return exit{exitGocker, fmt.Errorf("--tail %q: want a number of lines, or all", tail)}
+				}
+			}
+			if opts.Since, err = parseTime("since", since); err != nil {
+				return err
+			}
+			if opts.Until, err = parseTime("until", until); err != nil {
+				return err
+			}
+			return e.Logs(args[0], opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&opts.Follow, "follow", "f", false, "go on until the container ends")
+	f.BoolVarP(&opts.Timestamps, "timestamps", "t", false, "begin each line with its time")
+	f.StringVarP(&tail, "tail", "n", "all", "only the last `lines`")
+	timeFlags(f, &since, &until)
+	return cmd
+}
+
+func timeFlags(f *pflag.FlagSet, since, until *string) {
+	f.StringVar(since, "since", "", "only from this `time` on: 2026-01-02T15:04:05Z, or 10m, which is ten minutes ago")
+	f.StringVar(until, "until", "", "only up to this `time`")
+}
+
+// parseTime reads a time as docker does: a date, a number of seconds since 1970, or how long ago.
+func parseTime(flag, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(s); err == nil {
+		return time.Now().Add(-ago), nil
+	}
+	var seconds, nanos int64
+	if n, _ := fmt.Sscanf(s+" ", "%d.%d ", &seconds, &nanos); n > 0 && len(s) > 8 && s[4] != '-' {
+		return time.Unix(seconds, nanos), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--%s %q: want a date and time, 2026-01-02T15:04:05Z, seconds since 1970, or how long ago, 10m", flag, s)
+}

@@ -1,0 +1,169 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	mobyterm "github.com/moby/term"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"gocker/final/internal/attach"
+	"gocker/step01-pull/advice"
+)
+
+// AttachOptions are the flags of "gocker attach".
+type AttachOptions struct {
+	DetachKeys string // docker's "ctrl-p,ctrl-q"; empty: none
+	SigProxy   bool   // signals go on to the container
+}
+
+// ErrNotAttachable says that nobody can be attached to a container.
+var ErrNotAttachable = errors.New("nobody can be attached to the container")
+
+// Attach connects the streams with a container that runs, and returns its status, or 0 if the user has left it.
+func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
+	s, err := e.running(name)
+	if err != nil {
+		return -1, err
+	}
+	conn, err := attach.Dial(e.Dirs.Container(s.ID))
+	if err != nil {
+		return -1, advice.Add(fmt.Errorf("%w: %s: %w", ErrNotAttachable, name, err), "one that was started with run --rm belongs to that terminal; see: gocker exec")
+	}
+	_, signals := catchSignals()
+	defer signals.stop()
+	e.event("attach", s)
+	return e.follow(s, conn, opts, streams, signals)
+}
+
+// detachAttached hands a container over to a monitor. follow is what the user does meanwhile.
+func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow func(*signals) (int, error), err error) {
+	if _, err := detachKeys(opts); err != nil {
+		return nil, err
+	}
+	if c.spec.Process.Terminal && c.state.Options.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
+		return nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
+	}
+	conn, theirs, err := attach.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	if err := c.detach(theirs, consoleSize(streams)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return func(signals *signals) (int, error) { return c.follow(c.state, conn, opts, streams, signals) }, nil
+}
+
+func detachKeys(opts AttachOptions) ([]byte, error) {
+	if opts.DetachKeys == "" {
+		return nil, nil
+	}
+	keys, err := mobyterm.ToBytes(opts.DetachKeys)
+	if err != nil {
+		return nil, advice.Add(fmt.Errorf("--detach-keys %q: %w", opts.DetachKeys, err), "write keys with commas between them: a letter, or ctrl- and a letter")
+	}
+	return keys, nil
+}
+
+// consoleSize is that of the user's terminal, if there is one.
+func consoleSize(streams Streams) *specs.Box {
+	for _, stream := range []any{streams.Stdin, streams.Stdout} {
+		if f, ok := stream.(*os.File); ok && f != nil {
+			if width, height, err := term.GetSize(int(f.Fd())); err == nil {
+				return &specs.Box{Width: uint(width), Height: uint(height)}
+			}
+		}
+	}
+	return nil
+}
+
+// follow shows a container until its end, and gives it what the user types, until the user leaves.
+func (e Engine) follow(s State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
+	defer conn.Close()
+	keys, err := detachKeys(opts)
+	if err != nil {
+		return -1, err
+	}
+	if opts.SigProxy {
+		signals.passTo(signalled{e, s.ID})
+	} else {
+		signals.stop() // they end us, as they would any program
+	}
+	in := streams.Stdin
+	if !s.Options.Interactive {
+		in = nil
+	}
+	isTerminal := s.Options.Terminal && in != nil && term.IsTerminal(int(in.Fd()))
+	if isTerminal {
+		before, err := term.MakeRaw(int(in.Fd()))
+		if err != nil {
+			return -1, fmt.Errorf("make the terminal raw: %w", err)
+		}
+		defer term.Restore(int(in.Fd()), before)
+	}
+	if s.Options.Terminal {
+		resized := make(chan os.Signal, 1)
+		signal.Notify(resized, unix.SIGWINCH)
+		defer signal.Stop(resized)
+		resized <- unix.SIGWINCH // it may be another size than that of the one before
+		go func() {
+			for range resized {
+				if size := consoleSize(streams); size != nil {
+					conn.Resize(uint16(size.Height), uint16(size.Width))
+				}
+			}
+		}()
+	}
+	left := make(chan struct{})
+	if in != nil {
+		go func() {
+			var reader io.Reader = in
+			if isTerminal {
+				reader = mobyterm.NewEscapeProxy(in, keys)
+			}
+			if errors.As(conn.Type(reader), &mobyterm.EscapeError{}) {
+				close(left)
+			}
+		}()
+	}
+	type result struct {
+		status int
+		err    error
+	}
+	over := make(chan result, 1)
+	go func() {
+		status, err := conn.Show(orDiscard(streams.Stdout), orDiscard(streams.Stderr))
+		over <- result{status, err}
+	}()
+	select {
+	case r := <-over:
+		return r.status, r.err
+	case <-left:
+		e.event("detach", s)
+		return 0, nil
+	}
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// signalled is a container that somebody else runs, and that is sent signals.
+type signalled struct {
+	engine Engine
+	id     string
+}
+
+func (s signalled) Signal(sig os.Signal) error { return s.engine.signal(s.id, sig.(unix.Signal)) }
