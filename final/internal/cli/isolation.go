@@ -19,8 +19,8 @@ func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
 	f.StringVar(&opts.Cgroupns, "cgroupns", "", "`host|private`: whether it sees where in the tree of cgroups it is")
 	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
 	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
-	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities, and nothing of /proc and /sys covered: as strong as the host's root")
-	f.StringArrayVar(&opts.SecurityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE or seccomp=unconfined (another filter of system calls, or none)")
+	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities and devices, and nothing of /proc and /sys covered: as strong as the host's root")
+	f.StringArrayVar(&opts.SecurityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (nothing of /proc and /sys covered)")
 }
 
 // attributeFlags are what the kernel keeps for a process, or for a namespace.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
@@ -38,38 +40,104 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
-// restrict takes from the container what it does not need.
+// security is what --security-opt says.
+type security struct {
+	noNewPrivileges bool
+	seccomp         string // a file, "unconfined", "builtin", or empty
+	openPaths       bool   // nothing is masked or read-only
+}
+
+// parseSecurity reads docker's options. AppArmor and SELinux confine no container of gocker, so to want that is no error.
+func parseSecurity(options []string) (s security, err error) {
+	for _, option := range options {
+		key, value, hasValue := strings.Cut(option, "=")
+		if !hasValue {
+			key, value, hasValue = strings.Cut(option, ":") // as it was once
+		}
+		switch {
+		case key == "no-new-privileges":
+			if s.noNewPrivileges = true; hasValue {
+				s.noNewPrivileges, err = strconv.ParseBool(value)
+			}
+		case key == "seccomp" && value != "":
+			s.seccomp = value
+		case option == "systempaths=unconfined":
+			s.openPaths = true
+		case option == "apparmor=unconfined", option == "label=disable":
+		default:
+			err = ErrOption
+		}
+		if err != nil {
+			return s, advice.Add(fmt.Errorf("--security-opt %q: %w", option, err),
+				"there are no-new-privileges, seccomp=FILE|unconfined|builtin and systempaths=unconfined; AppArmor and SELinux are not used")
+		}
+	}
+	return s, nil
+}
+
+// restrict takes from the container what it does not need; from a privileged one only what its user says.
 func restrict(spec *specs.Spec, opts Isolation) error {
+	s, err := parseSecurity(opts.SecurityOpts)
+	if err != nil {
+		return err
+	}
+	spec.Process.NoNewPrivileges = s.noNewPrivileges
 	if opts.Privileged {
-		return nil
+		if s.seccomp != "" {
+			spec.Linux.Seccomp, err = seccompProfile(spec, s.seccomp)
+		}
+		return errors.Join(err, openDevices(spec))
 	}
 	keep, err := capabilities(opts.CapAdd, opts.CapDrop)
 	if err != nil {
 		return err
 	}
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: keep, Effective: keep, Permitted: keep}
-	profile := ""
-	for _, option := range opts.SecurityOpts {
-		file, isSeccomp := strings.CutPrefix(option, "seccomp=")
-		switch {
-		case isSeccomp:
-			profile = file
-		case option == "no-new-privileges":
-			spec.Process.NoNewPrivileges = true
-		default:
-			return advice.Add(fmt.Errorf("--security-opt %q: %w", option, ErrOption), "there are no-new-privileges and seccomp=…")
+	if !s.openPaths {
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = append(slices.Clone(maskedPaths), throttles()...), readonlyPaths
+	}
+	spec.Linux.Seccomp, err = seccompProfile(spec, s.seccomp)
+	return err
+}
+
+// throttles are the files that tell how hot each processor is, and so what others compute (Intel's only).
+func throttles() (paths []string) {
+	for i := range runtime.NumCPU() {
+		path := fmt.Sprintf("/sys/devices/system/cpu/cpu%d/thermal_throttle", i)
+		if !isThere(path) {
+			break
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// openDevices shows a privileged container all devices of the host, and lets it write to /sys, as docker does.
+func openDevices(spec *specs.Spec) error {
+	devices, _, err := parseDevice("/dev")
+	if err != nil {
+		return err
+	}
+	own := []string{"pts", "shm", "mqueue", "fd", "console", "ptmx", "stdin", "stdout", "stderr"} // of each container
+	for _, d := range devices {
+		first, _, _ := strings.Cut(strings.TrimPrefix(d.Path, "/dev/"), "/")
+		if !slices.Contains(own, first) {
+			spec.Linux.Devices = append(spec.Linux.Devices, d)
 		}
 	}
-	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
-	spec.Linux.Seccomp, err = seccompProfile(spec, profile)
-	return err
+	for i, m := range spec.Mounts {
+		if m.Type == "sysfs" {
+			spec.Mounts[i].Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" })
+		}
+	}
+	return nil
 }
 
 // seccompProfile is docker's default filter, or the one in a file of docker's format. Which calls it lets through
 // depends on the capabilities that the container has.
 func seccompProfile(spec *specs.Spec, file string) (*specs.LinuxSeccomp, error) {
 	switch file {
-	case "":
+	case "", "builtin":
 		return seccomp.GetDefaultProfile(spec)
 	case "unconfined":
 		return nil, nil
