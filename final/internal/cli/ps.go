@@ -4,12 +4,13 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docker/go-units"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
@@ -17,57 +18,146 @@ import (
 
 // psRow is a row of ps, with docker's names.
 type psRow struct {
-	ID         string `header:"CONTAINER ID"`
-	Image      string
-	Command    string
-	RunningFor string `header:"CREATED"`
-	Status     string
-	Names      string
+	ID           string `header:"CONTAINER ID"`
+	Image        string
+	Command      string
+	CreatedAt    string `header:"CREATED AT"`
+	RunningFor   string `header:"CREATED"`
+	Ports        string
+	State        string
+	Status       string
+	Size         string
+	Names        string
+	Labels       string
+	Mounts       string
+	LocalVolumes string `header:"LOCAL VOLUMES"`
+	Networks     string
+
+	labels map[string]string
 }
 
-const psTable = `table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}`
+// Label is the value of one label.
+func (r psRow) Label(name string) string {
+	return printable(struct{ Text string }{r.labels[name]}).Text
+}
+
+const psTable = `table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}`
 
 func psCommand(e *engine.Engine) *cobra.Command {
-	var all, noHeading bool
+	var opts engine.ListOptions
+	var quiet, latest, size, whole, noHeading bool
 	var format string
 	cmd := &cobra.Command{
 		Use:   "ps [flags]",
 		Short: "List containers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			states, err := e.Ps()
+			if latest {
+				opts.Last = 1
+			}
+			opts.Details = format == "json" || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
+			listed, err := e.List(opts)
+			if err != nil {
+				return err
+			}
+			names, err := e.ImageNames()
 			if err != nil {
 				return err
 			}
 			var rows []psRow
-			for _, s := range states {
-				if all || s.Status == specs.StateRunning {
-					rows = append(rows, psRow{s.ID, s.Image, command(s.Command), ago(s.Created), status(s), s.Name})
+			for _, l := range listed {
+				row := psRow{
+					ID: l.ID, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
+					RunningFor: ago(l.Created), State: l.Condition(), Status: status(l.State), Size: "0B", Names: l.Name,
+					Labels: pairs(l.Labels), Networks: l.Network, labels: l.Labels,
 				}
+				if size || strings.Contains(format, ".Size") {
+					s, err := e.ContainerSize(l.State)
+					if err != nil {
+						return err
+					}
+					row.Size = fmt.Sprintf("%s (virtual %s)", units.HumanSize(float64(s.Changed)), units.HumanSize(float64(s.Root)))
+				}
+				var mounts []string
+				volumes := 0
+				for _, m := range l.Mounts {
+					mount := m.Source
+					if m.Name != "" {
+						mount = m.Name
+						volumes++
+					}
+					if !whole {
+						mount = shorten(mount, 15)
+					}
+					mounts = append(mounts, mount)
+				}
+				row.LocalVolumes = strconv.Itoa(volumes)
+				row.Mounts = strings.Join(mounts, ",")
+				rows = append(rows, row)
 			}
-			return printRows(cmd.OutOrStdout(), format, psTable, !noHeading, rows)
+			if quiet {
+				return printRows(cmd.OutOrStdout(), "{{.ID}}", "", false, rows)
+			}
+			usual := psTable
+			if size {
+				usual += `\t{{.Size}}`
+			}
+			return printRows(cmd.OutOrStdout(), format, usual, !noHeading, rows)
 		},
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those that have ended")
-	cmd.Flags().StringVar(&format, "format", "", formatHelp)
-	cmd.Flags().BoolVar(&noHeading, "noheading", false, "no names of columns")
+	f := cmd.Flags()
+	f.BoolVarP(&opts.All, "all", "a", false, "also those that do not run")
+	f.StringArrayVarP(&opts.Filters, "filter", "f", nil, "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=")
+	f.IntVarP(&opts.Last, "last", "n", 0, "the newest `number` of containers, whether they run or not")
+	f.BoolVarP(&latest, "latest", "l", false, "the newest container, whether it runs or not")
+	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
+	f.BoolVarP(&size, "size", "s", false, "what they added and changed, and with all of the image")
+	f.BoolVar(&whole, "no-trunc", false, "whole commands and mounts")
+	f.StringVar(&format, "format", "", formatHelp)
+	f.BoolVar(&noHeading, "noheading", false, "no names of columns")
 	return cmd
 }
 
-// command is quoted: it may have anything in it, also what moves the cursor.
-func command(args []string) string {
-	joined := []rune(strings.Join(args, " "))
-	if len(joined) > 20 {
-		joined = append(joined[:19], '…')
+// timeFormat is how docker writes a time in a list.
+const timeFormat = "2006-01-02 15:04:05 -0700 MST"
+
+// pairs are labels as docker lists them.
+func pairs(labels map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		all = append(all, key+"="+labels[key])
 	}
-	return strconv.Quote(string(joined))
+	return strings.Join(all, ",")
 }
 
+func shorten(text string, length int) string {
+	if runes := []rune(text); len(runes) > length {
+		return string(runes[:length-1]) + "…"
+	}
+	return text
+}
+
+// command is quoted: it may have anything in it, also what moves the cursor.
+func command(args []string, whole bool) string {
+	joined := strings.Join(args, " ")
+	if !whole {
+		joined = shorten(joined, 20)
+	}
+	return strconv.Quote(joined)
+}
+
+// status is what docker says of a container.
 func status(s engine.State) string {
-	switch s.Status {
-	case specs.StateRunning:
-		return "Up " + units.HumanDuration(time.Since(s.Created))
-	case specs.StateStopped:
+	switch s.Condition() {
+	case "running":
+		return "Up " + units.HumanDuration(time.Since(s.Started))
+	case "paused":
+		return "Up " + units.HumanDuration(time.Since(s.Started)) + " (Paused)"
+	case "restarting":
+		return fmt.Sprintf("Restarting (%d) %s", s.ExitCode, ago(s.Finished))
+	case "removing":
+		return "Removal In Progress"
+	case "exited":
 		return fmt.Sprintf("Exited (%d) %s", s.ExitCode, ago(s.Finished))
 	}
 	return "Created"

@@ -1,0 +1,255 @@
+//go:build linux
+
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step01-pull/advice"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/pull"
+	"gocker/step03-layers/layers"
+)
+
+// Conditions of a container, in docker's words. The OCI runtime specification has fewer.
+var conditions = []string{"created", "running", "paused", "restarting", "removing", "exited", "dead"}
+
+// Condition is what docker calls a container's state.
+func (s State) Condition() string {
+	switch {
+	case s.Status == specs.StateStopped:
+		return "exited"
+	case s.Status == specs.StateCreating:
+		return "created"
+	}
+	return string(s.Status)
+}
+
+// A MountPoint is a folder of the host, or a volume, that a container has mounted, in docker's names.
+type MountPoint struct {
+	Type        string // bind or volume
+	Name        string `json:",omitempty"` // of a volume
+	Source      string
+	Destination string
+	Driver      string `json:",omitempty"`
+	Mode        string
+	RW          bool
+	Propagation string
+}
+
+// mountPoints are those that the user asked for.
+func (e Engine) mountPoints(s State, spec *specs.Spec) (points []MountPoint, err error) {
+	volumes, err := filepath.Abs(e.Dirs.Volumes())
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range spec.Mounts {
+		if m.Type != "bind" || filepath.Dir(m.Source) == s.Bundle { // hosts, hostname, resolv.conf
+			continue
+		}
+		p := MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
+		for _, option := range m.Options {
+			switch option {
+			case "ro":
+				p.Mode = option
+			case "shared", "rshared", "slave", "rslave", "private":
+				p.Propagation = option
+			}
+		}
+		if below, ok := strings.CutPrefix(m.Source, volumes+"/"); ok {
+			p.Type, p.Driver = "volume", "local"
+			p.Name, _, _ = strings.Cut(below, "/")
+			p.Propagation = ""
+		}
+		points = append(points, p)
+	}
+	return points, nil
+}
+
+// A Listed container is a line of "gocker ps".
+type Listed struct {
+	State
+	Network string
+
+	// Details, which are read only if they are wanted.
+	Labels map[string]string // the image's and its own
+	Mounts []MountPoint
+}
+
+// ListOptions are the flags of "gocker ps".
+type ListOptions struct {
+	All     bool     // also those that do not run
+	Last    int      // only that many, the newest ones, whether they run or not
+	Filters []string // KEY=VALUE: see listFilters
+	Details bool
+}
+
+// List lists containers, the newest first.
+func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
+	passes, all, err := e.listFilter(opts.Filters)
+	if err != nil {
+		return nil, err
+	}
+	states, err := e.Ps()
+	if err != nil {
+		return nil, err
+	}
+	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(filter string) bool {
+		return strings.HasPrefix(filter, "label=") || strings.HasPrefix(filter, "volume=")
+	})
+	for _, s := range states {
+		if opts.Last > 0 && len(listed) == opts.Last {
+			break
+		}
+		alive := s.Condition() != "created" && s.Condition() != "exited"
+		if !alive && !opts.All && opts.Last == 0 && !all {
+			continue
+		}
+		l := Listed{State: s, Network: cmp.Or(s.Options.Isolation.Network, "none")}
+		if opts.Details {
+			spec, err := e.readSpec(s.ID)
+			if errors.Is(err, os.ErrNotExist) {
+				continue // removed a moment ago
+			}
+			if err != nil {
+				return nil, err
+			}
+			l.Labels = spec.Annotations
+			if l.Mounts, err = e.mountPoints(s, spec); err != nil {
+				return nil, err
+			}
+		}
+		if passes(l) {
+			listed = append(listed, l)
+		}
+	}
+	return listed, nil
+}
+
+const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network="
+
+// listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
+// all says that containers are wanted whether they run or not.
+func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool, err error) {
+	kinds := map[string][]func(Listed) bool{}
+	for i, filter := range filters {
+		key, value, ok := strings.Cut(filter, "=")
+		kind := key
+		var pass func(Listed) bool
+		switch key {
+		case "id":
+			pass = func(l Listed) bool { return strings.HasPrefix(l.ID, value) }
+		case "name":
+			name, reErr := regexp.Compile(strings.TrimPrefix(value, "/"))
+			pass, err = func(l Listed) bool { return name.MatchString(l.Name) }, reErr
+		case "label":
+			kind = fmt.Sprint("label ", i)
+			name, text, exact := strings.Cut(value, "=")
+			pass = func(l Listed) bool {
+				got, ok := l.Labels[name]
+				return ok && (!exact || got == text)
+			}
+		case "status":
+			if all = true; !slices.Contains(conditions, value) {
+				err = fmt.Errorf("a container is %s", strings.Join(conditions, ", "))
+			}
+			pass = func(l Listed) bool { return l.Condition() == value }
+		case "exited":
+			code, numberErr := strconv.Atoi(value)
+			pass, err = func(l Listed) bool { return l.Condition() == "exited" && l.ExitCode == code }, numberErr
+		case "ancestor":
+			pass, err = e.descendsFrom(value)
+		case "before", "since":
+			other, findErr := e.find(value)
+			order := map[string]int{"before": -1, "since": 1}[key]
+			pass, err = func(l Listed) bool { return l.Created.Compare(other.Created) == order }, findErr
+		case "volume":
+			pass = func(l Listed) bool {
+				return slices.ContainsFunc(l.Mounts, func(m MountPoint) bool { return value == m.Name || value == m.Destination || value == m.Source })
+			}
+		case "network":
+			pass = func(l Listed) bool { return l.Network == value }
+		default:
+			ok = false
+		}
+		if !ok {
+			return nil, false, advice.Add(fmt.Errorf("filter %q: %w", filter, ErrOption), listFilters)
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("filter %q: %w", filter, err)
+		}
+		kinds[kind] = append(kinds[kind], pass)
+	}
+	return func(l Listed) bool {
+		for _, alternatives := range kinds {
+			if !slices.ContainsFunc(alternatives, func(pass func(Listed) bool) bool { return pass(l) }) {
+				return false
+			}
+		}
+		return true
+	}, all, nil
+}
+
+// descendsFrom tells whether a container's image is this one, or was made on top of it. An image that is not here has no
+// descendants.
+func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
+	ref, err := pull.ParseReference(image)
+	if err != nil {
+		return nil, err
+	}
+	ancestor, err := e.open(ref)
+	if errors.Is(err, layers.ErrNoImage) {
+		return func(Listed) bool { return false }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := len(ancestor.Layers)
+	return func(l Listed) bool {
+		if l.ImageID == ancestor.Digest {
+			return true
+		}
+		img, err := e.imageOf(l.ID)
+		return err == nil && n > 0 && len(img.Layers) > n && img.Layers[n-1].ChainID == ancestor.Layers[n-1].ChainID
+	}, nil
+}
+
+// A Size is what a container's files take.
+type Size struct {
+	Changed int64 // bytes of what it added and changed
+	Root    int64 // with those of its image
+}
+
+// ContainerSize counts.
+func (e Engine) ContainerSize(s State) (size Size, err error) {
+	image, err := layers.Summarize(e.Dirs, dirs.Short(s.ImageID))
+	if err != nil {
+		return size, err
+	}
+	size.Changed = bytesOf(filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	size.Root = size.Changed + image.Size
+	return size, nil
+}
+
+// ImageNames are the names that images have here: {"alpine": {"latest": "{image}"}, …}.
+func (e Engine) ImageNames() (map[string]map[string]string, error) { return layers.List(e.Dirs) }
+
+// ImageName is the name that the container's image goes by: the one that it was made of, or the image's id, if that name
+// is another image's by now, or nobody's.
+func (s State) ImageName(names map[string]map[string]string) string {
+	ref, err := pull.ParseReference(s.Image)
+	if err == nil && (names[ref.Name][ref.Tag] == dirs.Short(s.ImageID) || strings.HasPrefix(ref.Tag, "sha256:")) {
+		return s.Image
+	}
+	return dirs.Short(s.ImageID)
+}
