@@ -224,7 +224,7 @@ func (cg v1) enter(controller string, wanted bool) error {
 	if !wanted || !ok { // set says that it is missing
 		return nil
 	}
-	if err := cg.makeFolder(controller, nil); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := cg.makeLater(controller); err != nil {
 		return err
 	}
 	// Those that are inside have their children there. Others may have some while we look.
@@ -240,6 +240,18 @@ func (cg v1) enter(controller string, wanted bool) error {
 		}
 		return moved
 	})
+}
+
+// makeLater makes the folder of a controller for a container that runs, if it is not there. Whoever runs the container
+// may be removing its folders at this moment: it removes that of pids before all that are made later.
+func (cg v1) makeLater(controller string) error {
+	if err := cg.makeFolder(controller, nil); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, err := os.Stat(cg["pids"]); err != nil {
+		return errors.Join(err, remove([]string{cg[controller]}))
+	}
+	return nil
 }
 
 func (cg v1) Version() string { return "v1" }
@@ -269,7 +281,7 @@ func (cg v1) Freeze() error {
 	if _, ok := cg["freezer"]; !ok {
 		return fmt.Errorf("freeze: controller freezer: %w", ErrUnsupported)
 	}
-	if err := cg.makeFolder("freezer", nil); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := cg.makeLater("freezer"); err != nil {
 		return err
 	}
 	err := write(cg["freezer"], "freezer.state", "FROZEN")
@@ -336,24 +348,23 @@ func (cg v1) Files(controller string) []string {
 
 // Paths are the folders that are there.
 func (cg v1) Paths() []string {
-	return slices.DeleteFunc(cg.all(), func(path string) bool {
+	paths := slices.DeleteFunc(cg.all(), func(path string) bool {
 		_, err := os.Stat(path)
 		return errors.Is(err, fs.ErrNotExist)
 	})
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
-// all are the folders, whether they are there or not. The freezer's is the first: what is frozen does not die, so it has
-// to be thawed before the others can be empty.
-func (cg v1) all() []string {
-	paths := slices.Sorted(maps.Values(cg))
-	if freezer, ok := cg["freezer"]; ok {
-		paths = append([]string{freezer}, paths...)
-	}
-	var once []string
-	for _, path := range paths {
-		if !slices.Contains(once, path) {
-			once = append(once, path)
+// all are the folders, whether they are there or not, in the order in which they can be removed. What is frozen does not
+// die, so the freezer's is the first. It is the last too: see makeLater.
+func (cg v1) all() (paths []string) {
+	order := slices.Concat([]string{"freezer", "pids"}, slices.Sorted(maps.Keys(cg)), []string{"freezer"})
+	for i, controller := range order {
+		path, ok := cg[controller]
+		if ok && (i == len(order)-1 || !slices.Contains(paths, path)) {
+			paths = append(paths, path)
 		}
 	}
-	return once
+	return paths
 }

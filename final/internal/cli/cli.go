@@ -51,6 +51,7 @@ func Command(e *engine.Engine) *cobra.Command {
 		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
 		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
 		systemCommand(e), volumeCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e), cpCommand(e),
+		pauseCommand(e), unpauseCommand(e), updateCommand(e), statsCommand(e),
 	)
 	return root
 }

@@ -45,6 +45,8 @@ type State struct {
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none
 
+	Paused bool `json:"-"` // it runs, and all its processes are frozen: the kernel knows
+
 	Created, Started, Finished time.Time     // Started and Finished are those of the last time
 	Monitor                    int           // pid of the gocker that runs it, as the host counts
 	Restarts                   int           // by its restart policy
@@ -79,6 +81,7 @@ func readState(folder string) (State, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &s)
 	}
+	s.Paused = s.Status == specs.StateRunning && paused(folder)
 	return s, err
 }
 

@@ -274,6 +274,9 @@ func (c *container) keep(tell func(error)) {
 			c.shut(status)
 			return
 		}
+		if spec, err := c.readSpec(c.state.ID); err == nil { // it may have been updated
+			c.spec = spec
+		}
 		c.change(func(s *State) { s.Restarts++ })
 	}
 }

@@ -36,6 +36,9 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
+	if err := notPaused(s); err != nil {
+		return -1, err
+	}
 	spec, err := e.readSpec(s.ID)
 	if err != nil {
 		return -1, err

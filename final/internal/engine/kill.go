@@ -65,7 +65,7 @@ func (e Engine) signal(name string, sig unix.Signal) error {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
 	e.event("kill", s, "signal", strconv.Itoa(int(sig)))
-	return nil
+	return e.thawKilled(s)
 }
 
 // noRestart tells a container's monitor, if it has one, that the container is not to be started again.

@@ -31,6 +31,8 @@ func (s State) Condition() string {
 		return "exited"
 	case s.Status == specs.StateCreating:
 		return "created"
+	case s.Paused:
+		return "paused"
 	}
 	return string(s.Status)
 }

@@ -1,0 +1,56 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+func pauseCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pause CONTAINER…",
+		Short: "Stop all processes of containers where they are",
+		Args:  cobra.MinimumNArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Pause) },
+	}
+}
+
+func unpauseCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "unpause CONTAINER…",
+		Short: "Let the processes of paused containers go on",
+		Args:  cobra.MinimumNArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Unpause) },
+	}
+}
+
+func updateCommand(e *engine.Engine) *cobra.Command {
+	var opts engine.UpdateOptions
+	var restart string
+	cmd := &cobra.Command{
+		Use:     "update [flags] CONTAINER…",
+		Short:   "Change limits of containers, while they run too",
+		Example: `  gocker update -m 512m --memory-swap 1g --cpus 2 web`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().NFlag() == 0 {
+				return exit{exitGocker, errors.New("update wants a flag that says what to change; see: gocker update --help")}
+			}
+			if cmd.Flags().Changed("restart") {
+				policy, err := engine.ParseRestart(restart)
+				if err != nil {
+					return exit{exitGocker, err}
+				}
+				opts.Restart = &policy
+			}
+			return each(cmd, args, func(arg string) error { return e.Update(arg, opts) })
+		},
+	}
+	changeableFlags(cmd.Flags(), &opts.Limits)
+	cmd.Flags().StringVar(&restart, "restart", "", "`policy`: no, on-failure[:times], always or unless-stopped")
+	return cmd
+}

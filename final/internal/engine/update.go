@@ -1,0 +1,64 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step06-cgroups/cgroups"
+)
+
+// UpdateOptions are the flags of "gocker update". What is empty stays as it is.
+type UpdateOptions struct {
+	Limits  cgroups.Limits
+	Restart *RestartPolicy
+}
+
+// Update changes a container, now if it runs, and for its next start.
+func (e Engine) Update(name string, opts UpdateOptions) error {
+	s, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	if opts.Restart != nil && opts.Restart.wanted() && s.Options.Remove {
+		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, ErrOption)
+	}
+	var updateErr error
+	s, err = e.change(s.ID, func(s *State) { // so only one changes config.json at a time
+		if updateErr = e.updateSpec(*s, opts.Limits); updateErr == nil && opts.Restart != nil {
+			s.Options.Restart = *opts.Restart
+		}
+	})
+	if err := errors.Join(updateErr, err); err != nil {
+		return fmt.Errorf("update %s: %w", name, err)
+	}
+	e.event("update", s)
+	return nil
+}
+
+func (e Engine) updateSpec(s State, limits cgroups.Limits) error {
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return err
+	}
+	if spec.Linux.Resources == nil {
+		spec.Linux.Resources = &specs.LinuxResources{}
+	}
+	if err := limits.Apply(spec.Linux.Resources); err != nil {
+		return err
+	}
+	if s.Status == specs.StateRunning {
+		cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+		if err == nil {
+			err = cg.Update(spec.Linux.Resources)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return writeJSON(filepath.Join(e.Dirs.Container(s.ID), "config.json"), spec)
+}
