@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,8 +35,8 @@ type exit struct {
 func (e exit) Error() string { return fmt.Sprint(e.err) }
 func (e exit) Unwrap() error { return e.err }
 
-// Command is the whole command line. Each command works on e, which the flags change.
-func Command(e *engine.Engine) *cobra.Command {
+// Command is the command line for args; without args that of all commands. Each command works on e, which the flags change.
+func Command(e *engine.Engine, args ...string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gocker",
 		Short:         "Runs containers, and shows how it is done",
@@ -46,19 +48,48 @@ func Command(e *engine.Engine) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
 	})
-	root.AddCommand(
-		runCommand(e), createCommand(e), startCommand(e), execCommand(e), psCommand(e), logsCommand(e), attachCommand(e), waitCommand(e), restartCommand(e), renameCommand(e), eventsCommand(e), stopCommand(e), killCommand(e), rmCommand(e),
-		pullCommand(e), imagesCommand(e), rmiCommand(e), loginCommand(e), logoutCommand(e), doctorCommand(e),
-		imageCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e), historyCommand(e), commitCommand(e),
-		systemCommand(e), volumeCommand(e), diffCommand(e), layersCommand(e), lsnsCommand(e), cpCommand(e),
-		pauseCommand(e), unpauseCommand(e), updateCommand(e), statsCommand(e),
-	)
+	// Making all of them takes longer than the kernel needs for a container's namespaces.
+	wanted := firstWord(args)
+	all := append(containerCommands, otherCommands...)
+	if only := slices.IndexFunc(all, func(c named) bool { return c.name == wanted }); only >= 0 {
+		all = all[only : only+1]
+	}
+	for _, c := range all {
+		root.AddCommand(c.make(e))
+	}
 	return root
+}
+
+// named is a command that is made when it is wanted.
+type named struct {
+	name string
+	make func(*engine.Engine) *cobra.Command
+}
+
+var otherCommands = []named{
+	{"inspect", inspectCommand},
+	{"pull", pullCommand}, {"push", pushCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
+	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"login", loginCommand}, {"logout", logoutCommand},
+	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"system", systemCommand},
+	{"doctor", doctorCommand},
+}
+
+// firstWord is the name of the command in args, if flags before it do not hide it.
+func firstWord(args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--root" || args[i] == "--run":
+			i++
+		case !strings.HasPrefix(args[i], "-"):
+			return args[i]
+		}
+	}
+	return ""
 }
 
 // Main runs the command line and returns the program's exit status.
 func Main(args []string) int {
-	root := Command(&engine.Engine{Dirs: dirs.Default()})
+	root := Command(&engine.Engine{Dirs: dirs.Default()}, args...)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {

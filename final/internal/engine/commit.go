@@ -206,9 +206,9 @@ func changeConfig(config *v1.Config, line string) error {
 	return nil
 }
 
-func put[T any](m map[string]T, key string, value T) map[string]T {
+func put[K comparable, T any](m map[K]T, key K, value T) map[K]T {
 	if m == nil {
-		m = map[string]T{}
+		m = map[K]T{}
 	}
 	m[key] = value
 	return m

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	docker "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
@@ -37,20 +39,9 @@ func (s State) Condition() string {
 	return string(s.Status)
 }
 
-// A MountPoint is a folder of the host, or a volume, that a container has mounted, in docker's names.
-type MountPoint struct {
-	Type        string // bind or volume
-	Name        string `json:",omitempty"` // of a volume
-	Source      string
-	Destination string
-	Driver      string `json:",omitempty"`
-	Mode        string
-	RW          bool
-	Propagation string
-}
-
 // mountPoints are those that the user asked for.
-func (e Engine) mountPoints(s State, spec *specs.Spec) (points []MountPoint, err error) {
+func (e Engine) mountPoints(s State, spec *specs.Spec) ([]docker.MountPoint, error) {
+	points := []docker.MountPoint{}
 	volumes, err := filepath.Abs(e.Dirs.Volumes())
 	if err != nil {
 		return nil, err
@@ -59,13 +50,13 @@ func (e Engine) mountPoints(s State, spec *specs.Spec) (points []MountPoint, err
 		if m.Type != "bind" || filepath.Dir(m.Source) == s.Bundle { // hosts, hostname, resolv.conf
 			continue
 		}
-		p := MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
+		p := docker.MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
 		for _, option := range m.Options {
 			switch option {
 			case "ro":
 				p.Mode = option
 			case "shared", "rshared", "slave", "rslave", "private":
-				p.Propagation = option
+				p.Propagation = mount.Propagation(option)
 			}
 		}
 		if below, ok := strings.CutPrefix(m.Source, volumes+"/"); ok {
@@ -78,6 +69,8 @@ func (e Engine) mountPoints(s State, spec *specs.Spec) (points []MountPoint, err
 	return points, nil
 }
 
+func networkOf(s State) string { return cmp.Or(s.Options.Isolation.Network, "none") }
+
 // A Listed container is a line of "gocker ps".
 type Listed struct {
 	State
@@ -85,7 +78,7 @@ type Listed struct {
 
 	// Details, which are read only if they are wanted.
 	Labels map[string]string // the image's and its own
-	Mounts []MountPoint
+	Mounts []docker.MountPoint
 }
 
 // ListOptions are the flags of "gocker ps".
@@ -117,7 +110,7 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 		if !alive && !opts.All && opts.Last == 0 && !all {
 			continue
 		}
-		l := Listed{State: s, Network: cmp.Or(s.Options.Isolation.Network, "none")}
+		l := Listed{State: s, Network: networkOf(s)}
 		if opts.Details {
 			spec, err := e.readSpec(s.ID)
 			if errors.Is(err, os.ErrNotExist) {
@@ -177,7 +170,7 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 			pass, err = func(l Listed) bool { return l.Created.Compare(other.Created) == order }, findErr
 		case "volume":
 			pass = func(l Listed) bool {
-				return slices.ContainsFunc(l.Mounts, func(m MountPoint) bool { return value == m.Name || value == m.Destination || value == m.Source })
+				return slices.ContainsFunc(l.Mounts, func(m docker.MountPoint) bool { return value == m.Name || value == m.Destination || value == m.Source })
 			}
 		case "network":
 			pass = func(l Listed) bool { return l.Network == value }

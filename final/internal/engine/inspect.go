@@ -1,0 +1,212 @@
+//go:build linux
+
+package engine
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	docker "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step06-cgroups/cgroups"
+)
+
+// A ContainerInspection is what "docker inspect" tells of a container, and what it used.
+type ContainerInspection struct {
+	docker.InspectResponse
+	Usage *cgroups.Stats `json:",omitempty"` // as the kernel counted, if it has ended
+}
+
+// Inspect tells all about a container; size counts its files, too.
+func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err error) {
+	s, err := e.find(name)
+	if err != nil {
+		return i, err
+	}
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return i, err
+	}
+	img, err := e.imageOf(s.ID)
+	if err != nil {
+		return i, err
+	}
+	f, err := e.view(s.ID)
+	if err != nil {
+		return i, err
+	}
+	i.InspectResponse = docker.InspectResponse{
+		ID: s.ID, Created: timestamp(s.Created), Path: spec.Process.Args[0], Args: spec.Process.Args[1:], State: inspectState(s),
+		Image: "sha256:" + s.ImageID, Name: "/" + s.Name, RestartCount: s.Restarts, Driver: "overlay", Platform: img.Config.OS,
+		HostConfig: inspectHostConfig(s, spec), Config: inspectConfig(s, spec, img.Config.Config), NetworkSettings: inspectNetwork(s),
+		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{
+			"LowerDir": strings.Join(topmostFirst(f.Lower), ":"), "UpperDir": f.Upperdir(), "WorkDir": f.Workdir(), "MergedDir": f.Mnt(),
+		}},
+	}
+	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
+		file := filepath.Join(e.Dirs.Container(s.ID), name)
+		if _, err := os.Stat(file); err == nil {
+			*path = file
+		}
+	}
+	if i.Mounts, err = e.mountPoints(s, spec); err != nil {
+		return i, err
+	}
+	if size {
+		s, err := e.ContainerSize(s)
+		if err != nil {
+			return i, err
+		}
+		i.SizeRw, i.SizeRootFs = &s.Changed, &s.Root
+	}
+	if s.Condition() == "exited" {
+		i.Usage = &s.Usage
+	}
+	return i, nil
+}
+
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+func topmostFirst(stack []string) (folders []string) {
+	for _, folder := range stack {
+		folders = append([]string{folder}, folders...)
+	}
+	return folders
+}
+
+// inspectState has docker's flags: one that is paused or waits for its restart counts as running, too.
+func inspectState(s State) *docker.State {
+	condition := s.Condition()
+	return &docker.State{
+		Status: docker.ContainerState(condition), Running: condition == "running" || condition == "paused" || condition == "restarting",
+		Paused: condition == "paused", Restarting: condition == "restarting", OOMKilled: s.OOMKilled, Pid: s.Pid,
+		ExitCode: s.ExitCode, Error: s.Error, StartedAt: timestamp(s.Started), FinishedAt: timestamp(s.Finished),
+	}
+}
+
+func inspectConfig(s State, spec *specs.Spec, image v1.Config) *docker.Config {
+	o := s.Options
+	c := &docker.Config{
+		Hostname: spec.Hostname, Domainname: spec.Domainname, User: o.User, AttachStdin: o.Interactive && !o.Detached,
+		AttachStdout: !o.Detached, AttachStderr: !o.Detached, Tty: o.Terminal, OpenStdin: o.Interactive, StdinOnce: o.Interactive && !o.Detached,
+		Env: spec.Process.Env, Image: s.Image, Volumes: image.Volumes, WorkingDir: spec.Process.Cwd, Labels: spec.Annotations,
+		Entrypoint: image.Entrypoint, Cmd: cmpOr(o.Args, image.Cmd), StopSignal: s.StopSignal, StopTimeout: o.StopTimeout,
+	}
+	if o.User == "" {
+		c.User = image.User
+	}
+	if o.Entrypoint != nil {
+		c.Entrypoint, c.Cmd = nil, o.Args
+		if *o.Entrypoint != "" {
+			c.Entrypoint = []string{*o.Entrypoint}
+		}
+	}
+	for name := range image.ExposedPorts {
+		if port, err := network.ParsePort(name); err == nil { // it is the image's word, and nobody opens it
+			c.ExposedPorts = put(c.ExposedPorts, port, struct{}{})
+		}
+	}
+	return c
+}
+
+func inspectNetwork(s State) *docker.NetworkSettings {
+	n := &docker.NetworkSettings{Ports: network.PortMap{}, Networks: map[string]*network.EndpointSettings{}}
+	if s.Pid > 0 {
+		n.SandboxKey = filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
+	}
+	if mode := networkOf(s); !strings.Contains(mode, ":") { // not another container's
+		n.Networks[mode] = &network.EndpointSettings{}
+	}
+	return n
+}
+
+func inspectHostConfig(s State, spec *specs.Spec) *docker.HostConfig {
+	o := s.Options
+	h := &docker.HostConfig{
+		Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: network.PortMap{},
+		LogConfig:     docker.LogConfig{Type: o.Log.Name, Config: map[string]string{}},
+		RestartPolicy: docker.RestartPolicy{Name: docker.RestartPolicyMode(o.Restart.Name), MaximumRetryCount: o.Restart.Max},
+		AutoRemove:    o.Remove, CapAdd: o.Isolation.CapAdd, CapDrop: o.Isolation.CapDrop, CgroupnsMode: docker.CgroupnsMode(o.Isolation.Cgroupns),
+		DNSOptions: o.Names.DNSOptions, DNSSearch: o.Names.DNSSearch, ExtraHosts: o.Names.Hosts, GroupAdd: o.Attributes.GroupAdd,
+		IpcMode: docker.IpcMode(o.Isolation.IPC), PidMode: docker.PidMode(o.Isolation.PID), UTSMode: docker.UTSMode(o.Isolation.UTS),
+		OomScoreAdj: o.Limits.OOMScoreAdj, Privileged: o.Isolation.Privileged, ReadonlyRootfs: spec.Root.Readonly,
+		SecurityOpt: o.Isolation.SecurityOpts, Sysctls: spec.Linux.Sysctl, MaskedPaths: spec.Linux.MaskedPaths, ReadonlyPaths: spec.Linux.ReadonlyPaths,
+		Resources: inspectResources(s, spec.Linux.Resources),
+	}
+	for _, address := range o.Names.DNS {
+		if a, err := netip.ParseAddr(address); err == nil { // gocker run has refused all others
+			h.DNS = append(h.DNS, a)
+		}
+	}
+	for _, t := range o.Mounts.Tmpfs {
+		folder, options, _ := strings.Cut(t, ":")
+		h.Tmpfs = put(h.Tmpfs, folder, options)
+	}
+	for _, m := range spec.Mounts {
+		for _, option := range m.Options {
+			if size, ok := strings.CutPrefix(option, "size="); ok && m.Destination == "/dev/shm" {
+				h.ShmSize, _ = units.RAMInBytes(size) // the runtime has mounted it
+			}
+		}
+	}
+	for _, l := range spec.Process.Rlimits {
+		h.Ulimits = append(h.Ulimits, &docker.Ulimit{Name: strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), Soft: int64(l.Soft), Hard: int64(l.Hard)})
+	}
+	return h
+}
+
+func inspectResources(s State, spec *specs.LinuxResources) docker.Resources {
+	o := s.Options.Limits
+	r := docker.Resources{CgroupParent: o.CgroupParent, CpusetCpus: o.CPUSetCPUs, CpusetMems: o.CPUSetMems}
+	if cpus, err := strconv.ParseFloat(o.CPUs, 64); err == nil {
+		r.NanoCPUs = int64(cpus * 1e9)
+	}
+	for _, device := range o.Devices {
+		parts := strings.SplitN(device, ":", 3)
+		d := docker.DeviceMapping{PathOnHost: parts[0], PathInContainer: parts[0], CgroupPermissions: "rwm"}
+		for _, part := range parts[1:] {
+			if strings.HasPrefix(part, "/") {
+				d.PathInContainer = part
+			} else {
+				d.CgroupPermissions = part
+			}
+		}
+		r.Devices = append(r.Devices, d)
+	}
+	if spec == nil {
+		return r
+	}
+	if m := spec.Memory; m != nil {
+		r.Memory, r.MemorySwap, r.MemoryReservation = value(m.Limit), value(m.Swap), value(m.Reservation)
+	}
+	if c := spec.CPU; c != nil {
+		r.CPUShares = int64(value(c.Shares))
+		if r.NanoCPUs == 0 { // docker tells the one or the other
+			r.CPUQuota, r.CPUPeriod = value(c.Quota), int64(value(c.Period))
+		}
+	}
+	if spec.Pids != nil {
+		r.PidsLimit = spec.Pids.Limit
+	}
+	if b := spec.BlockIO; b != nil {
+		r.BlkioWeight = value(b.Weight)
+	}
+	return r
+}
+
+// value is 0 where nothing is said.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
