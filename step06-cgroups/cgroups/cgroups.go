@@ -67,6 +67,8 @@ type Cgroup interface {
 	Frozen() bool
 	// Stats reads what its processes use, and have used so far.
 	Stats() (Stats, error)
+	// OOMKills is that number of Stats alone, which takes less time.
+	OOMKills() uint64
 	// Files are the kernel's files that tell about "memory", "cpu", "pids" or "devices".
 	Files(controller string) []string
 	// Paths are its folders.

@@ -308,7 +308,7 @@ func (cg v1) Stats() (Stats, error) {
 	s := Stats{
 		MemoryPeak:  number(cg["memory"], "memory.max_usage_in_bytes"),
 		MemoryLimit: number(cg["memory"], "memory.limit_in_bytes"),
-		OOMKills:    field(cg["memory"], "memory.oom_control", "oom_kill"),
+		OOMKills:    cg.OOMKills(),
 		CPU:         time.Duration(number(cg["cpuacct"], "cpuacct.usage")),
 		Throttled:   field(cg["cpu"], "cpu.stat", "nr_throttled"),
 		Pids:        number(cg["pids"], "pids.current"),
@@ -331,6 +331,8 @@ func (cg v1) Stats() (Stats, error) {
 	}
 	return s, nil
 }
+
+func (cg v1) OOMKills() uint64 { return field(cg["memory"], "memory.oom_control", "oom_kill") }
 
 func (cg v1) Files(controller string) []string {
 	names := map[string][]string{

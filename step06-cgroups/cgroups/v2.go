@@ -259,7 +259,7 @@ func (cg v2) Stats() (Stats, error) {
 	s := Stats{
 		MemoryPeak:  number(cg.path, "memory.peak"), // since Linux 5.19
 		MemoryLimit: number(cg.path, "memory.max"),
-		OOMKills:    field(cg.path, "memory.events", "oom_kill"),
+		OOMKills:    cg.OOMKills(),
 		CPU:         time.Duration(field(cg.path, "cpu.stat", "usage_usec")) * time.Microsecond,
 		Throttled:   field(cg.path, "cpu.stat", "nr_throttled"),
 		Pids:        number(cg.path, "pids.current"),
@@ -281,6 +281,8 @@ func (cg v2) Stats() (Stats, error) {
 	}
 	return s, nil
 }
+
+func (cg v2) OOMKills() uint64 { return field(cg.path, "memory.events", "oom_kill") }
 
 func (cg v2) Files(controller string) []string {
 	names := map[string][]string{

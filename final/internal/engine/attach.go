@@ -33,6 +33,9 @@ func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status
 	if err != nil {
 		return -1, err
 	}
+	if err := notPaused(s); err != nil {
+		return -1, err
+	}
 	conn, err := attach.Dial(e.Dirs.Container(s.ID))
 	if err != nil {
 		return -1, advice.Add(fmt.Errorf("%w: %s: %w", ErrNotAttachable, name, err), "one that was started with run --rm belongs to that terminal; see: gocker exec")

@@ -81,7 +81,9 @@ func readState(folder string) (State, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &s)
 	}
-	s.Paused = s.Status == specs.StateRunning && paused(folder)
+	if s.Status == specs.StateRunning {
+		askKernel(&s, folder)
+	}
 	return s, err
 }
 

@@ -58,10 +58,12 @@ func (e Engine) runningCgroup(name string) (State, cgroups.Cgroup, error) {
 	return s, cg, err
 }
 
-// paused asks the kernel: it is what knows, whoever froze the container.
-func paused(folder string) bool {
-	cg, err := cgroups.OpenRecorded(folder)
-	return err == nil && cg.Frozen()
+// askKernel completes the state of a container that runs by what only the kernel knows.
+func askKernel(s *State, folder string) {
+	if cg, err := cgroups.OpenRecorded(folder); err == nil {
+		s.Paused = cg.Frozen()
+		s.OOMKilled = s.OOMKilled || cg.OOMKills() > 0
+	}
 }
 
 // notPaused is an error if a container cannot answer.
