@@ -28,6 +28,7 @@ func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
 	f.StringArrayVar(&opts.Ulimits, "ulimit", nil, "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
 	f.StringArrayVar(&opts.Sysctls, "sysctl", nil, "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
 	f.StringSliceVar(&opts.GroupAdd, "group-add", nil, "more `groups` of the user, by name or number")
+	f.BoolVar(&opts.Init, "init", false, "a small program is PID 1, which passes signals on to the command and waits for orphans")
 	f.StringVar(&opts.Domainname, "domainname", "", "domain `name` in the container")
 }
 

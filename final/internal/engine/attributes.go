@@ -5,12 +5,17 @@ package engine
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/tinyinit"
 	"gocker/step01-pull/advice"
+	"gocker/step05-namespaces/namespaces"
 )
 
 // Attributes are flags of "run" that the kernel keeps for a process, or for a namespace.
@@ -19,6 +24,7 @@ type Attributes struct {
 	Sysctls    []string // KEY=value
 	GroupAdd   []string // more groups, by name or number
 	Domainname string
+	Init       bool // PID 1 is not the command, but a small program that starts it
 }
 
 // setAttributes puts them into the spec; groups are those of lookUser.
@@ -50,4 +56,60 @@ func setAttributes(spec *specs.Spec, opts Attributes) error {
 	}
 	spec.Domainname = opts.Domainname
 	return nil
+}
+
+// initPath is where the small program is in a container.
+const initPath = "/dev/init"
+
+// addInit puts tinyinit in front of the command. It finds no commands by PATH, so that is done here.
+func (c *container) addInit() error {
+	process := c.spec.Process
+	command, err := c.findCommand(process)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.fs.Dir, "init")
+	if err := os.WriteFile(file, tinyinit.Program(), 0o755); err != nil {
+		return err
+	}
+	c.spec.Mounts = append(c.spec.Mounts, specs.Mount{
+		Destination: initPath, Type: "bind", Source: file, Options: []string{"rbind", "rprivate", "ro", "exec"}, // /run may be noexec
+	})
+	process.Args = append([]string{initPath, command}, process.Args...)
+	return nil
+}
+
+// findCommand is the first file in PATH that has the command's name, as the image's links lead.
+func (c *container) findCommand(process *specs.Process) (string, error) {
+	command := process.Args[0]
+	if strings.Contains(command, "/") {
+		return command, nil
+	}
+	root, err := os.Open(c.fs.Mnt())
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	var path string
+	for _, variable := range process.Env {
+		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
+			path = value
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join("/", dir, command)
+		fd, err := unix.Openat2(int(root.Fd()), file, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err != nil {
+			continue
+		}
+		var stat unix.Stat_t
+		err = unix.Fstat(fd, &stat)
+		unix.Close(fd)
+		if err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %q in PATH %q", namespaces.ErrNotFound, command, path)
 }

@@ -60,7 +60,7 @@ type State struct {
 const stateName = "state.json"
 
 // files are what a container's folder has, beside what overlay makes.
-var files = []string{"attach", "cgroups", "config.json", "config.json.new", "hostname", "hosts", "resolv.conf", "log.json*", "state.json", "state.json.new"}
+var files = []string{"attach", "cgroups", "config.json", "config.json.new", "hostname", "hosts", "init", "resolv.conf", "log.json*", "state.json", "state.json.new"}
 
 // writeJSON replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
 // the machine has stopped.

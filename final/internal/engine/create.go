@@ -146,6 +146,11 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 		return nil, err
 	}
 	c.state.Command = c.spec.Process.Args
+	if opts.Attributes.Init {
+		if err := c.addInit(); err != nil {
+			return nil, err
+		}
+	}
 	c.spec.Annotations = maps.Clone(img.Config.Config.Labels)
 	for key, value := range opts.Labels {
 		c.spec.Annotations = put(c.spec.Annotations, key, value)

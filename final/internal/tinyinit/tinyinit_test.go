@@ -1,0 +1,90 @@
+//go:build linux
+
+package tinyinit_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+
+	"gocker/final/internal/tinyinit"
+)
+
+func program(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "init")
+	if err := os.WriteFile(name, tinyinit.Program(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestItEndsAsItsCommandDoes(t *testing.T) {
+	name := program(t)
+	for _, tt := range []struct {
+		args   []string
+		status int
+		prints string
+	}{
+		{[]string{"/bin/sh", "sh", "-c", "echo $0 $1 $A", "zero", "one"}, 0, "zero one a\n"},
+		{[]string{"/bin/sh", "sh", "-c", "exit 7"}, 7, ""},
+		{[]string{"/bin/sh", "sh", "-c", "exit 255"}, 255, ""},
+		{[]string{"/bin/sh", "sh", "-c", "kill -9 $$"}, 128 + 9, ""},
+		{[]string{"/bin/sh", "sh", "-c", "grep -E 'SigBlk|SigIgn' /proc/self/status"}, 0, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"},
+		{[]string{"/no/such/file", "x"}, 127, "gocker: cannot execute\n"},
+		{[]string{"/etc/passwd", "x"}, 126, "gocker: cannot execute\n"},
+	} {
+		cmd := exec.Command(name, tt.args...)
+		cmd.Env = append(os.Environ(), "A=a")
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if got := cmd.ProcessState.ExitCode(); got != tt.status || string(out) != tt.prints {
+			t.Errorf("%q ended with %d and %q, want %d and %q", tt.args, got, out, tt.status, tt.prints)
+		}
+	}
+}
+
+func TestItPassesSignalsOn(t *testing.T) {
+	cmd := exec.Command(program(t), "/bin/sh", "sh", "-c", `trap "exit 3" TERM; echo ready; while :; do sleep 0.01; done`)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != 3 {
+		t.Errorf("after SIGTERM it ended with %d, want the 3 of its command", got)
+	}
+}
+
+// What it costs: one process, and a few pages.
+func TestItIsSmall(t *testing.T) {
+	if got := len(tinyinit.Program()); got > 1024 {
+		t.Errorf("the program has %d bytes, want at most 1024", got)
+	}
+	out, err := exec.Command(program(t), "/bin/sh", "sh", "-c", "cat /proc/$PPID/status").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	m := regexp.MustCompile(`(?s)VmRSS:\s+(\d+) kB.*Threads:\s+(\d+)`).FindSubmatch(out)
+	if m == nil || !bytes.Equal(m[2], []byte("1")) || len(m[1]) > 2 {
+		t.Errorf("it has %q kB and %q threads, want less than 100, and 1", m[1], m[2])
+	}
+	t.Logf("%d bytes, %s kB of memory", len(tinyinit.Program()), m[1])
+}
