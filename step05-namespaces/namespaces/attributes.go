@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -49,6 +50,11 @@ var rlimits = map[string]int{
 	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
 	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
 }
+
+// giveBackOpenFiles gives up the higher limit of open files that package syscall takes for Go programs at once. It gives
+// that back itself to what it executes, but what our child executes it does not know; so here it tries to execute nothing.
+// See https://go.dev/issue/46279.
+func giveBackOpenFiles() { syscall.Exec("", nil, nil) }
 
 // addRlimits has the child set its own limits, as long as it is root. They go on to all that it starts.
 func (b *birth) addRlimits(limits []specs.POSIXRlimit) error {

@@ -123,12 +123,14 @@ func UserNamespaces(dir string) []check.Result {
 	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
 }
 
-// Init does nothing, unless this process is the child of a check: then it never returns. main calls it first. Only a
-// program with a single thread may enter a user namespace, and what Go starts anew is one until main begins.
+// Init must be called before main does anything else. Containers then have the limit of open files that this program was
+// started with; and if this process is the child of a check, it does that and never returns. Only a program with a single thread may enter a
+// user namespace, and what Go starts anew is one until main begins.
 func Init() {
 	if os.Args[0] == overlayProbe {
 		probeOverlay(os.Args[1])
 	}
+	giveBackOpenFiles()
 }
 
 // overlayProbe is the name under which this program mounts an overlay in the folder that is its argument, and ends.

@@ -22,9 +22,9 @@ import (
 )
 
 // What a process has from the one that started it, and a container's should not have from gocker.
-const inherited = `grep -E '^(SigBlk|SigIgn|CapInh|CapAmb):' /proc/self/status; umask`
+const inherited = `grep -E '^(SigBlk|SigIgn|CapInh|CapAmb):' /proc/self/status; umask; ulimit -Sn`
 
-const clean = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n0022"
+const clean = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n0022\n777"
 
 func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
 	testenv.NeedRoot(t)
@@ -34,7 +34,7 @@ func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.Command("env", "--ignore-signal=PIPE,HUP,USR2", "--block-signal=TERM,USR1", "setpriv", "--inh-caps=+chown,+net_admin", "--ambient-caps=+chown",
-			"sh", "-c", `umask 077; exec "$@"`, "sh", exe, "-test.run", t.Name(), "-test.v")
+			"sh", "-c", `umask 077; ulimit -Sn 777; exec "$@"`, "sh", exe, "-test.run", t.Name(), "-test.v")
 		cmd.Env = append(os.Environ(), "INHERITED=1")
 		out, err := cmd.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte("--- PASS")) {

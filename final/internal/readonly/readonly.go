@@ -42,7 +42,7 @@ func init() {
 	}
 	defer syscall.Close(self)
 	if isReadonly(self) {
-		// A kernel before 6.14 has named this process after the number of a descriptor.
+		// The kernel has named this process after the number of a descriptor.
 		syscall.RawSyscall(syscall.SYS_PRCTL, prSetName, pointer("gocker"), 0)
 		return
 	}
@@ -96,18 +96,14 @@ func arguments() (args []string, err error) {
 	return args, nil
 }
 
-// execute returns only if it cannot.
+// execute returns only if it cannot. It is package syscall's Exec, which gives back the limit of open files that the
+// package has raised for this program.
 func execute(fd int, args []string) {
-	argv, err := syscall.SlicePtrFromStrings(args)
-	if err != nil {
-		return
+	name := ""
+	for ; fd > 0 || name == ""; fd /= 10 {
+		name = string(rune('0'+fd%10)) + name
 	}
-	envp, err := syscall.SlicePtrFromStrings(syscall.Environ())
-	if err != nil {
-		return
-	}
-	syscall.Syscall6(sysExecveat, uintptr(fd), pointer(""),
-		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), atEmptyPath, 0)
+	syscall.Exec("/proc/self/fd/"+name, args, syscall.Environ())
 }
 
 // keep holds what pointer has made.

@@ -1,3 +1,0 @@
-package readonly
-
-const sysExecveat = 281
