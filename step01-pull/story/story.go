@@ -71,8 +71,8 @@ func (s Story) Sh(where Where, why, command string) {
 	}
 }
 
-// plain needs no quotes. "~" and "=" do, at some places.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./-]+$`)
+// plain needs no quotes. A first word with "=" in it would be an assignment, but no program is called so.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // Quote writes words so that sh reads these words and does nothing else, and so that a terminal shows them and does
 // nothing else: control characters are written as printf's octal numbers.

@@ -101,6 +101,7 @@ func (f *FS) makeFolders(image string) error {
 		}
 	}
 	f.Tell.Run(story.Host, "a folder that only root looks into: an image may bring setuid programs", "mkdir", "-m", "700", f.Dir)
+	f.Tell.Sh(story.Host, "the lock says that somebody has the container", "exec 9<"+story.Quote(f.Dir)+" && flock 9")
 	f.Tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
 	f.Tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", image, filepath.Join(f.Dir, "image"))
 	// The merged root folder looks like the topmost folder of all, which is upperdir.

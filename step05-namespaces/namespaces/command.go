@@ -22,8 +22,8 @@ func (p *Process) addBeginning() error {
 	b := p.birth
 	for _, door := range place.doors {
 		b.add(fmt.Sprintf("write 0 to %q", door.Name()), unix.SYS_WRITE, int(door.Fd()), "0", 1)
-		b.tell.Write(story.Join, "the child goes into its cgroup; 0 is whoever writes", door.Name(), 0)
 	}
+	b.tellDoors(place.doors)
 	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
 	b.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	return nil

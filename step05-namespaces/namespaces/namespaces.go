@@ -177,6 +177,9 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if spec.Hostname != "" {
 		p.tell.Write(story.Inside, "a host name of its own", "/proc/sys/kernel/hostname", spec.Hostname)
 	}
+	if spec.Domainname != "" {
+		p.tell.Write(story.Inside, "and a domain name", "/proc/sys/kernel/domainname", spec.Domainname)
+	}
 	if own.made&unix.CLONE_NEWNET != 0 {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bring up the loopback interface: %w", err)

@@ -45,7 +45,9 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 	}
 	r.tellPivot()
 	for i, m := range spec.Mounts {
-		r.tellPoint(m, r.trees[i])
+		if !inProc(spec, m) || isProc(m) {
+			r.tellMissing(m.Destination, r.trees[i])
+		}
 		switch {
 		case isProc(m): // the child's
 			point, err := findOrMake(m.Destination, false)
@@ -67,6 +69,7 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 func (r *rootfs) finish(spec *specs.Spec) error {
 	for i, m := range spec.Mounts {
 		if !isProc(m) && inProc(spec, m) {
+			r.tellMissing(m.Destination, r.trees[i])
 			if err := mountOne(spec, m, r.trees[i]); err != nil {
 				return err
 			}
@@ -80,6 +83,7 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 		return err
 	}
 	r.tellCovers(spec.Linux)
+	r.tellMissing(spec.Process.Cwd, nil)
 	folder, err := findOrMake(spec.Process.Cwd, false) // as docker does
 	if err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
@@ -87,7 +91,8 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 	folder.Close()
 	r.tellFolder(spec.Process.Cwd)
 	if spec.Root.Readonly {
-		if err := unix.Mount("", "/", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		// Only this attribute: to mount(2) the others that are not said again, such as nodev, are taken back.
+		if err := unix.MountSetattr(unix.AT_FDCWD, "/", 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("make the root read-only: %w", err)
 		}
 		r.tell.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)

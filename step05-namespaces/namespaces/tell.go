@@ -64,23 +64,27 @@ func (r *rootfs) tellPivot() {
 		`nsenter --target="$pid" --mount --root=/ --wd="/proc/$pid/root" umount --no-canonicalize --lazy .`)
 }
 
-// tellPoint tells that a mount point is made, before it is.
-func (r *rootfs) tellPoint(m specs.Mount, tree *os.File) {
+// tellMissing tells that a folder or file is made, before it is, if it is missing.
+func (r *rootfs) tellMissing(name string, tree *os.File) {
 	if r.tell == nil {
 		return
 	}
-	if point, err := find(m.Destination); err == nil {
-		point.Close()
+	if f, err := find(name); err == nil {
+		f.Close()
 		return
 	}
-	folder := m.Destination
+	isFile := false
 	if tree != nil {
-		if isFolder, _ := isFolder(tree); !isFolder {
-			folder = filepath.Dir(m.Destination)
-			defer r.tell.Run(story.Inside, "a file is bound on a file", "touch", inRoot(m.Destination))
-		}
+		folder, err := isFolder(tree)
+		isFile = err == nil && !folder
 	}
-	r.tell.Run(story.Inside, "a mount point that the image does not have", "mkdir", "-p", inRoot(folder))
+	if isFile {
+		path := inRoot(name)
+		r.tell.Sh(story.Inside, "the image does not have it, and a file is bound on a file",
+			story.Quote("mkdir", "-p", filepath.Dir(path))+"\n"+story.Quote("touch", path))
+		return
+	}
+	r.tell.Run(story.Inside, "the image does not have it", "mkdir", "-p", inRoot(name))
 }
 
 // tellMount tells that an entry of the spec is mounted.
@@ -97,12 +101,20 @@ func (r *rootfs) tellMount(spec *specs.Spec, m specs.Mount) {
 		return
 	}
 	var nodes []string
-	for _, d := range append(slices.Clone(defaultDevices), spec.Linux.Devices...) {
+	devices := append(slices.Clone(defaultDevices), spec.Linux.Devices...)
+	for i, d := range devices {
+		if slices.ContainsFunc(devices[i+1:], func(later specs.LinuxDevice) bool { return later.Path == d.Path }) {
+			continue // that one takes its place
+		}
 		mode := os.FileMode(0o666)
 		if d.FileMode != nil {
 			mode = d.FileMode.Perm()
 		}
 		path := inRoot(d.Path)
+		folder := story.Quote("mkdir", "-p", filepath.Dir(path))
+		if filepath.Dir(d.Path) != "/dev" && !slices.Contains(nodes, folder) {
+			nodes = append(nodes, folder)
+		}
 		nodes = append(nodes, story.Quote("mknod", "-m", fmt.Sprintf("%o", mode), path, d.Type, fmt.Sprint(d.Major), fmt.Sprint(d.Minor)))
 		if d.UID != nil || d.GID != nil {
 			nodes = append(nodes, story.Quote("chown", fmt.Sprintf("%d:%d", max(0, id(d.UID)), max(0, id(d.GID))), path))
@@ -138,39 +150,38 @@ func (r *rootfs) tellCovers(linux *specs.Linux) {
 	if r.tell == nil {
 		return
 	}
-	var folders, files, readonly []string
-	for _, path := range linux.MaskedPaths {
-		f, err := find(path)
-		if err != nil {
-			continue
-		}
-		if isFolder, _ := isFolder(f); isFolder {
-			folders = append(folders, inRoot(path))
-		} else {
-			files = append(files, inRoot(path))
-		}
-		f.Close()
-	}
-	for _, path := range linux.ReadonlyPaths {
-		if f, err := find(path); err == nil {
-			readonly = append(readonly, inRoot(path))
-			f.Close()
-		}
-	}
 	each := func(why string, paths []string, do string) {
-		if len(paths) > 0 {
-			r.tell.Sh(story.Inside, why, "for path in "+story.Quote(paths...)+"\ndo "+do+"\ndone")
+		var there []string
+		for _, path := range paths {
+			if f, err := find(path); err == nil {
+				there = append(there, inRoot(path))
+				f.Close()
+			}
+		}
+		if len(there) > 0 {
+			r.tell.Sh(story.Inside, why, "for path in "+story.Quote(there...)+"; do\n"+do+"\ndone")
 		}
 	}
-	each("files that tell too much of the host are covered", files, `mount --bind "$root"/dev/null "$path"`)
-	each("folders, too", folders, `mount -t tmpfs -o ro,size=0 tmpfs "$path"`)
-	each("what would change the kernel for all is read-only", readonly,
-		`mount --rbind "$path" "$path"; mount -o remount,bind,ro,nosuid,nodev,noexec "$path"`)
+	each("what tells too much of the host is covered: files by the null device, folders by an empty one", linux.MaskedPaths,
+		`	if [ -d "$path" ]; then mount -t tmpfs -o ro,size=0 tmpfs "$path"; else mount --bind "$root"/dev/null "$path"; fi`)
+	each("what would change the kernel for all is read-only", linux.ReadonlyPaths,
+		`	mount --rbind "$path" "$path"; mount -o remount,bind,ro,nosuid,nodev,noexec "$path"`)
 }
 
 func (r *rootfs) tellFolder(folder string) {
 	if r.tell != nil {
 		r.tell.Run(story.Join, "the folder that the command begins in", "cd", inRoot(folder))
+	}
+}
+
+// tellDoors tells that the child goes into its cgroup, or is born there.
+func (b *birth) tellDoors(doors []*os.File) {
+	var writes []string
+	for _, door := range doors {
+		writes = append(writes, "echo 0 >"+story.Quote(door.Name()))
+	}
+	if len(writes) > 0 {
+		b.tell.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
 	}
 }
 
@@ -186,13 +197,27 @@ func mountCommand(m specs.Mount) []string {
 // inRoot is the container's path as a story has it: without the image's links. A shell, which is outside, would follow
 // them to the host's files. It is called on a thread that is inside.
 func inRoot(path string) string {
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
+	path = resolve(path, 40)
 	if path == "/" {
 		return story.Root
 	}
 	return story.Root + path
+}
+
+// resolve follows links, also to what is not there yet; at most that many.
+func resolve(path string, links int) string {
+	if path == "/" {
+		return path
+	}
+	path = filepath.Join(resolve(filepath.Dir(path), links), filepath.Base(path))
+	target, err := os.Readlink(path)
+	switch {
+	case err != nil || links == 0:
+		return path
+	case !filepath.IsAbs(target):
+		target = filepath.Join(filepath.Dir(path), target)
+	}
+	return resolve(target, links-1)
 }
 
 func setprivBounding(keep []string) []string {

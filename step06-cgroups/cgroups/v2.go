@@ -70,6 +70,8 @@ func makeV2(at, name string, want []string, r *specs.LinuxResources, tell story.
 	err := cg.set(r, tell)
 	if err == nil && r.Devices != nil {
 		err = cg.guardDevices(r.Devices)
+		tell.Sh(story.Host, "a program of the kernel says which devices may be opened",
+			"# bpftool cgroup attach can do it, with a program that is loaded already; a shell cannot write one")
 	}
 	if err != nil {
 		return nil, errors.Join(err, remove(cg.Paths()))

@@ -20,6 +20,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	var detach bool
 	var streamNames []string
 	var attached engine.AttachOptions
+	var explained explainFlag
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -33,6 +34,10 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
+		if explained == "sh" {
+			return rehearse(e, opts, cmd.OutOrStdout())
+		}
+		e.Tell = explained.tell()
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
 				return exit{exitGocker, errors.New("--detach and --attach contradict each other")}
@@ -54,6 +59,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
 	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
 	attachFlags(f, &attached)
+	explained.register(f)
 	return cmd
 }
 

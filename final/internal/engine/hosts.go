@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/story"
 )
 
 // Names are flags of "run" that say how a container finds others.
@@ -51,9 +52,13 @@ func (c *container) addNames() error {
 		if err != nil {
 			return err
 		}
-		for name, content := range files {
-			if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
+		for _, name := range sortedKeys(files) {
+			file := filepath.Join(folder, name)
+			if err := os.WriteFile(file, files[name], 0o644); err != nil {
 				return err
+			}
+			if c.Tell != nil {
+				c.Tell.Sh(story.Host, "what is to be its /etc/"+name, story.Quote("printf", "%s", string(files[name]))+" >"+story.Quote(file))
 			}
 		}
 	}

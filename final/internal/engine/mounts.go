@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/advice"
+	"gocker/step01-pull/story"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -115,14 +116,19 @@ func (e Engine) provide(f *overlay.FS, w *wish) (lock *os.File, err error) {
 		}
 		w.volume.Anonymous = anonymous // one that is named again is not this container's only
 		w.Type = "bind"
-		if w.Source, err = e.Mountpoint(w.volume.Name); err != nil || w.nocopy {
+		if w.Source, err = e.Mountpoint(w.volume.Name); err != nil {
 			return lock, err
 		}
+		e.Tell.Run(story.Host, "a volume is a folder of the host, too", "mkdir", "-p", w.Source)
+		if w.nocopy {
+			return lock, nil
+		}
 		return lock, e.fill(w.volume.Name, f, w.Destination)
-	case w.Type == "bind" && w.make:
-		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) && !isThere(w.Source) {
+	case w.Type == "bind" && w.make && !isThere(w.Source):
+		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("make the folder of the host that is to be bound: %w", err)
 		}
+		e.Tell.Run(story.Host, "a folder of the host that is to be bound", "mkdir", "-p", w.Source)
 	case w.Type == "bind":
 		if _, err := os.Stat(w.Source); err != nil {
 			return nil, advice.Add(fmt.Errorf("bind: %w", err), "make it first: mkdir -p %s", w.Source)

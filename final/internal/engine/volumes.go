@@ -22,6 +22,7 @@ import (
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/story"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
@@ -243,7 +244,10 @@ func sizeOf(folder string) (bytes int64, err error) {
 // removeVolumes removes the volumes that were made for a container only.
 func (c *container) removeVolumes() (err error) {
 	for _, name := range c.state.Volumes {
-		if rmErr := c.RemoveVolume(name); !errors.Is(rmErr, ErrNoVolume) && !errors.Is(rmErr, ErrVolumeUsed) {
+		switch rmErr := c.RemoveVolume(name); {
+		case rmErr == nil:
+			c.Tell.Run(story.After, "a volume of this container only", "rm", "-rf", c.Dirs.Volume(name))
+		case !errors.Is(rmErr, ErrNoVolume) && !errors.Is(rmErr, ErrVolumeUsed):
 			err = errors.Join(err, rmErr)
 		}
 	}
@@ -289,6 +293,7 @@ func (e Engine) fill(volume string, f *overlay.FS, destination string) error {
 	if err := cmp.Or(err, to.Finish()); err != nil {
 		return fmt.Errorf("fill volume %s with %q of the image: %w", volume, destination, err)
 	}
+	e.Tell.Run(story.Host, "a new volume begins with what the image has there", "cp", "-a", "--no-target-directory", folder, data)
 	return nil
 }
 

@@ -1,0 +1,56 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"gocker/final/internal/engine"
+	"gocker/final/internal/explain"
+	"gocker/step01-pull/story"
+)
+
+// explainFlag is the flag --explain: empty, "true" or "sh".
+type explainFlag string
+
+func (e *explainFlag) String() string { return string(*e) }
+func (e *explainFlag) Type() string   { return "bool" } // so that help shows no value
+
+func (e *explainFlag) Set(s string) error {
+	if s != "true" && s != "sh" {
+		return errors.New("there are --explain and --explain=sh")
+	}
+	*e = explainFlag(s)
+	return nil
+}
+
+func (e *explainFlag) register(f *pflag.FlagSet) {
+	f.Var(e, "explain", "tell what is asked of the kernel, each with the command that does it by hand; --explain=sh runs nothing, and prints a script that does")
+	f.Lookup("explain").NoOptDefVal = "true"
+}
+
+// tell is the story for stderr, if one is wanted.
+func (e explainFlag) tell() story.Story {
+	if e == "" {
+		return nil
+	}
+	return story.Print(os.Stderr)
+}
+
+// rehearse writes the script of a container.
+func rehearse(e *engine.Engine, opts engine.RunOptions, out io.Writer) error {
+	var script explain.Script
+	e.Tell = script.Tell
+	err := e.Rehearse(opts, say)
+	if err == nil {
+		_, err = script.WriteTo(out)
+	}
+	if err != nil {
+		return exit{runStatus(err), err}
+	}
+	return nil
+}

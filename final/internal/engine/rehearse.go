@@ -1,0 +1,28 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+
+	"gocker/final/internal/runtime"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
+// again: for e.Tell to hear what that takes.
+func (e Engine) Rehearse(opts RunOptions, say func(format string, args ...any)) (err error) {
+	ctx, signals := catchSignals()
+	defer signals.stop()
+	c, err := e.create(ctx, opts, say)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.remove(true)) }()
+	p, err := runtime.Create(c.fs, c.spec, namespaces.Stdio{}, e.Tell)
+	if err != nil {
+		return err
+	}
+	p.Abort()
+	return p.Remove()
+}
