@@ -170,6 +170,9 @@ func (s *logStream) Write(p []byte) (int, error) {
 		}
 		l.encoder.Encode(logLine{string(s.rest), s.name, now})
 		s.rest = s.rest[:0]
+		if l.driver.MaxSize > 0 && l.size+int64(l.lines.Len()) >= l.driver.MaxSize {
+			l.write()
+		}
 	}
 	if l.lines.Len() > 0 {
 		l.write()

@@ -1,0 +1,294 @@
+//go:build linux
+
+package cli_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/testenv"
+)
+
+var megabytes = flag.Int("megabytes", 256, "how much goes through pipes, in MiB")
+
+// withSample are folders with the sample image in them.
+func withSample(t testing.TB) dirs.Dirs {
+	t.Helper()
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	mustGocker(t, d, "pull", "-q", "sample")
+	t.Cleanup(func() { // those of a test that failed halfway
+		e := engine.Engine{Dirs: d}
+		states, _ := e.Ps()
+		for _, s := range states {
+			e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
+		}
+	})
+	return d
+}
+
+func command(d dirs.Dirs, args ...string) *exec.Cmd {
+	cmd := exec.Command("gocker", args...)
+	cmd.Env = append(os.Environ(), "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+	return cmd
+}
+
+// A terminal is a person's, with a gocker that runs in it.
+type terminal struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	pty *os.File
+
+	mu   sync.Mutex
+	seen bytes.Buffer
+	done chan struct{}
+}
+
+func openTerminal(t testing.TB, d dirs.Dirs, args ...string) *terminal {
+	t.Helper()
+	term := &terminal{t: t, cmd: command(d, args...), done: make(chan struct{})}
+	var err error
+	if term.pty, err = pty.StartWithSize(term.cmd, &pty.Winsize{Rows: 33, Cols: 99}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(term.done)
+		buffer := make([]byte, 32<<10)
+		for {
+			n, err := term.pty.Read(buffer)
+			term.mu.Lock()
+			term.seen.Write(buffer[:n])
+			term.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		term.cmd.Process.Kill()
+		term.pty.Close()
+	})
+	return term
+}
+
+func (term *terminal) types(text string) {
+	term.t.Helper()
+	if _, err := io.WriteString(term.pty, text); err != nil {
+		term.t.Fatal(err)
+	}
+}
+
+// shows waits until the terminal shows a text.
+func (term *terminal) shows(text string) {
+	term.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		term.mu.Lock()
+		seen := term.seen.String()
+		term.mu.Unlock()
+		if strings.Contains(seen, text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			term.t.Fatalf("the terminal does not show %q, but %q", text, seen)
+		}
+	}
+}
+
+// ends waits for gocker's end, and returns all that the terminal has shown.
+func (term *terminal) ends(wantStatus int) string {
+	term.t.Helper()
+	err := term.cmd.Wait()
+	<-term.done
+	if status := term.cmd.ProcessState.ExitCode(); status != wantStatus {
+		term.t.Errorf("gocker ended with %d, %v, want %d", status, err, wantStatus)
+	}
+	return term.seen.String()
+}
+
+const leaveKeys = "\x10\x11" // ctrl-p ctrl-q
+
+func TestATerminalHasTheSizeAndTheKeysOfTheUsers(t *testing.T) {
+	d := withSample(t)
+	term := openTerminal(t, d, "run", "-it", "--rm", "sample", "sh")
+	term.shows("# ")
+	term.types("stty size\n")
+	term.shows("\n33 99\r")
+	if err := pty.Setsize(term.pty, &pty.Winsize{Rows: 44, Cols: 111}); err != nil {
+		t.Fatal(err)
+	}
+	term.types("until test \"$(stty size)\" = '44 111'; do sleep 0.05; done; echo now it is $(stty size)\n")
+	term.shows("now it is 44 111")
+	term.types("sleep 1000\n")
+	term.shows("sleep 1000\r")
+	term.types("\x03") // ctrl-c ends sleep, not the shell; what was typed before it is lost
+	term.shows("^C")
+	term.types("echo alive $((6*7)); tty\n")
+	term.shows("alive 42")
+	term.shows("\n/dev/pts/0\r")
+	term.types("exit 9\n")
+	term.ends(9)
+}
+
+func TestATerminalShowsTheLastByte(t *testing.T) {
+	d := withSample(t)
+	for range 5 {
+		term := openTerminal(t, d, "run", "-it", "--rm", "sample", "sh", "-c", "seq 1 20000; printf end")
+		if shown := term.ends(0); !strings.HasSuffix(shown, "\n19999\r\n20000\r\nend") {
+			t.Errorf("the terminal ends with %q", shown[max(0, len(shown)-60):])
+		}
+	}
+}
+
+func TestDetachKeysLeaveAContainerThatGoesOn(t *testing.T) {
+	d := withSample(t)
+	term := openTerminal(t, d, "run", "-it", "--name", "left", "sample", "sh")
+	term.shows("# ")
+	term.types("echo first $((1+1))\n")
+	term.shows("first 2")
+	term.types(leaveKeys)
+	term.ends(0)
+	again := openTerminal(t, d, "attach", "--detach-keys", "ctrl-x,y", "left")
+	again.types("echo second $((1+2))\n")
+	again.shows("second 3")
+	again.types(leaveKeys + "\n") // here they are keys as others
+	again.shows("not found")
+	again.types("\x18y")
+	again.ends(0)
+	last := openTerminal(t, d, "attach", "left")
+	last.types("exit 5\n")
+	last.ends(5)
+	if logged := mustGocker(t, d, "logs", "left"); !strings.Contains(logged, "first 2") || !strings.Contains(logged, "second 3") {
+		t.Errorf("gocker logs = %q, want all that was shown", logged)
+	}
+	mustGocker(t, d, "rm", "left")
+}
+
+func TestAllWhoAreAttachedSeeTheSameAndNobodyWaitsForTheSlow(t *testing.T) {
+	d := withSample(t)
+	mustGocker(t, d, "run", "-d", "-i", "--name", "busy", "sample", "sh", "-c", "read go; seq 1 300000; echo end; exit 3")
+	var outputs [2]bytes.Buffer
+	var quick [2]*exec.Cmd
+	for i := range quick {
+		quick[i] = command(d, "attach", "--no-stdin", "busy")
+		quick[i].Stdout = &outputs[i]
+		if err := quick[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slow := command(d, "attach", "--no-stdin", "busy")
+	full, err := slow.StdoutPipe() // that nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		slow.Process.Kill()
+		full.Close()
+		slow.Wait()
+	}()
+	waitFor(t, func() bool {
+		events := mustGocker(t, d, "events", "--since", "1h", "--until", "0s", "--filter", "event=attach")
+		return strings.Count(events, " attach ") == 3
+	})
+	in := command(d, "attach", "busy")
+	in.Stdin = strings.NewReader("go\n")
+	if err := in.Run(); in.ProcessState.ExitCode() != 3 {
+		t.Errorf("attach = %v, want status 3", err)
+	}
+	for i, cmd := range quick {
+		cmd.Wait()
+		if status := cmd.ProcessState.ExitCode(); status != 3 {
+			t.Errorf("attach ended with %d, want 3", status)
+		}
+		if out := outputs[i].String(); !strings.HasSuffix(out, "\n300000\nend\n") || strings.Count(out, "\n") != 300001 {
+			t.Errorf("who was attached saw %d lines", strings.Count(out, "\n"))
+		}
+	}
+	if logged := mustGocker(t, d, "logs", "busy"); strings.Count(logged, "\n") != 300001 {
+		t.Errorf("the log has %d lines", strings.Count(logged, "\n"))
+	}
+	mustGocker(t, d, "rm", "busy")
+}
+
+// waitFor waits until something is so.
+func waitFor(t testing.TB, isSo func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !isSo(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not become so")
+		}
+	}
+}
+
+func TestWhatGoesThroughPipesComesOutAsItWas(t *testing.T) {
+	d := withSample(t)
+	for name, args := range map[string][]string{
+		"straight":            {"run", "--rm", "-i", "sample", "cat"},
+		"with a log":          {"run", "-i", "--name", "logged", "--log-opt", "max-size=1m", "sample", "cat"},
+		"through its monitor": {"run", "--rm", "-i", "--sig-proxy=false", "sample", "cat"},
+		"to standard error":   {"run", "--rm", "-i", "sample", "sh", "-c", "cat >&2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			size := int64(*megabytes) << 20
+			if name == "with a log" || name == "through its monitor" {
+				size /= 8 // each byte is copied, and written as JSON
+			}
+			seed := [32]byte([]byte(fmt.Sprintf("%32s", name)))
+			sent, got := sha256.New(), sha256.New()
+			cmd := command(d, args...)
+			cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8(seed), size), sent)
+			cmd.Stdout = got
+			if name == "to standard error" {
+				cmd.Stdout, cmd.Stderr = nil, got
+			}
+			if err := cmd.Run(); err != nil {
+				t.Fatal(err)
+			}
+			if want, is := sent.Sum(nil), got.Sum(nil); !bytes.Equal(want, is) {
+				t.Errorf("what came out has sha256 %x, want %x", is, want)
+			}
+		})
+	}
+	gocker(t, d, "rm", "-f", "logged")
+}
+
+func TestWhoReadsNoFurtherEndsTheContainerAsInAPipeline(t *testing.T) {
+	d := withSample(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(d, "run", "--rm", "sample", "sh", "-c", "while echo line; do :; done; exit 7")
+	cmd.Stdout = writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	if _, err := io.ReadFull(reader, make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 128+int(unix.SIGPIPE) && exit.ExitCode() != 7 {
+		t.Errorf("gocker = %v, want the end of a broken pipe", err)
+	}
+}
