@@ -43,7 +43,7 @@ func withSample(t testing.TB) dirs.Dirs {
 	return d
 }
 
-func command(d dirs.Dirs, args ...string) *exec.Cmd {
+func gockerCommand(d dirs.Dirs, args ...string) *exec.Cmd {
 	cmd := exec.Command("gocker", args...)
 	cmd.Env = append(os.Environ(), "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
 	return cmd
@@ -62,7 +62,7 @@ type terminal struct {
 
 func openTerminal(t testing.TB, d dirs.Dirs, args ...string) *terminal {
 	t.Helper()
-	term := &terminal{t: t, cmd: command(d, args...), done: make(chan struct{})}
+	term := &terminal{t: t, cmd: gockerCommand(d, args...), done: make(chan struct{})}
 	var err error
 	if term.pty, err = pty.StartWithSize(term.cmd, &pty.Winsize{Rows: 33, Cols: 99}); err != nil {
 		t.Fatal(err)
@@ -185,13 +185,13 @@ func TestAllWhoAreAttachedSeeTheSameAndNobodyWaitsForTheSlow(t *testing.T) {
 	var outputs [2]bytes.Buffer
 	var quick [2]*exec.Cmd
 	for i := range quick {
-		quick[i] = command(d, "attach", "--no-stdin", "busy")
+		quick[i] = gockerCommand(d, "attach", "--no-stdin", "busy")
 		quick[i].Stdout = &outputs[i]
 		if err := quick[i].Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	slow := command(d, "attach", "--no-stdin", "busy")
+	slow := gockerCommand(d, "attach", "--no-stdin", "busy")
 	full, err := slow.StdoutPipe() // that nobody reads
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +208,7 @@ func TestAllWhoAreAttachedSeeTheSameAndNobodyWaitsForTheSlow(t *testing.T) {
 		events := mustGocker(t, d, "events", "--since", "1h", "--until", "0s", "--filter", "event=attach")
 		return strings.Count(events, " attach ") == 3
 	})
-	in := command(d, "attach", "busy")
+	in := gockerCommand(d, "attach", "busy")
 	in.Stdin = strings.NewReader("go\n")
 	if err := in.Run(); in.ProcessState.ExitCode() != 3 {
 		t.Errorf("attach = %v, want status 3", err)
@@ -253,7 +253,7 @@ func TestWhatGoesThroughPipesComesOutAsItWas(t *testing.T) {
 			}
 			seed := [32]byte([]byte(fmt.Sprintf("%32s", name)))
 			sent, got := sha256.New(), sha256.New()
-			cmd := command(d, args...)
+			cmd := gockerCommand(d, args...)
 			cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8(seed), size), sent)
 			cmd.Stdout = got
 			if name == "to standard error" {
@@ -276,7 +276,7 @@ func TestWhoReadsNoFurtherEndsTheContainerAsInAPipeline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(d, "run", "--rm", "sample", "sh", "-c", "while echo line; do :; done; exit 7")
+	cmd := gockerCommand(d, "run", "--rm", "sample", "sh", "-c", "while echo line; do :; done; exit 7")
 	cmd.Stdout = writer
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
