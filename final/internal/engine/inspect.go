@@ -12,6 +12,7 @@ import (
 
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/moby/api/types/blkiodev"
 	docker "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
@@ -166,7 +167,7 @@ func inspectHostConfig(s State, spec *specs.Spec) *docker.HostConfig {
 
 func inspectResources(s State, spec *specs.LinuxResources) docker.Resources {
 	o := s.Options.Limits
-	r := docker.Resources{CgroupParent: o.CgroupParent, CpusetCpus: o.CPUSetCPUs, CpusetMems: o.CPUSetMems}
+	r := docker.Resources{CgroupParent: o.CgroupParent}
 	if cpus, err := strconv.ParseFloat(o.CPUs, 64); err == nil {
 		r.NanoCPUs = int64(cpus * 1e9)
 	}
@@ -189,7 +190,7 @@ func inspectResources(s State, spec *specs.LinuxResources) docker.Resources {
 		r.Memory, r.MemorySwap, r.MemoryReservation = value(m.Limit), value(m.Swap), value(m.Reservation)
 	}
 	if c := spec.CPU; c != nil {
-		r.CPUShares = int64(value(c.Shares))
+		r.CPUShares, r.CpusetCpus, r.CpusetMems = int64(value(c.Shares)), c.Cpus, c.Mems
 		if r.NanoCPUs == 0 { // docker tells the one or the other
 			r.CPUQuota, r.CPUPeriod = value(c.Quota), int64(value(c.Period))
 		}
@@ -199,8 +200,18 @@ func inspectResources(s State, spec *specs.LinuxResources) docker.Resources {
 	}
 	if b := spec.BlockIO; b != nil {
 		r.BlkioWeight = value(b.Weight)
+		r.BlkioDeviceReadBps, r.BlkioDeviceWriteBps = rates(o.ReadBPS, b.ThrottleReadBpsDevice), rates(o.WriteBPS, b.ThrottleWriteBpsDevice)
+		r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps = rates(o.ReadIOPS, b.ThrottleReadIOPSDevice), rates(o.WriteIOPS, b.ThrottleWriteIOPSDevice)
 	}
 	return r
+}
+
+// rates are DEVICE:RATE as the user wrote it, with the rate as it was understood.
+func rates(written []string, devices []specs.LinuxThrottleDevice) (all []*blkiodev.ThrottleDevice) {
+	for i, s := range written[:min(len(written), len(devices))] {
+		all = append(all, &blkiodev.ThrottleDevice{Path: s[:strings.LastIndexByte(s, ':')], Rate: devices[i].Rate})
+	}
+	return all
 }
 
 // value is 0 where nothing is said.

@@ -32,6 +32,9 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 		if updateErr = e.updateSpec(*s, opts.Limits); updateErr == nil && opts.Restart != nil {
 			s.Options.Restart = *opts.Restart
 		}
+		if l := opts.Limits; updateErr == nil && (l.CPUs != "" || l.CPUPeriod != 0 || l.CPUQuota != 0) {
+			s.Options.Limits.CPUs = l.CPUs // docker tells how the share was named last
+		}
 	})
 	if err := errors.Join(updateErr, err); err != nil {
 		return fmt.Errorf("update %s: %w", name, err)
