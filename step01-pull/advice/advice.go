@@ -39,10 +39,11 @@ func Print(who string, err error) string {
 	if a := Of(err); a != "" {
 		s += "  " + a + "\n"
 	}
-	return printable(s)
+	return Printable(s)
 }
 
-func printable(s string) string {
+// Printable spells characters that a terminal obeys as Go does, "\x1b".
+func Printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		if r == '\n' || r == '\t' || strconv.IsPrint(r) {

@@ -3,7 +3,9 @@
 package namespaces
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,6 +70,29 @@ func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) e
 		f = fault{"nothing is wrong with the file", "a security module of this machine, as AppArmor or SELinux, may forbid it: look at dmesg"}
 	}
 	return advice.Add(fmt.Errorf("%w: %q: %s%s", kind, tried, says, f.reason), "%s", f.todo)
+}
+
+// firstLine is that of the script that process executed, without its newline, and "" if it was none. It is called on a
+// thread that is in the container.
+func firstLine(process *specs.Process) string {
+	for _, path := range candidates(process) {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(process.Cwd, path)
+		}
+		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // does not block, should it be a fifo by now
+		if err != nil {
+			continue
+		}
+		defer file.Close()
+		head := make([]byte, 256)
+		n, _ := io.ReadFull(file, head)
+		line, _, _ := bytes.Cut(head[:n], []byte("\n"))
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && bytes.HasPrefix(line, []byte("#!")) {
+			return string(line)
+		}
+		break
+	}
+	return ""
 }
 
 // faultOf is what can be wrong while the file is right.

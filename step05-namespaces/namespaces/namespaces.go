@@ -97,6 +97,7 @@ type Process struct {
 	started chan error    // what became of Start
 	ended   chan struct{} // closed when it has ended, with this status:
 	status  unix.WaitStatus
+	script  string // see Script
 }
 
 // A Place is the cgroup that a process is to be in.
@@ -141,6 +142,10 @@ func onItsThread(process *specs.Process, tell story.Story, setUp func(p *Process
 		if err == nil {
 			p.started <- p.hasBecome(process)
 			p.reap()
+			if status := p.status.ExitStatus(); status == 126 || status == 127 {
+				p.script = firstLine(process)
+			}
+			close(p.ended)
 		}
 		return nil
 	})
@@ -314,6 +319,7 @@ func (p *Process) isReady() error {
 		return err
 	}
 	p.reap()
+	close(p.ended)
 	err = fmt.Errorf("set up the container: its first process ended early, with status %d", statusOf(p.status))
 	if p.status.Signal() == syscall.SIGKILL {
 		err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")
@@ -363,7 +369,6 @@ func (p *Process) reap() {
 		}
 	}
 	p.pidfd.Close()
-	close(p.ended)
 }
 
 // discard takes back what a setup has made that failed.
@@ -391,6 +396,7 @@ func (p *Process) discard() {
 	case <-p.ended:
 	default:
 		p.reap()
+		close(p.ended)
 	}
 }
 
@@ -448,6 +454,22 @@ func (p *Process) Wait() (status int, err error) {
 		return -1, err
 	}
 	return statusOf(p.status), nil
+}
+
+// EndedBy is the signal that ended the process, 0 if it ended by itself. It waits for the end.
+func (p *Process) EndedBy() syscall.Signal {
+	<-p.ended
+	if p.status.Signaled() {
+		return p.status.Signal()
+	}
+	return 0
+}
+
+// Script is the first line of its command, if that is a script which ended with the status for a command that was not
+// found or not executed: after "#!/usr/bin/env bash\r" the kernel has found env. It waits for the end.
+func (p *Process) Script() string {
+	<-p.ended
+	return p.script
 }
 
 func statusOf(ws unix.WaitStatus) int {

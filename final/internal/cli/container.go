@@ -16,7 +16,7 @@ var containerCommands = []named{
 	{"rename", renameCommand}, {"update", updateCommand},
 	{"exec", execCommand}, {"attach", attachCommand}, {"logs", logsCommand}, {"cp", cpCommand}, {"commit", commitCommand},
 	{"ps", psCommand}, {"stats", statsCommand}, {"diff", diffCommand}, {"layers", layersCommand}, {"lsns", lsnsCommand},
-	{"events", eventsCommand},
+	{"events", eventsCommand}, {"why", whyCommand},
 }
 
 // containerCommand has all of them once more, as docker has them.

@@ -169,4 +169,4 @@ type signalled struct {
 	id     string
 }
 
-func (s signalled) Signal(sig os.Signal) error { return s.engine.signal(s.id, sig.(unix.Signal)) }
+func (s signalled) Signal(sig os.Signal) error { return s.engine.signal(s.id, sig.(unix.Signal), passedOnBy(sig)) }

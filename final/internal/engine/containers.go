@@ -18,6 +18,7 @@ import (
 	petname "github.com/dustinkirkland/golang-petname"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/why"
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
 	"gocker/step04-overlay/overlay"
@@ -54,6 +55,7 @@ type State struct {
 	Error                      string        // why it did not start
 	OOMKilled                  bool          // a process in it was killed because memory was at its limit
 	Usage                      cgroups.Stats // up to its end
+	End                        why.End       // and what else was known then
 }
 
 // stateName is the file of a container's state.
@@ -319,7 +321,7 @@ func (e Engine) buryOne(f *overlay.FS) error {
 	}
 	changeErr := c.change(func(s *State) {
 		if s.Status == specs.StateRunning {
-			s.ExitCode, s.Finished = 137, time.Now() // it was killed with its gocker
+			s.ExitCode, s.Finished, s.End = 137, time.Now(), why.End{Orphaned: true} // it was killed with its gocker
 		}
 		s.Status, s.Pid, s.Monitor = specs.StateStopped, 0, 0
 	})

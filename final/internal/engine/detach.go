@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/why"
+	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -92,7 +94,9 @@ func (c *container) start(handOver func() error) error {
 	if err == nil {
 		return nil
 	}
-	changeErr := c.change(func(s *State) { s.Error, s.ExitCode = err.Error(), failedStatus(err) })
+	changeErr := c.change(func(s *State) {
+		s.Error, s.ExitCode, s.End = err.Error(), failedStatus(err), why.End{Advice: advice.Of(err)}
+	})
 	return errors.Join(err, changeErr, c.close())
 }
 

@@ -44,10 +44,11 @@ func (e Engine) Kill(name, signal string) error {
 	if stop, err := parseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
 		e.noRestart(s.ID)
 	}
-	return e.signal(s.ID, sig)
+	return e.signal(s.ID, sig, "gocker kill")
 }
 
-func (e Engine) signal(name string, sig unix.Signal) error {
+// signal is Kill. by is what the container's record calls the sender.
+func (e Engine) signal(name string, sig unix.Signal, by string) error {
 	s, err := e.running(name)
 	if err != nil {
 		return err
@@ -61,6 +62,7 @@ func (e Engine) signal(name string, sig unix.Signal) error {
 	if now, err := e.running(name); err != nil || now.Pid != s.Pid {
 		return errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, name), err)
 	}
+	e.noteSent(s.ID, sig, by)
 	if err := process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
@@ -101,7 +103,7 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	}
 	e.noRestart(s.ID)
 	over := func(err error) bool { return errors.Is(err, ErrNotRunning) || errors.Is(err, ErrNoContainer) }
-	if err := e.signal(s.ID, sig); err != nil && !over(err) {
+	if err := e.signal(s.ID, sig, "gocker stop"); err != nil && !over(err) {
 		return err
 	}
 	timeout := time.Duration(seconds) * time.Second
@@ -112,7 +114,7 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 		timeout = killTime
 	}
 	if e.waitEnd(s.ID, timeout) != nil {
-		if err := e.signal(s.ID, unix.SIGKILL); err != nil && !over(err) {
+		if err := e.signal(s.ID, unix.SIGKILL, fmt.Sprintf("gocker stop, after %s,", timeout)); err != nil && !over(err) {
 			return err
 		}
 		if err := e.waitEnd(s.ID, killTime); err != nil {

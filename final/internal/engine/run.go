@@ -20,6 +20,7 @@ import (
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/runtime"
+	"gocker/final/internal/why"
 	"gocker/step01-pull/advice"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
@@ -118,12 +119,12 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	before := c.state
 	if err := c.change(func(s *State) {
 		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, p.Pid, os.Getpid(), time.Now(), time.Time{}
-		s.ExitCode, s.Error, s.OOMKilled, s.Usage = 0, "", false, cgroups.Stats{}
+		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, cgroups.Stats{}, why.End{}
 	}); err != nil {
 		p.Abort()
 		return -1, err
 	}
-	signals.passTo(p.Process)
+	signals.passTo(passedOn{c.Engine, c.state.ID, p.Process})
 	defer signals.passTo(nil)
 	ran := false
 	status, err = p.Run(nil, stdio.Stdout, func() {
@@ -155,9 +156,12 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if usage.OOMKills > 0 {
 		c.event("oom", c.state)
 	}
+	end := why.Look(p.Process, p.Cgroup, usage)
 	return status, errors.Join(err, c.change(func(s *State) {
 		ended(s)
 		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
+		end.Sent = s.End.Sent
+		s.End = end
 	}))
 }
 

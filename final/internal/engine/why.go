@@ -1,0 +1,89 @@
+//go:build linux
+
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/why"
+)
+
+// Why tells why a container ended, or did not start.
+func (e Engine) Why(name string) (why.Answer, error) {
+	s, err := e.find(name)
+	if err != nil {
+		return why.Answer{}, err
+	}
+	c := why.Case{
+		Name: s.Name, Status: s.Status, Created: s.Created, Started: s.Started, Finished: s.Finished,
+		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: e.lastErrors(s.ID, 5),
+	}
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return why.Answer{}, err
+	}
+	c.Resources = spec.Linux.Resources
+	return c.Explain(), nil
+}
+
+// mostSent is how many signals are noted, the last ones.
+const mostSent = 8
+
+// noteSent writes down that a signal is about to be sent to a container's first process. If that fails, it is sent all the
+// same. The kernel does not tell who sent one.
+func (e Engine) noteSent(id string, sig os.Signal, by string) {
+	sent := why.Sent{Time: time.Now(), Signal: unix.SignalName(sig.(syscall.Signal)), By: by}
+	e.change(id, func(s *State) {
+		s.End.Sent = append(s.End.Sent[max(0, len(s.End.Sent)-mostSent+1):], sent)
+	})
+}
+
+// passedOn is a process that gets the signals that gocker gets.
+type passedOn struct {
+	Engine
+	id string
+	to interface{ Signal(os.Signal) error }
+}
+
+func (p passedOn) Signal(sig os.Signal) error {
+	p.noteSent(p.id, sig, passedOnBy(sig))
+	return p.to.Signal(sig)
+}
+
+// passedOnBy is who sent a signal that catchSignals passes on.
+func passedOnBy(sig os.Signal) string {
+	if sig == unix.SIGKILL { // nobody gets that
+		return "gocker, asked to end for the third time,"
+	}
+	return "gocker, which got it itself,"
+}
+
+// lastErrors are the last lines that a detached container wrote to its standard error.
+func (e Engine) lastErrors(id string, n int) (lines []string) {
+	file, err := os.Open(filepath.Join(e.Dirs.Container(id), logName))
+	if err != nil {
+		return nil // it has no log
+	}
+	defer file.Close()
+	const most = 64 << 10 // enough for some lines
+	if info, err := file.Stat(); err == nil && info.Size() > most {
+		file.Seek(-most, 2)
+	}
+	raw := make([]byte, most)
+	read, _ := file.Read(raw)
+	for line := range bytes.Lines(raw[:max(read, 0)]) {
+		var l logLine
+		if json.Unmarshal(line, &l) == nil && l.Stream == "stderr" {
+			lines = append(lines, strings.TrimRight(l.Log, "\r\n"))
+		}
+	}
+	return lines[max(0, len(lines)-n):]
+}

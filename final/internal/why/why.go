@@ -1,0 +1,336 @@
+//go:build linux
+
+// Package why finds out why a container ended.
+//
+// What the kernel says of an end is a status of eight bits or the number of a signal, and to the process that something
+// was "not permitted". What happened is known elsewhere, and mostly not for long:
+//
+//	which limit, and the most that was used    files of its cgroup, until that is removed
+//	whom the kernel killed for want of memory  the kernel's log, /dev/kmsg
+//	where a process broke down                 the same
+//	which system calls were denied             who answers the seccomp filter's questions
+//	who sent a signal                          nobody, if it was not gocker
+//
+// So whoever runs a container calls Look at its end and keeps the End with its state. Explain puts it into words.
+package why
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// An End is what has to be noted when a container ends.
+type End struct {
+	Signal   syscall.Signal      // that ended its first process, 0 if that ended by itself
+	Sent     []Sent              `json:",omitempty"` // by gocker
+	Killed   []Victim            `json:",omitempty"` // for want of memory
+	Broke    string              `json:",omitempty"` // what the kernel's log says of the first process: "segfault at 0 ip …"
+	Memory   string              `json:",omitempty"` // the file that had the memory limit
+	Denied   []namespaces.Denial `json:",omitempty"`
+	Script   string              `json:",omitempty"` // the first line of its command, if something was not found
+	Orphaned bool                `json:",omitempty"` // its gocker was killed
+	Advice   string              `json:",omitempty"` // to the error of its start
+}
+
+// Sent is a signal that gocker sent to the first process.
+type Sent struct {
+	Time   time.Time
+	Signal string // "SIGTERM"
+	By     string // "gocker stop"
+}
+
+// A Victim is a process that the kernel killed for want of memory.
+type Victim struct {
+	Pid    int // as the host counts
+	Name   string
+	First  bool   // it was the container's first process
+	Cgroup string // whose limit was reached, "" if the machine had no memory left
+}
+
+// cgroup is the name of the container's cgroup.
+func (e End) cgroup() string { return filepath.Base(filepath.Dir(e.Memory)) }
+
+// Look notes what is known when a container's first process has ended, and its cgroup is still there.
+func Look(p *namespaces.Process, cg cgroups.Cgroup, usage cgroups.Stats) End {
+	e := End{Signal: p.EndedBy(), Denied: p.Denied(), Script: p.Script(), Memory: cg.Files("memory")[0]}
+	if usage.OOMKills > 0 || e.Signal != 0 {
+		e.lookInLog(p.Pid)
+	}
+	return e
+}
+
+// A Case is all that is known of a container.
+type Case struct {
+	Name      string
+	Status    specs.ContainerState
+	Created   time.Time
+	Started   time.Time
+	Finished  time.Time
+	ExitCode  int
+	Error     string
+	Process   *specs.Process
+	Resources *specs.LinuxResources
+	Usage     cgroups.Stats
+	End       End
+	Wrote     []string // the last lines of its standard error
+}
+
+// An Answer is for people: the verdict in one sentence, and what else is to be known.
+type Answer struct {
+	Verdict string
+	Reasons []Reason
+	Wrote   []string // the last lines of its standard error
+}
+
+// A Reason is something that happened, and what to do about it.
+type Reason struct{ What, Advice string }
+
+// Explain tells what happened.
+func (c Case) Explain() Answer {
+	a := Answer{Verdict: c.Name + " " + c.verdict()}
+	for _, reasons := range [][]Reason{c.start(), c.memory(), c.signal(), c.processes(), c.denied(), c.script(), c.status()} {
+		a.Reasons = append(a.Reasons, reasons...)
+	}
+	if c.ExitCode != 0 {
+		a.Wrote = c.Wrote
+	}
+	return a
+}
+
+// verdict is what comes behind the container's name.
+func (c Case) verdict() string {
+	switch c.Status {
+	case specs.StateCreated:
+		if c.Error != "" {
+			return "did not start: " + c.Error
+		}
+		return "has not been started"
+	case specs.StateRunning, "paused":
+		return fmt.Sprintf("has been running for %s", units.HumanDuration(time.Since(c.Started)))
+	}
+	ended := fmt.Sprintf("ended with status %d", c.ExitCode)
+	if c.Started.IsZero() {
+		return "did not start: " + c.Error
+	}
+	switch {
+	case c.End.Orphaned:
+		return "was killed with the gocker that ran it"
+	case c.killedFirst():
+		return ended + ": killed by " + c.whoseLimit(c.victims(true))
+	case c.End.Signal != 0 && c.lastSent(c.End.Signal) != nil:
+		return fmt.Sprintf("%s: killed by %s, which %s sent", ended, unix.SignalName(c.End.Signal), c.lastSent(c.End.Signal).By)
+	case c.End.Signal == unix.SIGSYS:
+		return ended + ": killed by the seccomp filter"
+	case slices.Contains(faults, c.End.Signal):
+		return fmt.Sprintf("%s: its first process broke down, %s (%s)", ended, unix.SignalName(c.End.Signal), c.End.Signal)
+	case c.End.Signal != 0:
+		return fmt.Sprintf("%s: killed by a signal from outside, %s", ended, unix.SignalName(c.End.Signal))
+	case c.OOM():
+		return ended + ", after a process in it was killed by " + c.whoseLimit(c.End.Killed)
+	case len(c.End.Sent) > 0:
+		last := c.End.Sent[len(c.End.Sent)-1]
+		return fmt.Sprintf("%s, after %s sent %s", ended, last.By, last.Signal)
+	case c.ExitCode != 0 && c.Usage.PidsMax > 0:
+		return ended + ", after the limit of processes was reached"
+	case c.ExitCode != 0 && len(c.End.Denied) > 0:
+		return ended + ", after the seccomp filter denied a system call"
+	case c.ExitCode > 128 && unix.SignalName(syscall.Signal(c.ExitCode-128)) != "":
+		return fmt.Sprintf("%s: its first process says so of one that %s ended", ended, unix.SignalName(syscall.Signal(c.ExitCode-128)))
+	}
+	return ended + ", by itself"
+}
+
+// start is for what did not start.
+func (c Case) start() []Reason {
+	switch {
+	case c.Error != "" && c.End.Advice != "":
+		return []Reason{{"", c.End.Advice}}
+	case c.Status == specs.StateCreated && c.Error == "":
+		return []Reason{{"", "start it: gocker start " + c.Name}}
+	case c.End.Orphaned:
+		return []Reason{{"a container dies with the process that holds its output and its status: gocker run, or the monitor of run -d",
+			"was it killed, or was the machine short of memory? look at dmesg; --restart always starts it again"}}
+	}
+	return nil
+}
+
+// OOM tells whether a process was killed for want of memory.
+func (c Case) OOM() bool { return c.Usage.OOMKills > 0 || len(c.End.Killed) > 0 }
+
+// killedFirst tells whether the first process was. If the kernel's log cannot be read, only that it was killed is known.
+func (c Case) killedFirst() bool {
+	if len(c.End.Killed) > 0 {
+		return len(c.victims(true)) > 0
+	}
+	return c.End.Signal == unix.SIGKILL && c.Usage.OOMKills > 0 && len(c.End.Sent) == 0
+}
+
+func (c Case) victims(first bool) (victims []Victim) {
+	for _, v := range c.End.Killed {
+		if v.First == first {
+			victims = append(victims, v)
+		}
+	}
+	return victims
+}
+
+func (c Case) limit() int64 {
+	if c.Resources == nil || c.Resources.Memory == nil || c.Resources.Memory.Limit == nil {
+		return 0
+	}
+	return *c.Resources.Memory.Limit
+}
+
+// whoseLimit says which memory there was too little of, for the first victim.
+func (c Case) whoseLimit(victims []Victim) string {
+	switch {
+	case len(victims) == 0 && c.limit() > 0 || len(victims) > 0 && inside(victims[0].Cgroup, c.End.cgroup()):
+		return "the memory limit"
+	case len(victims) > 0 && victims[0].Cgroup != "":
+		return fmt.Sprintf("the memory limit of a cgroup above, %s", victims[0].Cgroup)
+	}
+	return "the kernel, as the machine had no memory left"
+}
+
+func (c Case) memory() []Reason {
+	if !c.OOM() {
+		return nil
+	}
+	r := Reason{Advice: "give it more (--memory), or have it use less: many programs size their caches by the machine's memory, not by the limit"}
+	peak := units.BytesSize(float64(c.Usage.MemoryPeak))
+	if limit := c.limit(); limit > 0 {
+		r.What = fmt.Sprintf("its limit is %s (--memory; %s), and the most it used %s", units.BytesSize(float64(limit)), filepath.Base(c.End.Memory), peak)
+	} else {
+		r = Reason{fmt.Sprintf("it has no limit of its own, and the most it used is %s", peak), "give limits (--memory) to those that take too much"}
+	}
+	if c.Usage.MemoryPeak == 0 {
+		r.What = strings.Replace(r.What, "0B", "is not counted by this kernel", 1)
+	}
+	reasons := []Reason{r}
+	for _, v := range c.End.Killed {
+		what := fmt.Sprintf("the kernel killed %s, process %d of the host", v.Name, v.Pid)
+		if v.First {
+			what += ", which was its first process"
+		}
+		reasons = append(reasons, Reason{What: what})
+	}
+	if more := int(c.Usage.OOMKills) - len(c.End.Killed); more > 0 && len(c.End.Killed) > 0 {
+		reasons = append(reasons, Reason{What: fmt.Sprintf("and %d more", more)})
+	} else if more > 0 {
+		reasons = append(reasons, Reason{What: fmt.Sprintf("the kernel killed %d processes; its log, which would name them, cannot be read or has it no more", more)})
+	}
+	return reasons
+}
+
+// faults are the signals by which the kernel says that a process did something impossible.
+var faults = []syscall.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP, unix.SIGABRT, unix.SIGSYS}
+
+func (c Case) lastSent(sig syscall.Signal) *Sent {
+	for i := len(c.End.Sent) - 1; i >= 0; i-- {
+		if c.End.Sent[i].Signal == unix.SignalName(sig) {
+			return &c.End.Sent[i]
+		}
+	}
+	return nil
+}
+
+func (c Case) signal() (reasons []Reason) {
+	for _, s := range c.End.Sent {
+		reasons = append(reasons, Reason{What: fmt.Sprintf("%s  %s sent %s", s.Time.Format(time.TimeOnly), s.By, s.Signal)})
+	}
+	if n := len(c.End.Sent); n > 1 && c.End.Signal == unix.SIGKILL && c.End.Sent[n-1].Signal == "SIGKILL" {
+		reasons[n-1].Advice = fmt.Sprintf("it did not end by %s: a first process gets only signals that it has a handler for; give it one, or run it with --init", c.End.Sent[n-2].Signal)
+	}
+	switch {
+	case c.End.Signal == 0 || c.killedFirst() || c.End.Orphaned || c.lastSent(c.End.Signal) != nil:
+	case c.End.Signal == unix.SIGSYS:
+		reasons = append(reasons, Reason{cmp.Or(c.End.Broke, "the kernel's log, which would name the system call, cannot be read or has it no more"),
+			"a 32-bit program makes calls that no filter of names can look at; --security-opt seccomp=unconfined runs it all the same"})
+	case slices.Contains(faults, c.End.Signal):
+		reasons = append(reasons, Reason{c.End.Broke, "that is a fault of the program; for a core file: --ulimit core=-1, and see core(5)"})
+	case c.End.Signal == unix.SIGXCPU:
+		reasons = append(reasons, Reason{"it used more processor time than --ulimit cpu=… allows", "raise that limit"})
+	case c.End.Signal == unix.SIGXFSZ:
+		reasons = append(reasons, Reason{"it wrote a larger file than --ulimit fsize=… allows", "raise that limit"})
+	default:
+		reasons = append(reasons, Reason{"gocker did not send it, no limit was reached, and no process inside can do that to the first one",
+			"look for who did on the host: kill(1), a supervisor, systemd-oomd or earlyoom; the kernel does not note senders"})
+	}
+	return reasons
+}
+
+func (c Case) processes() []Reason {
+	if c.Usage.PidsMax == 0 {
+		return nil
+	}
+	r := Reason{"it could not make one more process or thread (EAGAIN, \"Resource temporarily unavailable\")", "allow more: --pids-limit"}
+	if c.Usage.PidsMax > 1 {
+		r.What += fmt.Sprintf(", %d times", c.Usage.PidsMax)
+	}
+	r.What += ": "
+	switch {
+	case c.Resources != nil && c.Resources.Pids != nil && c.Resources.Pids.Limit != nil && *c.Resources.Pids.Limit > 0:
+		r.What += fmt.Sprintf("its limit is %d (--pids-limit; pids.max)", *c.Resources.Pids.Limit)
+	default:
+		r.What += "a cgroup above has a limit"
+		r.Advice = "raise pids.max there"
+	}
+	return []Reason{r}
+}
+
+func (c Case) denied() (reasons []Reason) {
+	for i, d := range c.End.Denied {
+		times := ""
+		if d.Times > 1 {
+			times = fmt.Sprintf(", %d times", d.Times)
+		}
+		r := Reason{What: fmt.Sprintf("the seccomp filter denied %s(%#x, …) to %s (process %d in there) with %s%s", d.Call, d.First, d.Process, d.Pid, d.Errno, times)}
+		if i == len(c.End.Denied)-1 {
+			r.Advice = "many programs can do without; else --cap-add for what a capability allows, --security-opt seccomp=FILE for another filter, seccomp=unconfined for none"
+		}
+		reasons = append(reasons, r)
+	}
+	return reasons
+}
+
+// script is for "#!/usr/bin/env bash\r" and its like: env is found, and what it should find is not.
+func (c Case) script() []Reason {
+	if c.End.Script == "" {
+		return nil
+	}
+	r := Reason{What: fmt.Sprintf("its command is a script, and begins with %q", c.End.Script)}
+	switch words := strings.Fields(c.End.Script); {
+	case strings.HasSuffix(c.End.Script, "\r"):
+		r.What += ": it ends with CR LF, as lines on Windows do, and the CR counts as a part of it"
+		r.Advice = `take the CRs away: sed -i 's/\r$//' FILE (and in .gitattributes: *.sh text eol=lf)`
+	case len(words) > 1:
+		r.Advice = fmt.Sprintf("is there a %q in the image, in its PATH?", words[len(words)-1])
+	}
+	return []Reason{r}
+}
+
+// status says what some exit statuses mean, if nothing better is known.
+func (c Case) status() []Reason {
+	if c.Status != specs.StateStopped || c.End.Signal != 0 || c.OOM() || c.Started.IsZero() {
+		return nil
+	}
+	switch c.ExitCode {
+	case 126:
+		return []Reason{{"shells, env(1) and xargs(1) say 126 of a command that they found and could not execute", "look at what it wrote"}}
+	case 127:
+		return []Reason{{"shells, env(1) and xargs(1) say 127 of a command that they did not find", "look at what it wrote"}}
+	}
+	return nil
+}
