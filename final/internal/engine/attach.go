@@ -169,4 +169,6 @@ type signalled struct {
 	id     string
 }
 
-func (s signalled) Signal(sig os.Signal) error { return s.engine.signal(s.id, sig.(unix.Signal), passedOnBy(sig)) }
+func (s signalled) Signal(sig os.Signal) error {
+	return s.engine.signal(s.id, sig.(unix.Signal), passedOnBy(sig))
+}

@@ -30,7 +30,7 @@ func (e Engine) Why(name string) (why.Answer, error) {
 	if err != nil {
 		return why.Answer{}, err
 	}
-	c.Resources = spec.Linux.Resources
+	c.Process, c.Resources = spec.Process, spec.Linux.Resources
 	return c.Explain(), nil
 }
 

@@ -131,6 +131,8 @@ func (c Case) verdict() string {
 		return ended + ": killed by " + c.whoseLimit(c.victims(true))
 	case c.End.Signal != 0 && c.lastSent(c.End.Signal) != nil:
 		return fmt.Sprintf("%s: killed by %s, which %s sent", ended, unix.SignalName(c.End.Signal), c.lastSent(c.End.Signal).By)
+	case c.End.Signal == unix.SIGKILL && c.cpuLimit() > 0:
+		return ended + ": killed by its limit of processor time"
 	case c.End.Signal == unix.SIGSYS:
 		return ended + ": killed by the seccomp filter"
 	case slices.Contains(faults, c.End.Signal):
@@ -246,6 +248,16 @@ func (c Case) lastSent(sig syscall.Signal) *Sent {
 	return nil
 }
 
+// cpuLimit is how many seconds of processor time a process may use, if the container used so much.
+func (c Case) cpuLimit() uint64 {
+	for _, limit := range c.Process.Rlimits {
+		if limit.Type == "RLIMIT_CPU" && c.Usage.CPU >= time.Duration(limit.Hard)*time.Second {
+			return limit.Hard
+		}
+	}
+	return 0
+}
+
 func (c Case) signal() (reasons []Reason) {
 	for _, s := range c.End.Sent {
 		reasons = append(reasons, Reason{What: fmt.Sprintf("%s  %s sent %s", s.Time.Format(time.TimeOnly), s.By, s.Signal)})
@@ -260,10 +272,8 @@ func (c Case) signal() (reasons []Reason) {
 			"a 32-bit program makes calls that no filter of names can look at; --security-opt seccomp=unconfined runs it all the same"})
 	case slices.Contains(faults, c.End.Signal):
 		reasons = append(reasons, Reason{c.End.Broke, "that is a fault of the program; for a core file: --ulimit core=-1, and see core(5)"})
-	case c.End.Signal == unix.SIGXCPU:
-		reasons = append(reasons, Reason{"it used more processor time than --ulimit cpu=… allows", "raise that limit"})
-	case c.End.Signal == unix.SIGXFSZ:
-		reasons = append(reasons, Reason{"it wrote a larger file than --ulimit fsize=… allows", "raise that limit"})
+	case c.End.Signal == unix.SIGKILL && c.cpuLimit() > 0:
+		reasons = append(reasons, Reason{fmt.Sprintf("it used %s of processor time, and --ulimit cpu=%d allows no more", c.Usage.CPU.Round(time.Millisecond), c.cpuLimit()), "raise that limit"})
 	default:
 		reasons = append(reasons, Reason{"gocker did not send it, no limit was reached, and no process inside can do that to the first one",
 			"look for who did on the host: kill(1), a supervisor, systemd-oomd or earlyoom; the kernel does not note senders"})

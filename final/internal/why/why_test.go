@@ -1,0 +1,383 @@
+//go:build linux
+
+package why_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/engine"
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/testenv"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// In a container these tests are their own program: "probe" and one of these names.
+var probes = map[string]func(args []string){
+	"hog":  hog,
+	"fork": fork,
+	"call": call,
+	"die":  die,
+	"wait": func([]string) { select {} },
+}
+
+func TestMain(m *testing.M) {
+	namespaces.Init()
+	engine.Monitor()
+	if len(os.Args) > 2 && os.Args[1] == "probe" {
+		probes[os.Args[2]](os.Args[3:])
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// hog takes MiB of memory, of a kind: "anonymous", "shared", or in files of a tmpfs.
+func hog(args []string) {
+	mib, _ := strconv.Atoi(args[1])
+	flags, fd := unix.MAP_PRIVATE|unix.MAP_ANON, -1
+	switch args[0] {
+	case "shared":
+		flags = unix.MAP_SHARED | unix.MAP_ANON
+	case "tmpfs":
+		file, err := os.Create("/dev/shm/hog")
+		if err != nil {
+			panic(err)
+		}
+		for range mib {
+			if _, err := file.Write(make([]byte, 1<<20)); err != nil {
+				panic(err)
+			}
+		}
+		return
+	}
+	for range mib {
+		memory, err := unix.Mmap(fd, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, flags)
+		if err != nil {
+			panic(err)
+		}
+		for i := 0; i < len(memory); i += os.Getpagesize() {
+			memory[i] = 1
+		}
+	}
+}
+
+// fork makes processes, or threads, until it may not, and ends with status 9 if that happened.
+func fork(args []string) {
+	runtime.LockOSThread()
+	n, _ := strconv.Atoi(args[0])
+	for range n {
+		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if errno != 0 {
+			unix.Exit(9)
+		}
+		if pid == 0 {
+			for {
+				unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+			}
+		}
+	}
+}
+
+var calls = map[string][]uintptr{
+	"unshare": {unix.SYS_UNSHARE, unix.CLONE_NEWUSER}, "setns": {unix.SYS_SETNS, 1000}, "mount": {unix.SYS_MOUNT},
+	"umount2": {unix.SYS_UMOUNT2}, "pivot_root": {unix.SYS_PIVOT_ROOT}, "bpf": {unix.SYS_BPF, 1000}, "keyctl": {unix.SYS_KEYCTL, 1000},
+	"add_key": {unix.SYS_ADD_KEY}, "perf_event_open": {unix.SYS_PERF_EVENT_OPEN}, "userfaultfd": {unix.SYS_USERFAULTFD, 1000},
+	"io_uring_setup": {unix.SYS_IO_URING_SETUP}, "open_by_handle_at": {unix.SYS_OPEN_BY_HANDLE_AT, 1000}, "swapon": {unix.SYS_SWAPON},
+	"init_module": {unix.SYS_INIT_MODULE}, "sethostname": {unix.SYS_SETHOSTNAME, 0, 1 << 20}, "clock_settime": {unix.SYS_CLOCK_SETTIME, 1000},
+	"reboot": {unix.SYS_REBOOT}, "acct": {unix.SYS_ACCT, 1},
+}
+
+// call makes a system call, and ends with its error number.
+func call(args []string) {
+	var all [7]uintptr
+	copy(all[:], calls[args[0]])
+	_, _, errno := unix.Syscall6(all[0], all[1], all[2], all[3], all[4], all[5], all[6])
+	unix.Exit(int(errno))
+}
+
+// die makes the kernel end it. Go has handlers for these signals, so they are taken away.
+func die(args []string) {
+	runtime.LockOSThread()
+	byDefault := new([4]uint64) // a struct sigaction with SIG_DFL, which is 0
+	for _, sig := range []syscall.Signal{unix.SIGSEGV, unix.SIGBUS} {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(byDefault)), 0, 8, 0, 0)
+	}
+	file, protection := -1, map[string]int{"no access": unix.PROT_NONE, "read-only": unix.PROT_READ, "no file behind it": unix.PROT_WRITE}[args[0]]
+	flags := unix.MAP_PRIVATE | unix.MAP_ANON
+	if args[0] == "no file behind it" {
+		empty, err := os.Create("/tmp/empty")
+		if err != nil {
+			panic(err)
+		}
+		file, flags = int(empty.Fd()), unix.MAP_SHARED
+	}
+	memory, err := unix.Mmap(file, 0, os.Getpagesize(), protection, flags)
+	if err != nil {
+		panic(err)
+	}
+	memory[0] = 1
+}
+
+// An ended container, and what why must say of it.
+type planted struct {
+	name    string
+	limits  cgroups.Limits
+	args    []string // of the probe, or, if the first one is "sh", a command
+	change  func(*engine.RunOptions)
+	meddle  func(t *testing.T, e engine.Engine, id string, pid int) // while it runs, in the background
+	verdict string
+	reasons []string
+}
+
+// ask runs each fault in a container of its own.
+func ask(t *testing.T, faults []planted) {
+	testenv.NeedRoot(t)
+	e := engine.Engine{Dirs: testenv.Dirs(t)}
+	ref, err := pull.ParseReference(pull.Sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range faults {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := engine.RunOptions{Image: ref, Limits: engine.Limits{Limits: tt.limits}, Args: tt.args, Mounts: engine.Mounts{Volumes: []string{self + ":/probe:ro"}}}
+			if tt.args[0] != "sh" {
+				opts.Args = append([]string{"/probe", "probe"}, tt.args...)
+			}
+			if tt.change != nil {
+				tt.change(&opts)
+			}
+			t.Cleanup(func() {
+				states, _ := e.Ps()
+				for _, s := range states {
+					if err := e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			id, out := "", &bytes.Buffer{}
+			if tt.meddle == nil {
+				id, opts.Name = "planted", "planted"
+				_, err = e.Run(opts, engine.AttachOptions{SigProxy: true}, engine.Streams{Stdout: out, Stderr: out}, t.Logf)
+			} else if id, err = e.Detach(opts, t.Logf); err == nil {
+				tt.meddle(t, e, id, pidOf(t, e, id))
+				err = e.Logs(id, engine.LogOptions{Follow: true, Tail: -1}, io.Discard, io.Discard) // until its end
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := e.Why(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := fmt.Sprintf("%+v", answer)
+			if !strings.Contains(answer.Verdict, tt.verdict) {
+				t.Errorf("Why says %q, want %q in it\n%s\n%s", answer.Verdict, tt.verdict, all, out)
+			}
+			for _, part := range tt.reasons {
+				if !strings.Contains(all, part) {
+					t.Errorf("Why does not name %q:\n%s\n%s", part, all, out)
+				}
+			}
+		})
+	}
+}
+
+func pidOf(t *testing.T, e engine.Engine, id string) int {
+	t.Helper()
+	states, err := e.Ps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.ID == id {
+			return s.Pid
+		}
+	}
+	t.Fatalf("container %s is not there", id)
+	return 0
+}
+
+func memory(limit string) cgroups.Limits { return cgroups.Limits{Memory: limit} }
+
+func TestMemoryLimitIsNamed(t *testing.T) {
+	const killed = "killed by the memory limit"
+	var log bool
+	if fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+		unix.Close(fd)
+		log = true
+	}
+	name := func(names ...string) []string { // only the log has them
+		if !log {
+			return nil
+		}
+		return names
+	}
+	ask(t, []planted{
+		{name: "the first process", limits: memory("32m"), args: []string{"hog", "anonymous", "200"}, verdict: "status 137: " + killed, reasons: append(name("the kernel killed probe", "which was its first process"), "its limit is 32MiB", "the most it used 32MiB")},
+		{name: "shared memory", limits: memory("24m"), args: []string{"hog", "shared", "200"}, verdict: killed, reasons: []string{"its limit is 24MiB"}},
+		{name: "files in memory", limits: memory("20m"), args: []string{"hog", "tmpfs", "60"}, verdict: killed, reasons: []string{"its limit is 20MiB"}},
+		{name: "a child of a shell that goes on", limits: memory("32m"), args: []string{"sh", "-c", "/probe probe hog anonymous 200; exit 3"}, verdict: "status 3, after a process in it was " + killed, reasons: append(name("the kernel killed probe"), "32MiB")},
+		{name: "a child of a shell that says so", limits: memory("32m"), args: []string{"sh", "-c", "/probe probe hog anonymous 200"}, verdict: "status 137", reasons: append(name("the kernel killed probe"), "32MiB")},
+		{name: "a command in a pipe", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero | cat"}, verdict: "status 0, after a process in it was " + killed, reasons: append(name("the kernel killed tail"), "16MiB")},
+		{name: "tail", limits: memory("40m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, verdict: "status 137: " + killed, reasons: append(name("the kernel killed tail"), "40MiB")},
+		{name: "the least limit", limits: memory("6m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, verdict: killed, reasons: []string{"6MiB"}},
+		{name: "two of them", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero; tail /dev/zero; exit 1"}, verdict: "status 1, after a process in it was " + killed, reasons: append(name("the kernel killed tail"), "16MiB")},
+		{name: "a process in the background", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero & wait; exit 4"}, verdict: "status 4, after a process in it was " + killed, reasons: []string{"16MiB"}},
+		{name: "another user", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: func(o *engine.RunOptions) { o.User = "guest" }, verdict: killed, reasons: []string{"16MiB"}},
+		{name: "in the background", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: killed, reasons: []string{"16MiB"}},
+	})
+}
+
+func TestLimitOfProcessesIsNamed(t *testing.T) {
+	var faults []planted
+	for _, limit := range []int64{5, 8, 10, 12, 15, 20, 25, 30} {
+		faults = append(faults, planted{
+			name: fmt.Sprintf("forks, at %d", limit), limits: cgroups.Limits{Pids: limit}, args: []string{"fork", "100"},
+			verdict: "status 9, after the limit of processes was reached", reasons: []string{fmt.Sprintf("its limit is %d (--pids-limit; pids.max)", limit)},
+		})
+	}
+	ask(t, append(faults,
+		planted{name: "a shell", limits: cgroups.Limits{Pids: 6}, args: []string{"sh", "-c", "i=0; while [ $i -lt 20 ]; do sleep 60 & i=$((i+1)); done"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 6"}},
+		planted{name: "a pipe", limits: cgroups.Limits{Pids: 2}, args: []string{"sh", "-c", "cat /dev/null | cat | cat | cat; exit 3"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 2"}},
+		planted{name: "one that copes", limits: cgroups.Limits{Pids: 4}, args: []string{"sh", "-c", "(/probe probe fork 50); exit 0"}, verdict: "status 0", reasons: []string{"its limit is 4"}},
+		planted{name: "in the background", limits: cgroups.Limits{Pids: 7}, args: []string{"fork", "100"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 7"}},
+	))
+}
+
+func TestDeniedSystemCallIsNamed(t *testing.T) {
+	var faults []planted
+	for name := range calls {
+		faults = append(faults, planted{name: name, args: []string{"call", name}, verdict: "status 1, after the seccomp filter denied a system call", // EPERM
+			reasons: []string{"the seccomp filter denied " + name + "(", "to probe (process 1 in there) with EPERM"}})
+	}
+	ask(t, append(faults,
+		planted{name: "by a child", args: []string{"sh", "-c", "unshare --user true; exit 5"}, verdict: "status 5", reasons: []string{"denied unshare(0x10000000, …) to unshare", "EPERM"}},
+		planted{name: "in the background", args: []string{"call", "mount"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "seccomp", reasons: []string{"denied mount("}},
+		planted{name: "by one that copes", args: []string{"sh", "-c", "unshare --user true; true"}, verdict: "status 0", reasons: []string{"denied unshare("}},
+	))
+}
+
+// signalTo sends one as somebody on the host would.
+func signalTo(sig syscall.Signal) func(*testing.T, engine.Engine, string, int) {
+	return func(t *testing.T, _ engine.Engine, _ string, pid int) {
+		t.Helper()
+		if err := unix.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSignalIsNamed(t *testing.T) {
+	kill := func(signal string) func(*testing.T, engine.Engine, string, int) {
+		return func(t *testing.T, e engine.Engine, id string, _ int) {
+			t.Helper()
+			if err := e.Kill(id, signal); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stop := func(seconds int) func(*testing.T, engine.Engine, string, int) {
+		return func(t *testing.T, e engine.Engine, id string, _ int) {
+			t.Helper()
+			if err := e.Stop(id, engine.StopOptions{Seconds: &seconds}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sleep := []string{"sh", "-c", "exec sleep 1000"}
+	trap := func(sig string) []string {
+		return []string{"sh", "-c", "trap 'exit 5' " + sig + "; echo ready; while :; do sleep 0.05; done"}
+	}
+	ready := func(then func(*testing.T, engine.Engine, string, int)) func(*testing.T, engine.Engine, string, int) {
+		return func(t *testing.T, e engine.Engine, id string, pid int) {
+			t.Helper()
+			for wrote := new(bytes.Buffer); !strings.Contains(wrote.String(), "ready"); wrote.Reset() {
+				if err := e.Logs(id, engine.LogOptions{Tail: -1}, wrote, io.Discard); err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(wrote.String(), "ready") {
+					break
+				}
+			}
+			then(t, e, id, pid)
+		}
+	}
+	kills := filepath.Join(t.TempDir(), "kills.json")
+	profile := `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_KILL_PROCESS"}]}`
+	if err := os.WriteFile(kills, []byte(profile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, []planted{
+		{name: "gocker kill", args: sleep, meddle: kill("KILL"), verdict: "status 137: killed by SIGKILL, which gocker kill sent"},
+		{name: "gocker kill, by number", args: sleep, meddle: kill("9"), verdict: "killed by SIGKILL, which gocker kill sent"},
+		{name: "gocker stop, and it has no handler", args: sleep, meddle: stop(1), verdict: "killed by SIGKILL, which gocker stop, after 1s, sent", reasons: []string{"gocker stop sent SIGTERM", "it did not end by SIGTERM", "--init"}},
+		{name: "kill -9 from the host", args: sleep, meddle: signalTo(unix.SIGKILL), verdict: "killed by a signal from outside, SIGKILL", reasons: []string{"gocker did not send it", "systemd-oomd"}},
+		{name: "kill -9 from the host, with a memory limit", limits: memory("32m"), args: sleep, meddle: signalTo(unix.SIGKILL), verdict: "killed by a signal from outside, SIGKILL"},
+		{name: "memory that it may not touch", args: []string{"die", "no access"}, verdict: "status 139: its first process broke down, SIGSEGV"},
+		{name: "memory that it may not write", args: []string{"die", "read-only"}, verdict: "its first process broke down, SIGSEGV"},
+		{name: "a file that is shorter than its map", args: []string{"die", "no file behind it"}, verdict: "status 135: its first process broke down, SIGBUS"},
+		{name: "a call that the filter kills for", args: []string{"call", "sethostname"}, change: func(o *engine.RunOptions) { o.Isolation.SecurityOpts = []string{"seccomp=" + kills} }, verdict: "killed by the seccomp filter"},
+		{name: "gocker stop, and it has a handler", args: trap("TERM"), meddle: ready(stop(60)), verdict: "status 5, after gocker stop sent SIGTERM"},
+		{name: "gocker kill, and it has a handler", args: trap("HUP"), meddle: ready(kill("HUP")), verdict: "status 5, after gocker kill sent SIGHUP"},
+		{name: "a child, by SIGKILL", args: []string{"sh", "-c", "sh -c 'kill -9 $$'"}, verdict: "status 137: its first process says so of one that SIGKILL ended"},
+		{name: "a child, by SIGTERM", args: []string{"sh", "-c", "sh -c 'kill $$'"}, verdict: "status 143: its first process says so of one that SIGTERM ended"},
+		{name: "a child, by SIGSEGV", args: []string{"sh", "-c", "sh -c 'kill -SEGV $$'"}, verdict: "status 139: its first process says so of one that SIGSEGV ended"},
+		{name: "its gocker is killed", args: sleep, meddle: func(t *testing.T, e engine.Engine, id string, _ int) {
+			states, err := e.Ps()
+			if err != nil || len(states) != 1 {
+				t.Fatal(states, err)
+			}
+			if err := unix.Kill(states[0].Monitor, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}, verdict: "was killed with the gocker that ran it"},
+	})
+}
+
+func TestOwnStatusIsNamed(t *testing.T) {
+	var faults []planted
+	for _, status := range []int{0, 1, 2, 3, 7, 42, 100, 125, 255} {
+		faults = append(faults, planted{name: fmt.Sprint("status ", status), args: []string{"sh", "-c", fmt.Sprint("exit ", status)}, verdict: fmt.Sprintf("status %d, by itself", status)})
+	}
+	ask(t, append(faults,
+		planted{name: "a shell that does not find a command", args: []string{"sh", "-c", "no-such-command"}, verdict: "status 127, by itself", reasons: []string{"say 127 of a command that they did not find"}},
+		planted{name: "a shell that cannot execute a file", args: []string{"sh", "-c", "/etc/passwd"}, verdict: "status 126, by itself", reasons: []string{"say 126"}},
+		planted{name: "what it wrote last", args: []string{"sh", "-c", "echo no such database >&2; exit 1"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "status 1, by itself", reasons: []string{"no such database"}},
+	))
+}
+
+// A script whose first line is right for the kernel, and wrong for env.
+func TestScriptIsNamedWhoseInterpreterIsNotFound(t *testing.T) {
+	dir := t.TempDir()
+	var faults []planted
+	for name, tt := range map[string]struct{ line, reason string }{
+		"env, and CR LF":            {"#!/usr/bin/env sh\r", "ends with CR LF"},
+		"env, and what is not here": {"#!/usr/bin/env no-such-interpreter", `is there a "no-such-interpreter" in the image`},
+	} {
+		file := dir + "/" + strings.ReplaceAll(name, " ", "-")
+		if err := os.WriteFile(file, []byte(tt.line+"\necho hello\r\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		faults = append(faults, planted{name: name, args: []string{"sh"}, change: func(o *engine.RunOptions) {
+			o.Args = []string{"/app"}
+			o.Mounts.Volumes = append(o.Mounts.Volumes, file+":/app:ro")
+		}, verdict: "status 127, by itself", reasons: []string{tt.reason, strconv.Quote(tt.line)}})
+	}
+	ask(t, faults)
+}
