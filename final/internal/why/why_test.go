@@ -176,7 +176,7 @@ func ask(t *testing.T, faults []planted) {
 				_, err = e.Run(opts, engine.AttachOptions{SigProxy: true}, engine.Streams{Stdout: out, Stderr: out}, t.Logf)
 			} else if id, err = e.Detach(opts, t.Logf); err == nil {
 				tt.meddle(t, e, id, pidOf(t, e, id))
-				err = e.Logs(id, engine.LogOptions{Follow: true, Tail: -1}, io.Discard, io.Discard) // until its end
+				_, err = e.Wait(id, engine.WaitStopped)
 			}
 			if err != nil {
 				t.Fatal(err)
