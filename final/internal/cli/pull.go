@@ -140,8 +140,11 @@ type bars struct {
 
 func newBars(out io.Writer, complete, kept string) *bars {
 	b := &bars{out: out, complete: complete, kept: kept, bars: map[v1.Hash]*mpb.Bar{}, said: map[v1.Hash]bool{}}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		b.screen = mpb.New(mpb.WithOutput(out), mpb.WithWidth(60))
+	if f, ok := out.(*os.File); ok {
+		// A terminal that nobody has told its size has no room for bars.
+		if _, height, err := term.GetSize(int(f.Fd())); err == nil && height > 0 {
+			b.screen = mpb.New(mpb.WithOutput(out), mpb.WithWidth(60))
+		}
 	}
 	return b
 }
