@@ -20,7 +20,7 @@ type Limits struct {
 	// Bytes is what they may unpack to. By default that is 64 GiB; and of what is beyond the first GiB, a hundredth must
 	// have been sent: files do not pack so well, and bombs do, gzip's up to 1032 to 1.
 	Bytes int64
-	// Entries they may have; by default a million. Until a layer is complete, all its names are in memory.
+	// Entries they may have; by default a million. Until a layer is complete, its folders are in memory.
 	Entries int64
 }
 

@@ -22,8 +22,6 @@ type Writer struct {
 	Root *os.Root
 	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
 	MakeParent func(name string) error
-	// Replaced is told of a folder that goes with all in it, because another kind of file takes its name; it may be nil.
-	Replaced func(name string)
 
 	folders map[string]attributes // which Finish gives them
 	chown   bool
@@ -223,9 +221,6 @@ func (w *Writer) makeRoom(name string, typ byte) error {
 			}
 		}
 		delete(w.folders, dir)
-	}
-	if old.IsDir() && w.Replaced != nil {
-		w.Replaced(name)
 	}
 	if in, err = w.in(path.Dir(name)); err != nil { // setAttributes may have been elsewhere
 		return err

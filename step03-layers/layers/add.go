@@ -126,8 +126,8 @@ func (in Incoming) Add(ctx context.Context, d dirs.Dirs, refs ...pull.Reference)
 	}()
 	limit := in.Limits.Budget()
 	group, ctx := errgroup.WithContext(ctx)
-	// The lowest begin, and they wait for nobody: so nobody waits forever for a place.
-	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	// The lowest begin, and they wait for nobody: so nobody waits forever for a place. Each takes some megabytes.
+	group.SetLimit(min(max(2, runtime.GOMAXPROCS(0)), 4))
 	for i, layer := range img.Layers {
 		l := &incomingLayer{Layer: layer, done: make(chan struct{}), lower: layers[:i:i]}
 		layers[i] = l

@@ -4,6 +4,7 @@ package layers
 
 import (
 	"archive/tar"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -50,7 +51,7 @@ type unpacker struct {
 	below     Stack             // nil until it was waited for
 	whiteouts map[string]bool   // names that the layer deletes
 	opaque    map[string]bool   // folders in which it deletes all
-	written   map[string]bool   // names that it adds or updates
+	top       bool              // it says what its top folder looks like
 	leftOut   map[string]bool   // folders that it needs and does not have
 	links     map[fileID]linked // files of layers below that it links to
 
@@ -69,8 +70,8 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", err
 	}
 	defer u.w.Close()
-	u.w.MakeParent, u.w.Replaced = u.makeParent, u.replaced
-	u.whiteouts, u.opaque, u.written, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	u.w.MakeParent = u.makeParent
+	u.whiteouts, u.opaque, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	u.links = map[fileID]linked{}
 	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err
@@ -84,13 +85,15 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	if err := u.needBelow(); err != nil {
 		return "", err
 	}
+	if err := u.count(); err != nil {
+		return "", err
+	}
 	if err := u.settle(); err != nil {
 		return "", err
 	}
 	if err := u.w.Finish(); err != nil {
 		return "", err
 	}
-	u.count()
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
@@ -157,13 +160,14 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if header.Typeflag != tar.TypeReg {
 		u.lastDir = "" // a link may lead elsewhere, or take another's place
 	}
-	if header.Typeflag == tar.TypeDir && u.written[name] {
-		if info, _ := look(u.to, name); info != nil && !info.IsDir() {
+	if header.Typeflag == tar.TypeDir {
+		if info, err := os.Lstat(filepath.Join(u.to, name)); err == nil && !info.IsDir() {
 			u.whiteouts[name] = true // the first of the two entries has replaced what lies below
 		}
 	}
 	header.Name = name
-	u.written[name] = true
+	u.top = u.top || name == "."
+	delete(u.leftOut, name)
 	u.layer.Files += header.Size
 	return u.w.Write(header, content)
 }
@@ -320,11 +324,6 @@ func (u *unpacker) makeParent(name string) error {
 	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
 }
 
-// replaced forgets the entries of a folder in whose place a later entry of the same layer has put something else.
-func (u *unpacker) replaced(folder string) {
-	maps.DeleteFunc(u.written, func(name string, _ bool) bool { return strings.HasPrefix(name, folder+"/") })
-}
-
 // copyFromBelow copies a file, or a folder without its contents, with all its attributes.
 func (u *unpacker) copyFromBelow(name, to string) error {
 	i, info := u.below.Find(name)
@@ -372,7 +371,7 @@ func Header(path string) (*tar.Header, error) {
 // layers below only, wherever in the archive they stand.
 func (u *unpacker) settle() error {
 	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
-	if i, _ := u.below.Find("."); i >= 0 && !u.written["."] {
+	if i, _ := u.below.Find("."); i >= 0 && !u.top {
 		if err := u.copyFromBelow(".", "."); err != nil {
 			return err
 		}
@@ -426,7 +425,7 @@ func (u *unpacker) settle() error {
 	}
 	// Folders that the archive left out are those below, but where it deletes them: then they are new.
 	for name := range u.leftOut {
-		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.written[name] || u.hides(name) {
+		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.hides(name) {
 			continue
 		}
 		if info, _ := look(u.to, name); info == nil || !info.IsDir() {
@@ -455,17 +454,36 @@ func (u *unpacker) whiteout(name string) error {
 	return u.w.Write(&tar.Header{Typeflag: tar.TypeChar, Name: name}, nil)
 }
 
-// count compares the layer with what is below it.
-func (u *unpacker) count() {
-	there := map[string]bool{} // is the folder below? Of most files not even that is: so most need no look
-	for name := range u.written {
+// isEntry tells whether the archive has an entry for a name that the folder has before settle.
+func (u *unpacker) isEntry(name string) bool {
+	return (name != "." || u.top) && !u.leftOut[name] && !strings.HasPrefix(path.Base(name), whiteoutMeta)
+}
+
+// has tells whether the archive has an entry for a name.
+func (u *unpacker) has(name string) bool {
+	_, err := os.Lstat(filepath.Join(u.to, name))
+	return err == nil && u.isEntry(name)
+}
+
+// count compares the layer with what is below it, before settle adds what overlayfs wants. The names are read from the
+// folder: to keep those of a million files in memory would take much of it.
+func (u *unpacker) count() error {
+	below := map[string]bool{} // is the folder there? Of most files not even that is: so most need no look
+	err := filepath.WalkDir(u.to, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, u.to), "/"), ".")
+		if !u.isEntry(name) {
+			return nil
+		}
 		dir := path.Dir(name)
-		if _, known := there[dir]; !known {
+		if _, known := below[dir]; !known {
 			i, info := u.below.Find(dir)
-			there[dir] = i >= 0 && info.IsDir()
+			below[dir] = i >= 0 && info.IsDir()
 		}
 		i := -1
-		if there[dir] {
+		if below[dir] {
 			i, _ = u.below.Find(name)
 		}
 		if i < 0 {
@@ -473,20 +491,22 @@ func (u *unpacker) count() {
 		} else {
 			u.layer.Updated++
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for name := range u.whiteouts {
-		if i, _ := u.below.Find(name); i >= 0 && !u.written[name] {
+		if i, _ := u.below.Find(name); i >= 0 && !u.has(name) {
 			u.layer.Deleted++
 		}
 	}
 	for dir := range u.opaque {
-		if dir == "." {
-			continue // its names are among the whiteouts
-		}
 		for _, name := range u.below.Names(dir) {
-			if name := path.Join(dir, name); !u.written[name] && !u.whiteouts[name] {
+			if name := path.Join(dir, name); !u.has(name) && !u.whiteouts[name] {
 				u.layer.Deleted++
 			}
 		}
 	}
+	return nil
 }
