@@ -71,7 +71,7 @@ var otherCommands = []named{
 	{"pull", pullCommand}, {"push", pushCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
 	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"system", systemCommand},
-	{"doctor", doctorCommand},
+	{"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
 }
 
 // firstWord is the name of the command in args, if flags before it do not hide it.

@@ -16,12 +16,13 @@ var containerCommands = []named{
 	{"rename", renameCommand}, {"update", updateCommand},
 	{"exec", execCommand}, {"attach", attachCommand}, {"logs", logsCommand}, {"cp", cpCommand}, {"commit", commitCommand},
 	{"ps", psCommand}, {"stats", statsCommand}, {"diff", diffCommand}, {"layers", layersCommand}, {"lsns", lsnsCommand},
+	{"top", topCommand}, {"port", portCommand},
 	{"events", eventsCommand}, {"why", whyCommand},
 }
 
 // containerCommand has all of them once more, as docker has them.
 func containerCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "container", Short: "All that can be done with containers", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "container", Short: "All that can be done with containers", Args: cobra.NoArgs, RunE: help}
 	for _, c := range containerCommands {
 		sub := c.make(e)
 		switch c.name {
@@ -35,6 +36,6 @@ func containerCommand(e *engine.Engine) *cobra.Command {
 		}
 		cmd.AddCommand(sub)
 	}
-	cmd.AddCommand(containerInspectCommand(e))
+	cmd.AddCommand(containerInspectCommand(e), containerPruneCommand(e))
 	return cmd
 }

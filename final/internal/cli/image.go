@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -139,16 +138,9 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
-			if !force {
-				what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
-				fmt.Fprintf(out, "This removes all %s, and what broken pulls have left. Go on? [y/N] ", what)
-				answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if err != nil && err != io.EOF {
-					return err
-				}
-				if !strings.HasPrefix(strings.ToLower(answer), "y") {
-					return nil
-				}
+			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
+			if !force && !confirm(cmd, "This removes all "+what+", and what broken pulls have left.") {
+				return nil
 			}
 			p, err := e.PruneImages(all, filters)
 			for _, name := range p.Untagged {

@@ -12,7 +12,7 @@ import (
 
 func systemCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{Use: "system", Short: "Look after what gocker has on disk", Args: cobra.NoArgs, RunE: help}
-	cmd.AddCommand(systemCheckCommand(e))
+	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), infoCommand(e), eventsCommand(e))
 	return cmd
 }
 

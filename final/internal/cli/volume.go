@@ -3,14 +3,11 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
@@ -190,14 +187,12 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 				if all {
 					which = "volumes"
 				}
-				fmt.Fprintf(out, "This removes all %s that no container has. Go on? [y/N] ", which)
-				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is no
-				if !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
+				if !confirm(cmd, "This removes all "+which+" that no container has.") {
 					return nil
 				}
 			}
-			bytes, err := e.PruneVolumes(all, func(name string) { fmt.Fprintln(out, name) })
-			fmt.Fprintf(out, "Total reclaimed space: %s\n", units.HumanSize(float64(bytes)))
+			n, err := e.PruneVolumes(all, func(name string) { fmt.Fprintln(out, name) })
+			fmt.Fprintln(out, "Total reclaimed space:", sized(n))
 			return err
 		},
 	}

@@ -1,0 +1,251 @@
+//go:build linux
+
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+)
+
+// dfRow is a row of system df, with docker's names.
+type dfRow struct {
+	Type        string
+	TotalCount  string `header:"TOTAL"`
+	Active      string
+	Size        string
+	Reclaimable string
+}
+
+func newDfRow(kind string, total, active int, size, reclaimable int64) dfRow {
+	row := dfRow{kind, strconv.Itoa(total), strconv.Itoa(active), sized(size), sized(reclaimable)}
+	if size > 0 {
+		row.Reclaimable += fmt.Sprintf(" (%d%%)", reclaimable*100/size)
+	}
+	return row
+}
+
+func sized(n int64) string { return units.HumanSize(float64(n)) }
+
+func systemDfCommand(e *engine.Engine) *cobra.Command {
+	var verbose bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "df [flags]",
+		Short: "Show what images, containers and volumes take on disk",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			usage, err := e.DiskUsage()
+			if err != nil {
+				return err
+			}
+			if verbose {
+				return printUsage(cmd.OutOrStdout(), e, usage)
+			}
+			images, active := map[string]bool{}, map[string]bool{}
+			for _, i := range usage.Images {
+				if images[i.ID] = true; i.Containers > 0 {
+					active[i.ID] = true
+				}
+			}
+			rows := []dfRow{newDfRow("Images", len(images), len(active), usage.ImageBytes, usage.Unused)}
+			running, size, reclaimable := 0, int64(0), int64(0)
+			for _, c := range usage.Containers {
+				size += c.Bytes
+				if c.Pid > 0 {
+					running++
+				} else {
+					reclaimable += c.Bytes
+				}
+			}
+			rows = append(rows, newDfRow("Containers", len(usage.Containers), running, size, reclaimable))
+			used := 0
+			size, reclaimable = 0, 0
+			for _, v := range usage.Volumes {
+				size += v.Bytes
+				if v.Containers > 0 {
+					used++
+				} else {
+					reclaimable += v.Bytes
+				}
+			}
+			rows = append(rows, newDfRow("Local Volumes", len(usage.Volumes), used, size, reclaimable))
+			return printFormatted(cmd.OutOrStdout(), format, `table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}`, rows)
+		},
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "each image, container and volume")
+	cmd.Flags().StringVar(&format, "format", "", formatHelp)
+	cmd.MarkFlagsMutuallyExclusive("verbose", "format")
+	return cmd
+}
+
+type (
+	imageUsageRow struct {
+		Repository   string
+		Tag          string
+		ID           string `header:"IMAGE ID"`
+		CreatedSince string `header:"CREATED"`
+		Size         string
+		SharedSize   string `header:"SHARED SIZE"`
+		UniqueSize   string `header:"UNIQUE SIZE"`
+		Containers   int
+	}
+	containerUsageRow struct {
+		ID           string `header:"CONTAINER ID"`
+		Image        string
+		Command      string
+		LocalVolumes int `header:"LOCAL VOLUMES"`
+		Size         string
+		RunningFor   string `header:"CREATED"`
+		Status       string
+		Names        string
+	}
+	volumeUsageRow struct {
+		Name  string `header:"VOLUME NAME"`
+		Links int
+		Size  string
+	}
+)
+
+func printUsage(w io.Writer, e *engine.Engine, usage engine.DiskUsage) error {
+	names, err := e.ImageNames()
+	if err != nil {
+		return err
+	}
+	var images []imageUsageRow
+	for _, i := range usage.Images {
+		images = append(images, imageUsageRow{i.Repository, i.Tag, i.ID, ago(i.Created), sized(i.Size), sized(i.Shared), sized(i.Unique), i.Containers})
+	}
+	var containers []containerUsageRow
+	for _, c := range usage.Containers {
+		volumes := 0
+		for _, m := range c.Mounts {
+			if m.Name != "" {
+				volumes++
+			}
+		}
+		containers = append(containers, containerUsageRow{
+			c.ID, c.ImageName(names), command(c.Command, false), volumes, sized(c.Bytes), ago(c.Created), status(c.State), c.Name,
+		})
+	}
+	var volumes []volumeUsageRow
+	for _, v := range usage.Volumes {
+		volumes = append(volumes, volumeUsageRow{v.Name, v.Containers, sized(v.Bytes)})
+	}
+	fmt.Fprint(w, "Images space usage:\n\n")
+	if err := printFormatted(w, "", `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}`, images); err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nContainers space usage:\n\n")
+	if err := printFormatted(w, "", `table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}`, containers); err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nLocal Volumes space usage:\n\n")
+	return printFormatted(w, "", `table {{.Name}}\t{{.Links}}\t{{.Size}}`, volumes)
+}
+
+func containerPruneCommand(e *engine.Engine) *cobra.Command {
+	var force bool
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "prune [flags]",
+		Short: "Remove the containers that do not run",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !force && !confirm(cmd, "This removes all containers that do not run.") {
+				return nil
+			}
+			n, err := pruneContainers(cmd.OutOrStdout(), e, filters)
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), "Total reclaimed space:", sized(n))
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	cmd.Flags().StringArrayVar(&filters, "filter", nil, "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
+	return cmd
+}
+
+// pruneContainers prints as docker does.
+func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, error) {
+	var removed []string
+	n, err := e.PruneContainers(filters, func(id string) { removed = append(removed, id) })
+	if removed != nil {
+		fmt.Fprintf(w, "Deleted Containers:\n%s\n\n", strings.Join(removed, "\n"))
+	}
+	return n, err
+}
+
+func systemPruneCommand(e *engine.Engine) *cobra.Command {
+	var all, volumes, force bool
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "prune [flags]",
+		Short: "Remove the containers that do not run, the images that none needs, and what crashes have left",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			what := "all containers that do not run, all images without a name"
+			if all {
+				what = "all containers that do not run, all images that no other container uses"
+			}
+			if volumes {
+				what += ", all volumes without a name of their own that no other container has"
+			}
+			if !force && !confirm(cmd, "This removes "+what+", and what broken pulls have left.") {
+				return nil
+			}
+			out := cmd.OutOrStdout()
+			n, err := pruneContainers(out, e, filters)
+			if err != nil {
+				return err
+			}
+			if volumes {
+				var removed []string
+				more, err := e.PruneVolumes(false, func(name string) { removed = append(removed, name) })
+				if n += more; removed != nil {
+					fmt.Fprintf(out, "Deleted Volumes:\n%s\n\n", strings.Join(removed, "\n"))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			p, err := e.PruneImages(all, filters)
+			if len(p.Untagged)+len(p.Deleted)+len(p.Leftovers) > 0 {
+				fmt.Fprintln(out, "Deleted Images:")
+				for _, name := range p.Untagged {
+					fmt.Fprintln(out, "untagged:", name)
+				}
+				for _, id := range append(p.Deleted, p.Leftovers...) {
+					fmt.Fprintln(out, "deleted:", id)
+				}
+				fmt.Fprintln(out)
+			}
+			if err == nil {
+				fmt.Fprintln(out, "Total reclaimed space:", sized(n+p.Bytes))
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
+	f.BoolVar(&volumes, "volumes", false, "also volumes without a name of their own that no container has")
+	f.BoolVarP(&force, "force", "f", false, "do not ask")
+	f.StringArrayVar(&filters, "filter", nil, "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
+	return cmd
+}
+
+// confirm asks; no answer is no.
+func confirm(cmd *cobra.Command, what string) bool {
+	fmt.Fprintf(cmd.OutOrStdout(), "%s Go on? [y/N] ", what)
+	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/engine"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// build is what is known of this program, in docker's names.
+type build struct {
+	Version       string
+	GitCommit     string
+	BuildTime     string
+	GoVersion     string
+	Os            string
+	Arch          string
+	KernelVersion string
+}
+
+func thisBuild() build {
+	b := build{Version: "unknown", GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Version = info.Main.Version
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.GitCommit = s.Value[:min(len(s.Value), 7)] + b.GitCommit
+		case "vcs.modified":
+			if s.Value == "true" {
+				b.GitCommit += ", changed"
+			}
+		case "vcs.time":
+			b.BuildTime = s.Value
+		}
+	}
+	return b
+}
+
+func kernelVersion() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func versionCommand(*engine.Engine) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "version [flags]",
+		Short: "Say which gocker this is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b := thisBuild()
+			if format != "" {
+				// There is no daemon: for whoever asks for a server, this program is it.
+				return printInspected(cmd.OutOrStdout(), format, []struct{ Client, Server build }{{b, b}})
+			}
+			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 1, ' ', 0)
+			fmt.Fprintf(t, "gocker:\n Version:\t%s\n", b.Version)
+			if b.GitCommit != "" {
+				fmt.Fprintf(t, " Git commit:\t%s\n Committed:\t%s\n", b.GitCommit, b.BuildTime)
+			}
+			fmt.Fprintf(t, " Go version:\t%s\n OS/Arch:\t%s/%s\n Kernel:\t%s\n", b.GoVersion, b.Os, b.Arch, b.KernelVersion)
+			return t.Flush()
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "`json`, or a Go template such as '{{.Server.Version}}'")
+	return cmd
+}
+
+// information is what docker info tells, as far as gocker has it.
+type information struct {
+	Containers        int
+	ContainersRunning int
+	ContainersPaused  int
+	ContainersStopped int
+	Images            int
+	Driver            string
+	CgroupDriver      string
+	CgroupVersion     string
+	KernelVersion     string
+	OSType            string
+	Architecture      string
+	NCPU              int
+	MemTotal          int64
+	DockerRootDir     string
+	Name              string
+	ServerVersion     string
+}
+
+func infoCommand(e *engine.Engine) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "info [flags]",
+		Short: "Count containers and images, and say what they run on; see also gocker doctor",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			i, err := inform(e)
+			if err != nil {
+				return err
+			}
+			if format != "" {
+				return printInspected(cmd.OutOrStdout(), format, []information{i})
+			}
+			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 1, ' ', 0)
+			fmt.Fprintf(t, "Containers:\t%d\n Running:\t%d\n Paused:\t%d\n Stopped:\t%d\nImages:\t%d\n", i.Containers, i.ContainersRunning,
+				i.ContainersPaused, i.ContainersStopped, i.Images)
+			fmt.Fprintf(t, "Version:\t%s\nStorage Driver:\t%s\nCgroup Driver:\t%s\nCgroup Version:\t%s\nKernel Version:\t%s\n", i.ServerVersion, i.Driver,
+				i.CgroupDriver, i.CgroupVersion, i.KernelVersion)
+			fmt.Fprintf(t, "OSType:\t%s\nArchitecture:\t%s\nCPUs:\t%d\nTotal Memory:\t%s\nName:\t%s\nRoot Dir:\t%s\nRun Dir:\t%s\n", i.OSType, i.Architecture,
+				i.NCPU, sized(i.MemTotal), i.Name, i.DockerRootDir, e.Dirs.Run)
+			return t.Flush()
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "`json`, or a Go template such as '{{.Containers}}'")
+	return cmd
+}
+
+func inform(e *engine.Engine) (i information, err error) {
+	states, err := e.Ps()
+	if err != nil {
+		return i, err
+	}
+	images, err := e.Images(nil, false)
+	if err != nil {
+		return i, err
+	}
+	ids := map[string]bool{}
+	for _, image := range images {
+		ids[image.ID] = true
+	}
+	i = information{
+		Containers: len(states), Images: len(ids), Driver: "overlay", CgroupDriver: "cgroupfs", KernelVersion: kernelVersion(),
+		OSType: runtime.GOOS, Architecture: runtime.GOARCH, NCPU: runtime.NumCPU(), DockerRootDir: e.Dirs.Root, ServerVersion: thisBuild().Version,
+	}
+	for _, s := range states {
+		switch s.Condition() {
+		case "paused":
+			i.ContainersPaused++
+		case "running", "restarting":
+			i.ContainersRunning++
+		default:
+			i.ContainersStopped++
+		}
+	}
+	mode, _, err := cgroups.Mode()
+	if err != nil {
+		return i, err
+	}
+	i.CgroupVersion = "1"
+	if strings.HasSuffix(mode, "v2") {
+		i.CgroupVersion = "2"
+	}
+	var memory unix.Sysinfo_t
+	var u unix.Utsname
+	if unix.Sysinfo(&memory) == nil && unix.Uname(&u) == nil {
+		i.MemTotal, i.Name = int64(memory.Totalram)*int64(memory.Unit), unix.ByteSliceToString(u.Nodename[:])
+	}
+	return i, nil
+}

@@ -1,0 +1,143 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gocker/step01-pull/advice"
+	"gocker/step03-layers/layers"
+)
+
+// DiskUsage is what gocker has on disk. Layers that images share are counted once, and each as it is unpacked and as it was
+// sent, because both are kept.
+type DiskUsage struct {
+	Images     []ImageUsage
+	ImageBytes int64 // of all layers of them
+	Unused     int64 // of the layers that no container needs
+
+	Containers []ContainerUsage
+	Volumes    []VolumeUsage
+}
+
+// ImageUsage is that of one image, which may have several names.
+type ImageUsage struct {
+	NamedImage
+	Shared, Unique int64 // bytes of the files in layers that others have, too, and of those that nobody else has
+	Containers     int
+}
+
+// ContainerUsage is that of one container.
+type ContainerUsage struct {
+	Listed
+	Bytes int64
+}
+
+// VolumeUsage is that of one volume.
+type VolumeUsage struct {
+	Volume
+	Bytes      int64
+	Containers int
+}
+
+// DiskUsage counts.
+func (e Engine) DiskUsage() (u DiskUsage, err error) {
+	if u.Containers, err = e.containerUsage(); err != nil {
+		return u, err
+	}
+	named, err := e.Images(nil, false)
+	if err != nil {
+		return u, err
+	}
+	of, have, needed := map[string][]layers.Layer{}, map[string]int{}, map[string]bool{}
+	containers := map[string]int{}
+	for _, c := range u.Containers {
+		containers[c.ImageID]++
+	}
+	for _, image := range named {
+		if of[image.ID] != nil {
+			continue
+		}
+		img, err := layers.Open(e.Dirs, image.ID)
+		if err != nil {
+			return u, err
+		}
+		of[image.ID] = img.Layers
+		for _, layer := range img.Layers {
+			if have[layer.ChainID]++; have[layer.ChainID] == 1 {
+				u.ImageBytes += layer.Files + layer.Size
+				u.Unused += layer.Files + layer.Size
+			}
+			if containers[img.Digest] > 0 && !needed[layer.ChainID] {
+				needed[layer.ChainID] = true
+				u.Unused -= layer.Files + layer.Size
+			}
+		}
+	}
+	for _, image := range named {
+		i := ImageUsage{NamedImage: image, Containers: containers[image.Summary.Digest]}
+		for _, layer := range of[image.ID] {
+			if have[layer.ChainID] > 1 {
+				i.Shared += layer.Files
+			} else {
+				i.Unique += layer.Files
+			}
+		}
+		u.Images = append(u.Images, i)
+	}
+	u.Volumes, err = e.volumeUsage()
+	return u, err
+}
+
+func (e Engine) containerUsage() (usage []ContainerUsage, err error) {
+	listed, err := e.List(ListOptions{All: true, Details: true})
+	for _, l := range listed {
+		usage = append(usage, ContainerUsage{l, bytesOf(e.Dirs.Container(l.ID) + "/fs/upperdir")})
+	}
+	return usage, err
+}
+
+func (e Engine) volumeUsage() (usage []VolumeUsage, err error) {
+	volumes, used, err := e.Volumes()
+	for _, v := range volumes {
+		usage = append(usage, VolumeUsage{v, bytesOf(e.dataOf(v.Name)), len(used[v.Name])})
+	}
+	return usage, err
+}
+
+// PruneContainers removes the containers that do not run. Filters are until=TIME and label=KEY[=VALUE].
+func (e Engine) PruneContainers(filters []string, removed func(id string)) (bytes int64, err error) {
+	var until time.Time
+	var labels []string
+	for _, filter := range filters {
+		if text, ok := strings.CutPrefix(filter, "until="); ok {
+			if until, err = parseUntil(text); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if !strings.HasPrefix(filter, "label=") {
+			return 0, advice.Add(fmt.Errorf("filter %q: %w", filter, ErrOption), "filters are until=, label=")
+		}
+		labels = append(labels, filter)
+	}
+	listed, err := e.List(ListOptions{All: true, Filters: labels})
+	for _, l := range listed {
+		if c := l.Condition(); c != "exited" && c != "created" || !until.IsZero() && !l.Created.Before(until) {
+			continue
+		}
+		size := bytesOf(e.Dirs.Container(l.ID) + "/fs/upperdir")
+		switch rmErr := e.Rm(l.ID, RmOptions{}); {
+		case errors.Is(rmErr, ErrNoContainer) || errors.Is(rmErr, ErrRunning): // somebody was faster
+		case rmErr != nil:
+			err = errors.Join(err, rmErr)
+		default:
+			removed(l.ID)
+			bytes += size
+		}
+	}
+	return bytes, err
+}

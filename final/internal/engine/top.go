@@ -1,0 +1,72 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gocker/step01-pull/advice"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// Top lists the processes of a container as the host's ps does, with its options; "-ef" are docker's. Numbers are the
+// host's. Nothing of the container is executed. The first row has the names of the columns.
+func (e Engine) Top(name string, options ...string) (rows [][]string, err error) {
+	s, err := e.running(name)
+	if err != nil {
+		return nil, err
+	}
+	cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+	if err != nil {
+		return nil, err
+	}
+	pids, err := cg.Pids()
+	if err != nil {
+		return nil, fmt.Errorf("top %s: %w", name, err)
+	}
+	if len(options) == 0 {
+		options = []string{"-ef"}
+	}
+	out, err := exec.Command("ps", options...).Output()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return nil, fmt.Errorf("ps %s: %w: %s", strings.Join(options, " "), err, strings.TrimSpace(string(exit.Stderr)))
+	case err != nil:
+		return nil, fmt.Errorf("ps: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	columns := strings.Fields(lines[0])
+	pid := slices.Index(columns, "PID")
+	if pid < 0 {
+		return nil, advice.Add(fmt.Errorf("ps %s: no column PID, so nobody knows whose its lines are", strings.Join(options, " ")), "add it: -o pid,…")
+	}
+	rows = append(rows, columns)
+	for _, line := range lines[1:] {
+		cells := cut(line, len(columns))
+		if len(cells) <= pid {
+			continue
+		}
+		if n, err := strconv.Atoi(cells[pid]); err == nil && slices.Contains(pids, n) {
+			rows = append(rows, cells)
+		}
+	}
+	return rows, nil
+}
+
+// cut parts a line into words, of which the last, at n, is all that is left.
+func cut(line string, n int) (words []string) {
+	for rest := strings.TrimSpace(line); rest != ""; {
+		word, after, _ := strings.Cut(rest, " ")
+		if len(words) == n-1 {
+			word, after = rest, ""
+		}
+		words, rest = append(words, word), strings.TrimLeft(after, " ")
+	}
+	return words
+}
