@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
+	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
 )
 
@@ -21,6 +22,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	var streamNames []string
 	var attached engine.AttachOptions
 	var explained explainFlag
+	var usage bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -38,9 +40,13 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			return rehearse(e, opts, cmd.OutOrStdout())
 		}
 		e.Tell = explained.tell()
+		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
 				return exit{exitGocker, errors.New("--detach and --attach contradict each other")}
+			}
+			if opts.Usage {
+				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
 			id, err := e.Detach(opts, say)
 			if err != nil {
@@ -57,6 +63,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
+	f.BoolVar(&usage, "usage", false, "tell at its end, in one line on standard error, what the kernel counted: memory, processor time, input and output")
 	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
 	attachFlags(f, &attached)
 	explained.register(f)

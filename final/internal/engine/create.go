@@ -47,6 +47,7 @@ type RunOptions struct {
 	Replace     bool   // remove the container that has the name
 	CIDFile     string // is written with the id
 	Remove      bool   // at its end
+	Usage       bool   // tell on standard error, at its end, what it used
 	RemoveImage bool   // then too, if nobody else uses it
 	StopSignal  string
 	StopTimeout *int // seconds from the stop signal to SIGKILL; negative: for ever

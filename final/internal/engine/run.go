@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -148,11 +149,14 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 			s.Error = err.Error()
 		}
 	}
-	if c.state.Options.Remove { // nobody will ask
+	if c.state.Options.Remove && !c.state.Options.Usage { // nobody will ask
 		ended(&c.state)
 		return status, err
 	}
 	usage, _ := p.Cgroup.Stats() // what the kernel does not count is 0
+	if c.state.Options.Usage {
+		fmt.Fprint(c.errors(streams), usageLine(usage, c.spec.Process.Terminal))
+	}
 	if usage.OOMKills > 0 {
 		c.event("oom", c.state)
 	}

@@ -5,15 +5,19 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/why"
+	"gocker/step06-cgroups/cgroups"
 )
 
 // Why tells why a container ended, or did not start.
@@ -64,6 +68,28 @@ func passedOnBy(sig os.Signal) string {
 		return "gocker, asked to end for the third time,"
 	}
 	return "gocker, which got it itself,"
+}
+
+// errors is where those who look at a container read what is not its output.
+func (c *container) errors(streams Streams) io.Writer {
+	if streams.Stderr == nil && c.server != nil {
+		return c.server.Stderr()
+	}
+	return orDiscard(streams.Stderr)
+}
+
+// usageLine is what a container used, as the kernel counted. A terminal that passes keys on as they are wants a CR, too.
+func usageLine(u cgroups.Stats, terminal bool) string {
+	end := "\n"
+	if terminal {
+		end = "\r\n"
+	}
+	memory := "not counted by this kernel"
+	if u.MemoryPeak > 0 {
+		memory = units.BytesSize(float64(u.MemoryPeak)) + " at most"
+	}
+	return fmt.Sprintf("usage: memory %s, processor %s, read %s, written %s%s", memory, u.CPU.Round(time.Millisecond),
+		units.BytesSize(float64(u.Read)), units.BytesSize(float64(u.Written)), end)
 }
 
 // lastErrors are the last lines that a detached container wrote to its standard error.
