@@ -42,6 +42,8 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 		Short:         "Runs containers, and shows how it is done",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// completion has a file of its own.
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&e.Dirs.Root, "root", e.Dirs.Root, "`folder` of images and layers (GOCKER_ROOT)")
 	root.PersistentFlags().StringVar(&e.Dirs.Run, "run", e.Dirs.Run, "`folder` of containers (GOCKER_RUN)")
@@ -56,6 +58,9 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	}
 	for _, c := range all {
 		root.AddCommand(c.make(e))
+	}
+	if strings.HasPrefix(wanted, cobra.ShellCompRequestCmd) {
+		complete(e, root)
 	}
 	return root
 }
@@ -72,6 +77,7 @@ var otherCommands = []named{
 	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"system", systemCommand},
 	{"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
+	{"completion", completionCommand},
 }
 
 // firstWord is the name of the command in args, if flags before it do not hide it.
