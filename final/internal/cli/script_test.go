@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
 }
 
+// programs are files that every script finds in its folder.
+var programs = map[string][]byte{}
+
 // The scripts in testdata/script are what a person types. In each, gocker is this very code, $REGISTRY has the images
 // that serveImages makes, and the image sample is here already. At the end nothing may be left.
 //
@@ -59,6 +62,11 @@ func TestScripts(t *testing.T) {
 			d := dirs.Dirs{Root: shared.Root, Run: filepath.Join(env.WorkDir, "run")}
 			env.Setenv("GOCKER_ROOT", d.Root)
 			env.Setenv("GOCKER_RUN", d.Run)
+			for name, program := range programs {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), program, 0o755); err != nil {
+					return err
+				}
+			}
 			env.Defer(func() {
 				tb := env.T().(testing.TB)
 				if tb.Failed() { // halfway, and its detached containers still run

@@ -48,7 +48,7 @@ func lookUser(f *overlay.FS, wanted string, more ...string) (user, error) {
 	number, isNumber := parseID(name)
 	i := slices.IndexFunc(passwd, func(line []string) bool {
 		uid, ok := parseID(line[2])
-		return ok && (line[0] == name || isNumber && uid == number)
+		return ok && (isNumber && uid == number || !isNumber && line[0] == name) // a number is no name
 	})
 	switch {
 	case i >= 0:

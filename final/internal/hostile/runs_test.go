@@ -35,6 +35,10 @@ func running(change func(c *v1.Config), entries ...testenv.Entry) func(h *house)
 
 func workdir(dir string) func(c *v1.Config) { return func(c *v1.Config) { c.WorkingDir = dir } }
 
+func volume(at string) func(c *v1.Config) {
+	return func(c *v1.Config) { c.Volumes = map[string]struct{}{at: {}} }
+}
+
 func user(name string) func(c *v1.Config) { return func(c *v1.Config) { c.User = name } }
 
 func runs() []attack {
@@ -57,6 +61,12 @@ func runs() []attack {
 			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `group "abc"`},
 		{name: "user of 2^32", image: running(user("4294967296")), run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
 		{name: "user of minus one", image: running(user("-1")), run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
+		{name: "user whose name is another's number", image: running(user("1"), file("etc/passwd", "1:x:0:0::/:/bin/sh\n")),
+			run: []string{"IMAGE", "id", "-u"}, prints: `^1\n$`},
+		{name: "group whose name is another's number", image: running(user("1:2"), file("etc/group", "2:x:0:\n")),
+			run: []string{"IMAGE", "id", "-G"}, prints: `^2\n$`},
+		{name: "user of more digits than a number has", image: running(user("1" + strings.Repeat("0", 60))),
+			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no such user`},
 		{name: "passwd is a fifo", image: running(user("guest"), testenv.Entry{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "etc/passwd", Mode: 0o644}}),
 			run: []string{"IMAGE", "id", "-u"}, status: 125, prints: `no regular file`},
 		{name: "passwd is the host's", image: running(user("guest"), symlink("etc/passwd", "OUTSIDE/passwd")),
@@ -72,6 +82,24 @@ func runs() []attack {
 		{name: "proc is a file", image: running(nil, file("proc", "")), run: []string{"IMAGE", "true"}, status: 125, prints: `mount point`},
 		{name: "dev is a symlink to etc", image: running(nil, symlink("dev", "etc")),
 			run: []string{"IMAGE", "sh", "-c", "ls /etc/passwd; ls /dev/null"}, prints: `.`},
+		{name: "dev leads out", image: running(nil, symlink("dev", "OUTSIDE/dev")),
+			run: []string{"IMAGE", "stat", "-c", "%F", "/dev/null"}, prints: `^character special file\n$`},
+		{name: "devices lead out", image: running(nil, symlink("dev/null", "OUTSIDE/null"), symlink("dev/console", "OUTSIDE/console"),
+			symlink("dev/ptmx", "OUTSIDE/ptmx"), symlink("dev/pts", "OUTSIDE"), symlink("dev/shm", "OUTSIDE")),
+			run: []string{"IMAGE", "sh", "-c", "stat -c %F /dev/null; touch /dev/shm/x"}, prints: `^character special file\n$`},
+		{name: "null is another device", image: running(nil, device("dev/null", tar.TypeChar, 1, 5)),
+			run: []string{"IMAGE", "sh", "-c", "cat /dev/null /proc/timer_list /proc/keys | wc -c"}, prints: `^0\n$`},
+		{name: "hosts leads out", image: running(nil, symlink("etc/hosts", "OUTSIDE/hosts"), symlink("etc/hostname", "/proc/1/fd/3/x"), symlink("etc/resolv.conf", strings.Repeat("../", 30)+"OUTSIDE/new")),
+			run: []string{"IMAGE", "grep", "-c", "localhost", "/etc/hosts"}, prints: `^2\n$`},
+		{name: "etc is a file", image: running(user("0"), file("etc", "")), run: []string{"IMAGE", "true"}, status: 125, prints: `not a directory`},
+		{name: "volume leads out", image: running(volume("/door/made"), symlink("door", "OUTSIDE")),
+			run: []string{"IMAGE", "touch", "/door/made/x"}, prints: `^$`},
+		{name: "volume over all", image: running(volume("/x/../..")), run: []string{"IMAGE", "true"}, status: 125, prints: `volume at /`},
+		{name: "volume in proc", image: running(volume("/proc/self/attr")), run: []string{"IMAGE", "true"}, status: 125, prints: `nothing may be mounted in /proc|mount point`},
+		{name: "volume of what leads out", image: running(volume("/srv/in"), symlink("srv/in", "OUTSIDE")),
+			run: []string{"IMAGE", "ls", "/srv/in"}, prints: `^$`},
+		{name: "mount point leads out", image: running(nil, symlink("door", "OUTSIDE")),
+			run: []string{"--tmpfs", "/door/made", "--mount", "type=volume,target=/door/volume", "IMAGE", "touch", "/door/made/x", "/door/volume/y"}, prints: `^$`},
 		{name: "sys leads out", image: running(nil, symlink("sys", strings.Repeat("../", 30)+"OUTSIDE")),
 			run: []string{"IMAGE", "true"}, prints: `^$`},
 		{name: "proc is a loop", image: running(nil, symlink("proc", "sys"), symlink("sys", "proc")),
