@@ -245,7 +245,7 @@ func (cg v2) Pids() ([]int, error) { return pidsBelow(cg.path) }
 func (cg v2) Freeze() error {
 	err := write(cg.path, "cgroup.freeze", 1)
 	if err == nil {
-		err = await("freeze", func() bool { return field(cg.path, "cgroup.events", "frozen") == 1 })
+		err = await("freeze", cg.Frozen)
 	}
 	if err != nil {
 		return errors.Join(err, cg.Thaw())
@@ -253,7 +253,12 @@ func (cg v2) Freeze() error {
 	return nil
 }
 
-func (cg v2) Thaw() error { return write(cg.path, "cgroup.freeze", 0) }
+func (cg v2) Thaw() error {
+	if err := write(cg.path, "cgroup.freeze", 0); err != nil {
+		return err
+	}
+	return await("thaw", func() bool { return !cg.Frozen() }) // it is thawed when the first of them has noticed
+}
 
 func (cg v2) Frozen() bool { return field(cg.path, "cgroup.events", "frozen") == 1 }
 
