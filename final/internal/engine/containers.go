@@ -170,7 +170,7 @@ func (e Engine) find(name string) (State, error) {
 func (e Engine) look(id string) (State, error) {
 	folder := e.Dirs.Container(id)
 	s, err := readState(folder)
-	if err != nil || !active(s) {
+	if err != nil || !held(s) {
 		return s, err
 	}
 	f, err := overlay.Open(e.Dirs, id)
@@ -279,7 +279,7 @@ func (e Engine) take(name string) (*container, error) {
 			return nil, err
 		}
 		c := &container{Engine: e, fs: f}
-		if c.state, err = readState(f.Dir); err != nil || active(c.state) {
+		if c.state, err = readState(f.Dir); err != nil || held(c.state) {
 			f.Close()
 			continue // that was a moment ago
 		}
@@ -297,6 +297,9 @@ func (c *container) ready() error {
 	if c.spec, err = c.readSpec(c.state.ID); err != nil {
 		return err
 	}
+	if err := c.fs.Unmount(); err != nil { // whoever began to start it may have died
+		return err
+	}
 	return c.fs.Mount()
 }
 
@@ -306,18 +309,25 @@ func (e Engine) bury() error {
 	for _, f := range dead {
 		err = errors.Join(err, e.buryOne(f))
 	}
-	return err
+	// Of a folder that somebody has removed by hand the name is left.
+	links, globErr := dirs.Glob(e.Dirs.Run, "names/*")
+	for _, link := range links {
+		if _, statErr := os.Stat(link); errors.Is(statErr, os.ErrNotExist) {
+			os.Remove(link)
+		}
+	}
+	return errors.Join(err, globErr)
 }
 
 func (e Engine) buryOne(f *overlay.FS) error {
 	s, err := readState(f.Dir)
 	c := &container{Engine: e, fs: f, state: s}
-	if c.state.ID = f.ID; err == nil && !active(s) {
-		return f.Close()
+	if c.state.ID = f.ID; err == nil && !held(s) {
+		return c.close() // it may be mounted still
 	}
 	cgErr := cgroups.RemoveRecorded(f)
-	if err != nil || s.Options.Remove {
-		return errors.Join(cgErr, c.remove(s.Options.Remove))
+	if never := s.Status == specs.StateCreating; err != nil || never || s.Options.Remove {
+		return errors.Join(cgErr, c.remove(never || s.Options.Remove))
 	}
 	changeErr := c.change(func(s *State) {
 		if s.Status == specs.StateRunning {

@@ -79,11 +79,11 @@ func (e Engine) Create(opts RunOptions, say func(format string, args ...any)) (i
 	if err != nil {
 		return "", err
 	}
-	return c.state.ID, c.close()
+	return c.state.ID, errors.Join(c.change(func(s *State) { s.Status = specs.StateCreated }), c.close())
 }
 
 // create makes a container: its folder, its name, config.json, and at the very end state.json. If it fails, nothing is
-// left.
+// left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and if we die, it goes.
 func (e Engine) create(ctx context.Context, opts RunOptions, say func(format string, args ...any)) (_ *container, err error) {
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
@@ -111,7 +111,7 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 		return nil, err
 	}
 	c := &container{Engine: e, fs: f, state: State{
-		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreated, Bundle: f.Dir},
+		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
 		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,
 		StopSignal: cmp.Or(opts.StopSignal, img.Config.Config.StopSignal, "SIGTERM"),
 	}}

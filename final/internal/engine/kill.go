@@ -227,8 +227,11 @@ func (e Engine) running(name string) (State, error) {
 	return s, err
 }
 
-// active tells whether a gocker has the container: it runs, or will be started again.
+// active tells whether a container runs, or will be started again.
 func active(s State) bool { return s.Status == specs.StateRunning || s.Status == StateRestarting }
+
+// held tells whether a gocker must have the container.
+func held(s State) bool { return active(s) || s.Status == specs.StateCreating }
 
 // waitEnd waits until a container has ended and its gocker has cleaned up.
 func (e Engine) waitEnd(id string, timeout time.Duration) error {

@@ -253,7 +253,7 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 	}
 	err = lines.open(current)
 	switch {
-	case errors.Is(err, os.ErrNotExist) && s.Status == "created":
+	case errors.Is(err, os.ErrNotExist) && neverRan(s):
 	case errors.Is(err, os.ErrNotExist):
 		return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
 	case err != nil:
@@ -276,11 +276,11 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 			if err := lines.open(current); err != nil {
 				return err
 			}
-		case !opts.Follow || !running && s.Status != "created" || !opts.Until.IsZero() && time.Now().After(opts.Until):
+		case !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until):
 			return nil
 		default:
 			time.Sleep(pollTime)
-			if s.Status == "created" { // its first start is still to come
+			if neverRan(s) { // its first start is still to come
 				if s, err = e.find(s.ID); err != nil {
 					return nil
 				}
@@ -288,6 +288,9 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 		}
 	}
 }
+
+// neverRan tells whether a container's first start is still to come.
+func neverRan(s State) bool { return s.Started.IsZero() }
 
 // isLocked tells whether a container's gocker is alive.
 func isLocked(folder string) bool {
