@@ -92,14 +92,24 @@ type Stats struct {
 // our own cgroup or near it; folders above that are missing are made, and stay. What resources does not name is not
 // limited. If New fails, nothing else is left. tell hears what is done.
 func New(path string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
-	cg, err := newCgroup(path, resources, tell)
+	return newChecked(path, resources, func(Cgroup) error { return nil }, tell)
+}
+
+// NewFor is New for a container. Before anything is made, its folder has a record of where that will be: so whoever
+// finds the folder after a crash can remove it. See RemoveRecorded.
+func NewFor(f *overlay.FS, path string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+	return newChecked(path, resources, func(cg Cgroup) error { return Record(f, cg) }, tell)
+}
+
+func newChecked(path string, resources *specs.LinuxResources, record func(Cgroup) error, tell story.Story) (Cgroup, error) {
+	cg, err := newCgroup(path, resources, record, tell)
 	if err != nil {
 		return nil, check.Explain(err, []check.Result{check.Privilege(), checkControllers()})
 	}
 	return cg, nil
 }
 
-func newCgroup(path string, resources *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+func newCgroup(path string, resources *specs.LinuxResources, record func(Cgroup) error, tell story.Story) (Cgroup, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
@@ -111,11 +121,11 @@ func newCgroup(path string, resources *specs.LinuxResources, tell story.Story) (
 		}
 	}
 	if trees := v1Trees(mounts, own); len(trees) > 0 {
-		return newV1(trees, path, resources, tell)
+		return newV1(trees, path, resources, record, tell)
 	}
 	for _, m := range mounts {
 		if m.FSType == "cgroup2" {
-			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), path, resources, tell)
+			return newV2(m.Mountpoint, inside(m, ownPath(own, "")), path, resources, record, tell)
 		}
 	}
 	return nil, ErrUnsupported

@@ -46,10 +46,13 @@ func v1Trees(mounts []*mountinfo.Info, own []byte) map[string]string {
 	return trees
 }
 
-func newV1(trees map[string]string, name string, r *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+func newV1(trees map[string]string, name string, r *specs.LinuxResources, record func(Cgroup) error, tell story.Story) (Cgroup, error) {
 	cg := v1{}
 	for controller, parent := range trees {
 		cg[controller] = filepath.Join(parent, name)
+	}
+	if err := record(cg); err != nil {
+		return nil, err
 	}
 	var made []string
 	for _, controller := range slices.Concat(v1Always, v1Rarely) {

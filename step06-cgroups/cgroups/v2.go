@@ -28,13 +28,13 @@ type v2 struct{ path string }
 // A cgroup has the controllers that its parent switched on in cgroup.subtree_control, and a parent may do so only
 // while no process is in it, the root excepted ("no internal processes"). We are in our own cgroup ourselves, so
 // unless that is the root, the container's becomes our sibling or is further up.
-func newV2(root, own, name string, r *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+func newV2(root, own, name string, r *specs.LinuxResources, record func(Cgroup) error, tell story.Story) (Cgroup, error) {
 	want := slices.Concat(controllers, v2Controllers(r))
 	var firstErr error
 	for at := filepath.Join(root, own); ; at = filepath.Dir(at) {
 		err := enable(at, want, tell)
 		if err == nil {
-			return makeV2(at, name, want, r, tell)
+			return makeV2(at, name, want, r, record, tell)
 		}
 		if firstErr == nil || !errors.Is(err, unix.EBUSY) {
 			firstErr = err
@@ -47,7 +47,7 @@ func newV2(root, own, name string, r *specs.LinuxResources, tell story.Story) (C
 }
 
 // makeV2 makes the cgroup name below at, with all folders on the way, which hand the controllers on.
-func makeV2(at, name string, want []string, r *specs.LinuxResources, tell story.Story) (Cgroup, error) {
+func makeV2(at, name string, want []string, r *specs.LinuxResources, record func(Cgroup) error, tell story.Story) (Cgroup, error) {
 	cg := v2{filepath.Join(at, name)}
 	parent := at
 	for part := range strings.SplitSeq(strings.Trim(filepath.Dir(filepath.Clean("/"+name)), "/"), "/") {
@@ -62,6 +62,9 @@ func makeV2(at, name string, want []string, r *specs.LinuxResources, tell story.
 		if err != nil {
 			return nil, fmt.Errorf("make the parent of cgroup %q: %w", cg.path, err)
 		}
+	}
+	if err := record(cg); err != nil {
+		return nil, err
 	}
 	if err := os.Mkdir(cg.path, 0o755); err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)

@@ -217,8 +217,11 @@ func (e Engine) Rm(name string, opts RmOptions) error {
 		}
 	}
 	c, err := e.take(s.ID)
-	if errors.Is(err, ErrNoContainer) && opts.Force {
+	switch {
+	case errors.Is(err, ErrNoContainer) && opts.Force:
 		return nil // it was run with --rm
+	case errors.Is(err, ErrRunning) && opts.Force:
+		return e.Rm(s.ID, opts) // it has started since
 	}
 	if err != nil {
 		return err

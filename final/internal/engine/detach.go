@@ -20,6 +20,7 @@ import (
 	"gocker/step01-pull/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroups"
 )
 
 // A detached container has no daemon, but somebody must wait for it, write its log and clean up after it: a monitor,
@@ -126,8 +127,8 @@ func (c *container) detach(watcher *os.File, console *specs.Box) error {
 		files = append(files, watcher)
 	}
 	process, err := inBackground(request, files)
-	if err != nil {
-		return err
+	if err != nil { // a monitor that was killed leaves what it has made
+		return errors.Join(err, cgroups.RemoveRecorded(c.fs))
 	}
 	return errors.Join(c.fs.Close(), process.Release())
 }

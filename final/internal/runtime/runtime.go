@@ -72,10 +72,7 @@ func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
 	if p.resources == nil {
 		p.resources = &specs.LinuxResources{}
 	}
-	if p.cgroup, err = cgroups.New(p.path, p.resources, p.tell); err != nil {
-		return nil, nil, err
-	}
-	if err := cgroups.Record(p.fs, p.cgroup); err != nil {
+	if p.cgroup, err = cgroups.NewFor(p.fs, p.path, p.resources, p.tell); err != nil {
 		return nil, nil, err
 	}
 	return p.cgroup.Open()
