@@ -136,8 +136,11 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		}
 	})
 	if !ran {
-		c.state = before
-		return -1, err
+		changeErr := c.change(func(s *State) {
+			before.Name = s.Name
+			*s = before
+		})
+		return -1, errors.Join(err, changeErr)
 	}
 	if c.log != nil {
 		c.log.flush()
