@@ -409,11 +409,11 @@ func (p *Process) Run(stdin *os.File, stdout io.Writer, started func()) (status 
 	if started != nil {
 		started()
 	}
-	return p.follow(stdin, stdout)
+	return p.Follow(stdin, stdout)
 }
 
-// follow is the rest of Run, for a process that has started.
-func (p *Process) follow(stdin *os.File, stdout io.Writer) (status int, err error) {
+// Follow is the rest of Run, for a process that has started.
+func (p *Process) Follow(stdin *os.File, stdout io.Writer) (status int, err error) {
 	if p.Terminal != nil {
 		if err := Attach(p.Terminal, stdin, stdout); err != nil {
 			p.Abort()

@@ -165,10 +165,11 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			t.Errorf("ps: %v", err)
 		}
 		for _, s := range states {
-			_, procErr := os.Stat(fmt.Sprintf("/proc/%d", s.Pid))
-			if now, err := e.Ps(); s.Pid > 0 && procErr != nil && err == nil && len(now) > 0 && now[0].Pid == s.Pid {
-				t.Errorf("ps says that %s runs as process %d, and there is none", s.ID, s.Pid)
-			}
+			waitFor(t, func() bool { // a process may have ended a moment ago, and its monitor be about to write that down
+				now, err := e.Ps()
+				_, procErr := os.Stat(fmt.Sprintf("/proc/%d", s.Pid))
+				return err == nil && (procErr == nil || len(now) == 0 || now[0].Pid != s.Pid)
+			})
 			if err := e.Rm(s.ID, engine.RmOptions{Force: true}); err != nil {
 				t.Errorf("rm -f: %v", err)
 			}
@@ -179,7 +180,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			for _, s := range states {
 				e.Rm(s.ID, engine.RmOptions{Force: true})
 			}
-			return err == nil && len(states) == 0 && len(processes(t, d)) == 0
+			return err == nil && len(states) == 0 && len(processes(t, d)) == 0 && len(testenv.Ls(t, d.Containers())) == 0
 		})
 		nothingIsLeft(t, d)
 		if t.Failed() {
@@ -224,7 +225,7 @@ func TestAfterARebootContainersHaveEnded(t *testing.T) {
 	nothingIsLeft(t, d)
 }
 
-// run runs a container that says its own host name, which is its id.
+// runOne runs a container that says its own host name, which is its id.
 func runOne(t testing.TB, d dirs.Dirs) {
 	output, err := gocker(t, d, "run", "--rm", "sample", "hostname")
 	if err != nil || len(output) != 13 {

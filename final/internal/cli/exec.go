@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,8 @@ import (
 
 func execCommand(e *engine.Engine) *cobra.Command {
 	var opts engine.ExecOptions
+	var detach bool
+	var envFiles []string
 	cmd := &cobra.Command{
 		Use:   "exec [flags] CONTAINER COMMAND [ARG…]",
 		Short: "Run one more command in a running container",
@@ -22,15 +25,25 @@ func execCommand(e *engine.Engine) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.Args, opts.Env = args[1:], fromHost(opts.Env)
+			env, err := readLines("env-file", envFiles, os.LookupEnv)
+			if err != nil {
+				return exit{exitGocker, err}
+			}
+			opts.Args, opts.Env = args[1:], append(env, fromHost(opts.Env)...)
+			if detach {
+				return ended(0, e.ExecDetached(args[0], opts))
+			}
 			return ended(e.Exec(args[0], opts, standard))
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind CONTAINER are the command's
+	f.BoolVarP(&detach, "detach", "d", false, "run it in the background")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
 	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
+	f.StringArrayVar(&envFiles, "env-file", nil, "`file` of environment variables, one a line")
+	f.BoolVar(&opts.Privileged, "privileged", false, "with all capabilities")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
 	return cmd

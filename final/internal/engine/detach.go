@@ -36,6 +36,8 @@ type monitorRequest struct {
 	ID      string
 	Console *specs.Box // the size of that one's terminal
 	Watched bool       // there is such a connection
+
+	Exec *ExecOptions // if not nil: only to wait for one more command in a container that runs
 }
 
 // monitorReply is what the monitor says once the container runs, or does not.
@@ -114,13 +116,11 @@ func failedStatus(err error) int {
 
 // detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.
 func (c *container) detach(watcher *os.File, console *specs.Box) error {
-	// Its working folder is another one.
-	root, rootErr := filepath.Abs(c.Dirs.Root)
-	run, runErr := filepath.Abs(c.Dirs.Run)
-	if err := errors.Join(rootErr, runErr); err != nil {
+	at, err := c.absolute()
+	if err != nil {
 		return err
 	}
-	request := monitorRequest{Engine{Dirs: dirs.Dirs{Root: root, Run: run}}, c.state.ID, console, watcher != nil}
+	request := monitorRequest{Engine: at, ID: c.state.ID, Console: console, Watched: watcher != nil}
 	// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
 	files := []*os.File{c.fs.Lock()}
 	if watcher != nil {
@@ -131,6 +131,13 @@ func (c *container) detach(watcher *os.File, console *specs.Box) error {
 		return errors.Join(err, cgroups.RemoveRecorded(c.fs))
 	}
 	return errors.Join(c.fs.Close(), process.Release())
+}
+
+// absolute is the engine for a process whose working folder is another one.
+func (e Engine) absolute() (Engine, error) {
+	root, rootErr := filepath.Abs(e.Dirs.Root)
+	run, runErr := filepath.Abs(e.Dirs.Run)
+	return Engine{Dirs: dirs.Dirs{Root: root, Run: run}}, errors.Join(rootErr, runErr)
 }
 
 // inBackground starts a monitor, and waits until it has done the first part of what it is to do.
@@ -186,6 +193,17 @@ func Monitor() {
 	var r monitorRequest
 	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
 		os.Exit(1) // who wanted a container is gone
+	}
+	if r.Exec != nil {
+		told := false
+		_, err := r.Engine.exec(r.ID, *r.Exec, Streams{}, func() {
+			tell(nil)
+			told = true
+		})
+		if !told {
+			tell(err)
+		}
+		os.Exit(0)
 	}
 	for fd := range 2 {
 		syscall.CloseOnExec(extraFiles + fd)

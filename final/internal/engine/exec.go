@@ -4,12 +4,16 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
@@ -25,10 +29,35 @@ type ExecOptions struct {
 	User        string
 	Terminal    bool
 	Interactive bool
+	Privileged  bool // with all capabilities; the container's filter of system calls holds all the same
 }
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
 func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int, err error) {
+	return e.exec(name, opts, streams, func() {})
+}
+
+// ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
+func (e Engine) ExecDetached(name string, opts ExecOptions) error {
+	if opts.Terminal || opts.Interactive {
+		return advice.Add(errors.New("exec --detach: nobody is there for --tty or --interactive"), "leave one of them out")
+	}
+	s, err := e.running(name)
+	if err != nil {
+		return err
+	}
+	at, err := e.absolute()
+	if err != nil {
+		return err
+	}
+	process, err := inBackground(monitorRequest{Engine: at, ID: s.ID, Exec: &opts}, nil)
+	if err != nil {
+		return err
+	}
+	return process.Release()
+}
+
+func (e Engine) exec(name string, opts ExecOptions, streams Streams, started func()) (status int, err error) {
 	if r := check.Privilege(); !r.OK {
 		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
 	}
@@ -60,6 +89,9 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 		process.User = u.User
 		process.Env = lastOfEach(append(process.Env, "HOME="+u.home))
 	}
+	if opts.Privileged {
+		process.Capabilities = nil // nothing is taken away
+	}
 	process.Env = lastOfEach(append(process.Env, opts.Env...))
 	stdio, terminal, err := connect(process, opts.Interactive, streams)
 	if err != nil {
@@ -69,7 +101,15 @@ func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int
 	if err != nil {
 		return -1, err
 	}
-	return namespaces.Enter(s.Pid, spec, stdio, terminal, streams.Stdout, place, e.Tell)
+	p, err := namespaces.Join(s.Pid, spec, stdio, place, e.Tell)
+	if err != nil {
+		return -1, err
+	}
+	e.event("exec_start: "+strings.Join(opts.Args, " "), s)
+	started()
+	status, err = p.Follow(terminal, streams.Stdout)
+	e.event("exec_die", s, "exitCode", strconv.Itoa(status))
+	return status, err
 }
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {
