@@ -4,6 +4,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -38,6 +39,7 @@ var ErrChange = errors.New("not a change of a config")
 type CommitOptions struct {
 	Message, Author string
 	Changes         []string // lines of a Dockerfile: see changeConfig
+	Pause           bool     // a container that runs stands still while its files are read
 }
 
 // Commit makes an image of a container: the layers of the container's image, one more of what the container changed, and
@@ -72,8 +74,12 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	}
 	defer partial.Discard()
 	const name = "layer.tar.gz"
-	digest, diffID, err := packLayer(ctx, filepath.Join(partial.Path, name), filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	goOn, err := e.standStill(s, opts.Pause)
 	if err != nil {
+		return fail(err)
+	}
+	digest, diffID, err := packLayer(ctx, filepath.Join(partial.Path, name), filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	if err = cmp.Or(err, goOn()); err != nil {
 		return fail(err)
 	}
 	config.Created = v1.Time{Time: time.Now().UTC()}
@@ -105,6 +111,26 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 		return fail(err)
 	}
 	return img, nil
+}
+
+// standStill pauses a container, if it runs and is to, until goOn is called.
+func (e Engine) standStill(s State, pause bool) (goOn func() error, err error) {
+	ended := func(err error) bool { return errors.Is(err, ErrNotRunning) || errors.Is(err, ErrNoContainer) }
+	if pause {
+		err = e.Pause(s.ID)
+	}
+	switch {
+	case !pause || ended(err) || errors.Is(err, ErrPaused):
+		return func() error { return nil }, nil
+	case err != nil:
+		return nil, advice.Add(err, "to read the files while they change: gocker commit --pause=false")
+	}
+	return func() error {
+		if err := e.Unpause(s.ID); err != nil && !ended(err) && !errors.Is(err, ErrNotPaused) {
+			return err
+		}
+		return nil
+	}, nil
 }
 
 // packLayer writes what is in upperdir as a compressed layer.
