@@ -216,3 +216,15 @@ func TestLockWaitsForItsHolder(t *testing.T) {
 	held.Close()
 	(<-got).Close()
 }
+
+func TestLockBelowALinkToNothingFails(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/nothing/here", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{link, filepath.Join(link, "containers", "x")} {
+		if lock, err := Lock(folder); !errors.Is(err, os.ErrExist) {
+			t.Errorf("Lock(%q) = %v, %v, want ErrExist", folder, lock, err)
+		}
+	}
+}

@@ -18,8 +18,9 @@ var ErrLocked = errors.New("in use by another process")
 func Lock(folder string) (*os.File, error) {
 	for {
 		// 0700: a layer may have a setuid program, which other users of the machine must not find (CVE-2021-41091).
-		// ErrExist: it was there for mkdir(2), and gone when MkdirAll looked whether it is a folder.
-		if err := os.MkdirAll(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		// ErrExist: it was there for mkdir(2), and gone when MkdirAll looked whether it is a folder. Or it is a link to
+		// nothing, which will be as it is next time.
+		if err := os.MkdirAll(folder, 0o700); err != nil && (!errors.Is(err, os.ErrExist) || isLink(err)) {
 			return nil, err
 		}
 		// ErrNotExist: the holder that we waited for removed the folder. Begin again with a new one.
@@ -28,6 +29,16 @@ func Lock(folder string) (*os.File, error) {
 			return f, err
 		}
 	}
+}
+
+// isLink tells whether what an error is about is a symbolic link.
+func isLink(err error) bool {
+	var about *os.PathError
+	if !errors.As(err, &about) {
+		return false
+	}
+	info, err := os.Lstat(about.Path)
+	return err == nil && info.Mode()&os.ModeSymlink != 0
 }
 
 // LockShared is Lock for those who only read: any number may hold a folder so, but nobody beside a Lock.
