@@ -168,7 +168,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			waitFor(t, func() bool { // a process may have ended a moment ago, and its monitor be about to write that down
 				now, err := e.Ps()
 				_, procErr := os.Stat(fmt.Sprintf("/proc/%d", s.Pid))
-				return err == nil && (procErr == nil || len(now) == 0 || now[0].Pid != s.Pid)
+				return err == nil && (s.Pid == 0 || procErr == nil || len(now) == 0 || now[0].Pid != s.Pid)
 			})
 			if err := e.Rm(s.ID, engine.RmOptions{Force: true}); err != nil {
 				t.Errorf("rm -f: %v", err)
