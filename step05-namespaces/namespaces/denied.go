@@ -141,7 +141,10 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 	}
 	for {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR || poll[0].Revents&unix.POLLIN == 0 && poll[0].Revents != 0 {
+		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
+			continue
+		}
+		if poll[0].Revents&unix.POLLIN == 0 { // POLLHUP
 			return
 		}
 		var asked notification
