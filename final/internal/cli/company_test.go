@@ -125,7 +125,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 	killed := map[string]int{}
 	for i := range *containerKills {
 		whom := []string{"gocker", "monitor", "init"}[i%3]
-		args := []string{"run", "--name", "victim", "sample", "sleep", "0.05"}
+		args := []string{"run", "--name", "victim", "sample", "sleep", "10"}
 		if rand.N(2) == 0 {
 			args = append([]string{"run", "--rm"}, args[1:]...)
 		}
@@ -149,15 +149,14 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 				}
 			}
 		case "init":
-			states, err := e.Ps()
-			if err != nil {
-				t.Errorf("ps: %v", err)
-			}
-			for _, s := range states {
-				if s.Pid > 0 && unix.Kill(s.Pid, unix.SIGKILL) == nil {
-					killed[whom]++
+			waitFor(t, func() bool { // else nobody would end it
+				states, err := e.Ps()
+				if err != nil {
+					t.Fatalf("ps: %v", err)
 				}
-			}
+				return len(states) > 0 && states[0].Pid > 0 && unix.Kill(states[0].Pid, unix.SIGKILL) == nil
+			})
+			killed[whom]++
 		}
 		cmd.Wait()
 		states, err := e.Ps()
