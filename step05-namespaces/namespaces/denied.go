@@ -29,7 +29,7 @@ type Denial struct {
 	Call    string // its name, or, if it is too new for that, its number
 	First   uint64 // its first argument: for clone(2), unshare(2) or socket(2) that says the most
 	Errno   string // what the process was told, "EPERM"
-	Process string // the name of the process, as ps(1) shows it
+	Process string // the name of the process, or of its thread, as ps(1) shows it
 	Pid     int    // as the container counts
 	Times   int    // this call, by processes of this name
 }
@@ -178,7 +178,7 @@ func (d *denials) know(call string, asked notification, errno syscall.Errno) *De
 		switch key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t"); key {
 		case "Name":
 			denial.Process = value
-		case "NSpid":
+		case "NStgid": // the question is a thread's
 			pids := strings.Fields(value)
 			denial.Pid, _ = strconv.Atoi(pids[len(pids)-1])
 		}
