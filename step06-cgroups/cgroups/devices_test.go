@@ -5,8 +5,8 @@ package cgroups_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,14 +18,19 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// openNodes makes device nodes, "c:1:3:r", opens each to read or write, and prints what the kernel says.
+// openNodes makes device nodes, "c:1:3:r", in a folder, opens each to read or write, and prints what the kernel says.
 func openNodes(args []string) error {
-	dir, err := os.MkdirTemp("/dev/shm", "gocker-nodes-") // a file system that may have devices
-	if err != nil {
+	dir := args[0]
+	// A file system that may have devices, and that nobody else sees.
+	runtime.LockOSThread()
+	if err := errors.Join(
+		unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS),
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("tmpfs", dir, "tmpfs", 0, ""),
+	); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	for i, arg := range args {
+	for i, arg := range args[1:] {
 		parts := strings.Split(arg, ":")
 		mode := map[string]uint32{"c": unix.S_IFCHR, "b": unix.S_IFBLK}[parts[0]]
 		major, err1 := strconv.Atoi(parts[1])
@@ -93,7 +98,7 @@ func TestOnlyListedDevicesAreOpened(t *testing.T) {
 			for node := range tt.want {
 				nodes = append(nodes, node)
 			}
-			p := start(t, append([]string{"open"}, nodes...)...)
+			p := start(t, append([]string{"open", t.TempDir()}, nodes...)...)
 			p.begin(t, cg)
 			for _, node := range nodes {
 				line, err := p.stdout.ReadString('\n')
