@@ -26,6 +26,8 @@ func (p *Process) addBeginning() error {
 	b.tellDoors(place.doors)
 	// It has a copy of our memory, which those who are inside already may not look into. See prctl(2).
 	b.add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	// Our side of the socket is in its copy too. With that open it would never hear that we have died.
+	b.add("close gocker's side of the socket", unix.SYS_CLOSE, int(b.ours.Fd()))
 	return nil
 }
 
