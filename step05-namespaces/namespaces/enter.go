@@ -74,6 +74,7 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	}
 	p.birth.add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
 	p.birth.tell.Run(story.Become, "the container's cgroup is the root that it sees", "nsenter", fmt.Sprint("--target=", pid), "--cgroup")
+	p.birth.tell.Run(story.Join, "the folder that it begins in", "cd", spec.Process.Cwd)
 	p.birth.addWait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err

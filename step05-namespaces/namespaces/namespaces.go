@@ -175,7 +175,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
 	}
 	p.tellNamespaces(own)
-	p.tell.Sh(story.Host, "what is to be its root folder", "export root="+story.Quote(spec.Root.Path))
+	p.tellRoot(spec.Root.Path)
 	if err := setNames(spec); err != nil {
 		return err
 	}

@@ -48,6 +48,18 @@ func (p *Process) tellNamespaces(own nsSet) {
 	p.tell.Run(story.Enter, "one thread goes into new namespaces", unshare...)
 }
 
+// tellRoot tells what $root is: without links, as it will be looked for below /proc/$pid/root, where an absolute link would
+// lead elsewhere.
+func (p *Process) tellRoot(root string) {
+	if p.tell == nil {
+		return
+	}
+	if resolved, err := filepath.EvalSymlinks(root); err == nil {
+		root = resolved
+	}
+	p.tell.Sh(story.Host, "what is to be its root folder", "export root="+story.Quote(root))
+}
+
 // retell tells what the child was told to do.
 func (p *Process) retell(lines []story.Line) {
 	for _, line := range lines {

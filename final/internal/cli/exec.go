@@ -9,12 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/step01-pull/story"
 )
 
 func execCommand(e *engine.Engine) *cobra.Command {
 	var opts engine.ExecOptions
 	var detach bool
 	var envFiles []string
+	var told bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] CONTAINER COMMAND [ARG…]",
 		Short: "Run one more command in a running container",
@@ -25,6 +27,9 @@ func execCommand(e *engine.Engine) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if told {
+				e.Tell = story.Print(cmd.ErrOrStderr())
+			}
 			env, err := readLines("env-file", envFiles, os.LookupEnv)
 			if err != nil {
 				return exit{exitGocker, err}
@@ -39,6 +44,7 @@ func execCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind CONTAINER are the command's
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background")
+	f.BoolVar(&told, "explain", false, "tell what is asked of the kernel, each with the command that does it by hand")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
 	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")

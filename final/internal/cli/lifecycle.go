@@ -10,16 +10,20 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
+	"gocker/step01-pull/story"
 )
 
 func startCommand(e *engine.Engine) *cobra.Command {
-	var stay, interactive bool
+	var stay, interactive, told bool
 	attached := engine.AttachOptions{}
 	cmd := &cobra.Command{
 		Use:   "start [flags] CONTAINER…",
 		Short: "Start containers that do not run",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if told {
+				e.Tell = story.Print(cmd.ErrOrStderr())
+			}
 			if !stay && !interactive {
 				return each(cmd, args, e.Start)
 			}
@@ -34,6 +38,7 @@ func startCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&told, "explain", false, "tell what is asked of the kernel, each with the command that does it by hand")
 	f.BoolVarP(&stay, "attach", "a", false, "stay until it ends, show what it writes, and pass signals on")
 	f.BoolVarP(&interactive, "interactive", "i", false, "pass standard input on, and stay")
 	attachFlags(f, &attached)

@@ -76,12 +76,18 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, for gocker start",
 		Args:  wantImage,
 	}
+	var explained explainFlag
+	explained.register(cmd.Flags())
 	options := runFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts, err := options(args)
 		if err != nil {
 			return exit{exitGocker, err}
 		}
+		if explained == "sh" {
+			return rehearse(e, opts, cmd.OutOrStdout())
+		}
+		e.Tell = explained.tell()
 		id, err := e.Create(opts, say)
 		if err != nil {
 			return exit{runStatus(err), err}

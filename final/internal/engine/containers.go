@@ -296,7 +296,7 @@ func (c *container) ready() error {
 	if err != nil {
 		return err
 	}
-	c.fs.Lower = view.Lower
+	c.fs.Lower, c.fs.Tell = view.Lower, c.Tell
 	if c.spec, err = c.readSpec(c.state.ID); err != nil {
 		return err
 	}

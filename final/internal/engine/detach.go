@@ -18,6 +18,7 @@ import (
 	"gocker/final/internal/why"
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/story"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
@@ -36,12 +37,16 @@ type monitorRequest struct {
 	ID      string
 	Console *specs.Box // the size of that one's terminal
 	Watched bool       // there is such a connection
+	Tells   bool       // its replies tell what it does
 
 	Exec *ExecOptions // if not nil: only to wait for one more command in a container that runs
 }
 
-// monitorReply is what the monitor says once the container runs, or does not.
-type monitorReply struct{ Failure *namespaces.Failure }
+// A monitorReply is what the monitor does meanwhile, or, at last, that the container runs, or does not.
+type monitorReply struct {
+	Line    *story.Line
+	Failure *namespaces.Failure
+}
 
 // Detach makes a container and runs it in the background. It returns its id once its command has started.
 func (e Engine) Detach(opts RunOptions, say func(format string, args ...any)) (id string, err error) {
@@ -120,13 +125,13 @@ func (c *container) detach(watcher *os.File, console *specs.Box) error {
 	if err != nil {
 		return err
 	}
-	request := monitorRequest{Engine: at, ID: c.state.ID, Console: console, Watched: watcher != nil}
+	request := monitorRequest{Engine: at, ID: c.state.ID, Console: console, Watched: watcher != nil, Tells: c.Tell != nil}
 	// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
 	files := []*os.File{c.fs.Lock()}
 	if watcher != nil {
 		files = append(files, watcher)
 	}
-	process, err := inBackground(request, files)
+	process, err := inBackground(request, files, c.Tell)
 	if err != nil { // a monitor that was killed leaves what it has made
 		return errors.Join(err, cgroups.RemoveRecorded(c.fs))
 	}
@@ -141,7 +146,7 @@ func (e Engine) absolute() (Engine, error) {
 }
 
 // inBackground starts a monitor, and waits until it has done the first part of what it is to do.
-func inBackground(what any, files []*os.File) (*os.Process, error) {
+func inBackground(what any, files []*os.File, tell story.Story) (*os.Process, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe",
 		Args: []string{monitorName},
@@ -166,8 +171,14 @@ func inBackground(what any, files []*os.File) (*os.Process, error) {
 	}
 	request.Close()
 	var r monitorReply
-	if err := json.NewDecoder(reply).Decode(&r); err != nil {
-		return nil, errors.Join(fmt.Errorf("the monitor ended without a word: %w", err), cmd.Wait())
+	for replies := json.NewDecoder(reply); ; tell(*r.Line) {
+		r = monitorReply{}
+		if err := replies.Decode(&r); err != nil {
+			return nil, errors.Join(fmt.Errorf("the monitor ended without a word: %w", err), cmd.Wait())
+		}
+		if r.Line == nil {
+			break
+		}
 	}
 	if r.Failure != nil {
 		cmd.Wait() // it has said why
@@ -207,6 +218,9 @@ func Monitor() {
 	}
 	for fd := range 2 {
 		syscall.CloseOnExec(extraFiles + fd)
+	}
+	if r.Tells {
+		r.Engine.Tell = func(line story.Line) { json.NewEncoder(os.Stdout).Encode(monitorReply{Line: &line}) } // as above
 	}
 	c, err := r.Engine.adopt(r.ID, os.NewFile(extraFiles, "lock"))
 	if err == nil && r.Watched {

@@ -50,7 +50,7 @@ func (e Engine) ExecDetached(name string, opts ExecOptions) error {
 	if err != nil {
 		return err
 	}
-	process, err := inBackground(monitorRequest{Engine: at, ID: s.ID, Exec: &opts}, nil)
+	process, err := inBackground(monitorRequest{Engine: at, ID: s.ID, Tells: e.Tell != nil, Exec: &opts}, nil, e.Tell)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ func (e Engine) Rehearse(opts RunOptions, say func(format string, args ...any)) 
 		return err
 	}
 	defer func() { err = errors.Join(err, c.remove(true)) }()
+	if err := c.joinOthers(); err != nil {
+		return err
+	}
 	p, err := runtime.Create(c.fs, c.spec, namespaces.Stdio{}, e.Tell)
 	if err != nil {
 		return err
