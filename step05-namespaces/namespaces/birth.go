@@ -98,7 +98,7 @@ func (b *birth) read() error {
 
 // proceed lets the child go on. One that is dead will be noticed by who reads.
 func (b *birth) proceed() error {
-	if _, err := b.ours.Write(b.word[:]); err != nil && !errors.Is(err, unix.EPIPE) {
+	if _, err := b.ours.Write(b.word[:]); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	return nil
