@@ -28,7 +28,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +35,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
+
+	"gocker/final/bench"
 )
 
 func main() {
@@ -81,7 +82,7 @@ func run(rounds int, layout string, inMemory, onDisk bool, gocker string) error 
 	defer unix.Unmount(memory, unix.MNT_DETACH)
 	if gocker == "" {
 		gocker = filepath.Join(dir, "gocker")
-		if err := do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
+		if err := bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
 			return err
 		}
 	}
@@ -137,7 +138,7 @@ func serve(dir, layout string) (registry *exec.Cmd, image string, err error) {
 		raw, _ := os.ReadFile(dir + ".log")
 		if found := said.FindSubmatch(raw); found != nil {
 			image = fmt.Sprintf("%s/image:latest", found[1])
-			return registry, image, do("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+layout+":latest", "docker://"+image)
+			return registry, image, bench.Do("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+layout+":latest", "docker://"+image)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -215,8 +216,8 @@ func measure(where string, rounds int, store string, contenders []contender) err
 	}
 	fmt.Printf("%-22s  %8s  %8s  %9s  %s\n", fmt.Sprintf("%s, median of %d", where, rounds), "wall", "CPU", "RSS", "ours / theirs: wall, CPU")
 	for i, c := range contenders {
-		fmt.Printf("%-22s  %6.2f s  %6.2f s  %5.1f MiB  %.2f  %.2f\n", c.name, median(all[i].wall), median(all[i].cpu), median(all[i].rss),
-			median(ratios(all[0].wall, all[i].wall)), median(ratios(all[0].cpu, all[i].cpu)))
+		fmt.Printf("%-22s  %6.2f s  %6.2f s  %5.1f MiB  %.2f  %.2f\n", c.name, bench.Median(all[i].wall), bench.Median(all[i].cpu), bench.Median(all[i].rss),
+			bench.MedianRatio(all[0].wall, all[i].wall), bench.MedianRatio(all[0].cpu, all[i].cpu))
 	}
 	return empty(store)
 }
@@ -244,27 +245,4 @@ func once(c contender) (wall, cpu, rss float64, err error) {
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	return wall, cpu, float64(usage.Maxrss) / 1024, nil
-}
-
-func ratios(ours, theirs []float64) []float64 {
-	r := make([]float64, len(ours))
-	for i := range ours {
-		r[i] = ours[i] / theirs[i]
-	}
-	return r
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
-
-// do runs a command that is not measured.
-func do(args ...string) error {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-	}
-	return nil
 }

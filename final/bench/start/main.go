@@ -33,6 +33,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/final/bench"
 )
 
 func main() {
@@ -56,7 +58,7 @@ func run(rounds int, gocker string) (err error) {
 	}
 	if gocker == "" {
 		gocker = filepath.Join(dir, "gocker")
-		if err := do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
+		if err := bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
 			return err
 		}
 	}
@@ -67,10 +69,10 @@ func run(rounds int, gocker string) (err error) {
 	defer unix.Unmount(filepath.Join(dir, "podman", "overlay"), unix.MNT_DETACH) // podman's own mount; it may be missing
 
 	// What runs, for exec; and of gocker's it is known what it looks like.
-	if err := do(gocker, "run", "-d", "--name", "measured", "sample", "sleep", "100000"); err != nil {
+	if err := bench.Do(gocker, "run", "-d", "--name", "measured", "sample", "sleep", "100000"); err != nil {
 		return err
 	}
-	defer func() { err = cmp.Or(err, do(gocker, "rm", "-f", "measured")) }()
+	defer func() { err = cmp.Or(err, bench.Do(gocker, "rm", "-f", "measured")) }()
 	same, err := bundle(dir, "same")
 	if err != nil {
 		return err
@@ -80,25 +82,25 @@ func run(rounds int, gocker string) (err error) {
 		return err
 	}
 	rootfs := filepath.Join(dir, "rootfs")
-	if err := do("sh", "-c", fmt.Sprintf("tar -C %s -c . | %s import -q - sample", rootfs, strings.Join(podman, " "))); err != nil {
+	if err := bench.Do("sh", "-c", fmt.Sprintf("tar -C %s -c . | %s import -q - sample", rootfs, strings.Join(podman, " "))); err != nil {
 		return err
 	}
 	for _, r := range []string{"crun", "runc"} {
 		if err := setArgs(same, "sleep", "100000"); err != nil {
 			return err
 		}
-		if err := do(r, "run", "--detach", "--bundle", same, "measured-"+r); err != nil {
+		if err := bench.Do(r, "run", "--detach", "--bundle", same, "measured-"+r); err != nil {
 			return err
 		}
-		defer func() { err = cmp.Or(err, do(r, "delete", "--force", "measured-"+r)) }()
+		defer func() { err = cmp.Or(err, bench.Do(r, "delete", "--force", "measured-"+r)) }()
 	}
 	if err := setArgs(same, "true"); err != nil {
 		return err
 	}
-	if err := do(append(podmanRun, "-d", "--name", "measured", "sample", "sleep", "100000")...); err != nil {
+	if err := bench.Do(append(podmanRun, "-d", "--name", "measured", "sample", "sleep", "100000")...); err != nil {
 		return err
 	}
-	defer func() { err = cmp.Or(err, do(append(podman, "rm", "-f", "-t", "0", "measured")...)) }()
+	defer func() { err = cmp.Or(err, bench.Do(append(podman, "rm", "-f", "-t", "0", "measured")...)) }()
 
 	if err := measure(rounds, []contender{
 		{"gocker run --rm", []string{gocker, "run", "--rm", "sample", "true"}},
@@ -140,7 +142,7 @@ func bundle(dir, name string) (string, error) {
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("look for the container's config.json: found %q, %v", found, err)
 	}
-	if err := do("cp", "-a", filepath.Join(filepath.Dir(found[0]), "fs", "mnt"), filepath.Join(dir, "rootfs")); err != nil {
+	if err := bench.Do("cp", "-a", filepath.Join(filepath.Dir(found[0]), "fs", "mnt"), filepath.Join(dir, "rootfs")); err != nil {
 		return "", err
 	}
 	raw, err := os.ReadFile(found[0])
@@ -152,7 +154,7 @@ func bundle(dir, name string) (string, error) {
 
 // plainBundle makes one of what "crun spec" writes, but for its terminal.
 func plainBundle(dir string) (string, error) {
-	if err := do("crun", "spec", "--bundle", dir); err != nil {
+	if err := bench.Do("crun", "spec", "--bundle", dir); err != nil {
 		return "", err
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
@@ -203,16 +205,6 @@ func writeSpec(bundle string, spec specs.Spec) error {
 	return os.WriteFile(filepath.Join(bundle, "config.json"), raw, 0o644)
 }
 
-// do runs a command that is not measured. Its output goes to no pipe of ours: a container that stays would hold it open.
-func do(args ...string) error {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-	}
-	return nil
-}
-
 type contender struct {
 	name string
 	args []string
@@ -235,8 +227,8 @@ func measure(rounds int, contenders []contender) error {
 	}
 	fmt.Printf("%-22s  %9s  %9s  %s\n", fmt.Sprintf("median of %d", rounds), "wall", "CPU", "ours / theirs: wall, CPU")
 	for i, c := range contenders {
-		fmt.Printf("%-22s  %6.2f ms  %6.2f ms  %.3f  %.3f\n", c.name, median(wall[i]), median(cpu[i]),
-			median(ratios(wall[0], wall[i])), median(ratios(cpu[0], cpu[i])))
+		fmt.Printf("%-22s  %6.2f ms  %6.2f ms  %.3f  %.3f\n", c.name, bench.Median(wall[i]), bench.Median(cpu[i]),
+			bench.MedianRatio(wall[0], wall[i]), bench.MedianRatio(cpu[0], cpu[i]))
 	}
 	fmt.Println()
 	return nil
@@ -255,16 +247,3 @@ func once(args []string) (wall, cpu float64, err error) {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-func ratios(ours, theirs []float64) []float64 {
-	r := make([]float64, len(ours))
-	for i := range ours {
-		r[i] = ours[i] / theirs[i]
-	}
-	return r
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
