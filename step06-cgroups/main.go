@@ -113,14 +113,11 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	}
 	defer func() { err = errors.Join(err, f.Remove()) }()
 	fmt.Fprintf(stdout, "1. Making the cgroup of container %s, and writing its limits\n", f.ID)
-	cg, err := cgroups.New("gocker-"+f.ID, c.resources, nil)
+	cg, err := cgroups.NewFor(f, "gocker-"+f.ID, c.resources, nil)
 	if err != nil {
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, cgroups.Remove(cg, nil)) }()
-	if err := cgroups.Record(f, cg); err != nil {
-		return -1, err
-	}
 	controllers := []string{"memory", "cpu", "pids"}
 	if c.experiment.controller != "" {
 		controllers = []string{c.experiment.controller}

@@ -9,7 +9,7 @@
 //	v1    a tree for each controller: /sys/fs/cgroup/memory/…/gocker-{id}/memory.limit_in_bytes, …
 //	      (hybrid is v1 with an empty v2 tree beside it)
 //
-//	cg, err := cgroups.New(path, resources, nil) // makes it, writes the limits
+//	cg, err := cgroups.New(path, resources, nil) // makes it, writes the limits; for a container: NewFor
 //	err = cg.Add(pid)                            // before the process does anything: its children are born there
 //	stats, err := cg.Stats()
 //	err = cgroups.Remove(cg, nil)                // kills what is left in it
