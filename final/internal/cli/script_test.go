@@ -32,6 +32,7 @@ import (
 func TestMain(m *testing.M) {
 	namespaces.Init()
 	engine.Monitor()
+	testenv.DefaultSignals()
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
 }
 

@@ -13,7 +13,13 @@ import (
 	"testing"
 
 	"gocker/final/internal/tinyinit"
+	"gocker/step01-pull/testenv"
 )
+
+func TestMain(m *testing.M) {
+	testenv.DefaultSignals()
+	os.Exit(m.Run())
+}
 
 func program(t *testing.T) string {
 	t.Helper()
