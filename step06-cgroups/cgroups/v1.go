@@ -82,6 +82,8 @@ func wants(r *specs.LinuxResources, controller string) bool {
 		return r.Devices != nil
 	case "cpuset":
 		return r.CPU != nil && (r.CPU.Cpus != "" || r.CPU.Mems != "")
+	case "io": // v2's name
+		return r.BlockIO != nil
 	}
 	return false
 }

@@ -32,6 +32,7 @@ func newV2(root, own, name string, r *specs.LinuxResources, record func(Cgroup) 
 	want := slices.Concat(controllers, v2Controllers(r))
 	var firstErr error
 	for at := filepath.Join(root, own); ; at = filepath.Dir(at) {
+		handDown(filepath.Dir(at), limited(r), tell)
 		err := enable(at, want, tell)
 		if err == nil {
 			return makeV2(at, name, want, r, record, tell)
@@ -93,6 +94,26 @@ func v2Controllers(r *specs.LinuxResources) []string {
 		more = append(more, "cpuset")
 	}
 	return more
+}
+
+// limited are the controllers beside those above that a limit needs.
+func limited(r *specs.LinuxResources) (needed []string) {
+	for _, c := range []string{"cpuset", "io"} {
+		if wants(r, c) {
+			needed = append(needed, c)
+		}
+	}
+	return needed
+}
+
+// handDown switches controllers on in a cgroup and in all above it: systemd gives its slices only what its units ask for,
+// and no cgroup has what the one above does not hand down. Where that cannot be, the limit finds no file.
+func handDown(path string, want []string, tell story.Story) {
+	if _, err := os.Stat(filepath.Join(path, "cgroup.controllers")); err != nil || len(want) == 0 {
+		return // above the root
+	}
+	handDown(filepath.Dir(path), want, tell)
+	enable(path, want, tell)
 }
 
 // enable switches controllers on for the children of a cgroup: those that are not, and all or none of them. One that
@@ -223,7 +244,9 @@ func orMax(limit int64) string {
 }
 
 func (cg v2) Update(r *specs.LinuxResources) error {
-	if err := enable(filepath.Dir(cg.path), v2Controllers(r), nil); err != nil {
+	parent := filepath.Dir(cg.path)
+	handDown(filepath.Dir(parent), limited(r), nil)
+	if err := enable(parent, v2Controllers(r), nil); err != nil {
 		return err
 	}
 	return cg.set(r, nil)
