@@ -136,8 +136,8 @@ func TestATerminalHasTheSizeAndTheKeysOfTheUsers(t *testing.T) {
 	term.shows("now it is 44 111")
 	term.types("sleep 1000\n")
 	term.shows("sleep 1000\r")
-	term.types("\x03") // ctrl-c ends sleep, not the shell; what was typed before it is lost
-	term.shows("^C")
+	term.types("\x03") // ctrl-c ends sleep, not the shell; what is typed before the shell is back is lost
+	term.shows("^C\r\n# ")
 	term.types("echo alive $((6*7)); tty\n")
 	term.shows("alive 42")
 	term.shows("\n/dev/pts/0\r")
