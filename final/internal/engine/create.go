@@ -69,6 +69,7 @@ type container struct {
 	state  State
 	log    *log           // nil if it has none
 	server *attach.Server // nil if nobody can be attached
+	kept   bool           // somebody stays who starts it again
 }
 
 // Create makes a container, and no process. Start starts it.

@@ -258,10 +258,24 @@ const (
 	calm       = 10 * time.Second
 )
 
+// again tells whether a container that has ended is started again.
+func (c *container) again(s *State, status int) bool {
+	if !c.kept {
+		return false
+	}
+	select {
+	case <-c.server.Stopped:
+		return false
+	default:
+		return s.Options.Restart.again(status, s.Restarts)
+	}
+}
+
 // keep runs a container as often as its restart policy wants. It tells what became of the first start; if that failed,
 // the container is again the one's who asked for it.
 func (c *container) keep(tell func(error)) {
 	ctx, signals := catchSignals()
+	c.kept = true
 	told := false
 	pause := firstPause
 	for {
@@ -276,13 +290,7 @@ func (c *container) keep(tell func(error)) {
 			tell(err)
 			return
 		}
-		again := c.state.Options.Restart.again(status, c.state.Restarts)
-		select {
-		case <-c.server.Stopped:
-			again = false
-		default:
-		}
-		if !again {
+		if c.state.Status != StateRestarting {
 			c.end(err)
 			c.shut(status)
 			return
@@ -290,7 +298,6 @@ func (c *container) keep(tell func(error)) {
 		if c.state.Finished.Sub(c.state.Started) > calm {
 			pause = firstPause
 		}
-		c.change(func(s *State) { s.Status = StateRestarting })
 		c.server.Ended(status)
 		select {
 		case <-time.After(pause):
@@ -298,14 +305,7 @@ func (c *container) keep(tell func(error)) {
 		case <-ctx.Done():
 		}
 		pause = min(2*pause, longPause)
-		select {
-		case <-c.server.Stopped:
-			again = false
-		case <-ctx.Done():
-			again = false
-		default:
-		}
-		if !again {
+		if !c.again(&c.state, status) || ctx.Err() != nil {
 			c.change(func(s *State) { s.Status = specs.StateStopped })
 			c.end(err)
 			c.shut(status)

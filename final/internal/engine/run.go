@@ -148,6 +148,9 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	defer func() { c.event("die", c.state, "exitCode", strconv.Itoa(status)) }()
 	ended := func(s *State) {
 		s.Status, s.Pid, s.Monitor, s.Finished, s.ExitCode = specs.StateStopped, 0, 0, time.Now(), status
+		if c.again(s, status) { // in one step: who waits for its end must not see one that is none
+			s.Status = StateRestarting
+		}
 		if err != nil {
 			s.Error = err.Error()
 		}
