@@ -128,8 +128,7 @@ func path(value string) func(*specs.Spec) {
 // checkPlanted plants each fault in a container of its own, and tries to start its command.
 func checkPlanted(t *testing.T, faults []planted) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
-	img := sample(t, d)
+	d, img := sample(t)
 	for _, tt := range faults {
 		t.Run(tt.name, func(t *testing.T) {
 			f := mounted(t, d, img)

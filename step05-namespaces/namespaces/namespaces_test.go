@@ -32,19 +32,33 @@ func TestMain(m *testing.M) {
 		probe(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(sampleRoot)
+	os.Exit(status)
 }
 
 // rootfs mounts the sample image.
 func rootfs(t testing.TB) *overlay.FS {
 	t.Helper()
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
-	return mounted(t, d, sample(t, d))
+	d, img := sample(t)
+	return mounted(t, d, img)
 }
 
-func sample(t testing.TB, d dirs.Dirs) layers.Image {
+// sampleRoot is where the sample image is, for all tests: each has its own containers.
+var sampleRoot string
+
+// sample returns folders that have the sample image and no container.
+func sample(t testing.TB) (dirs.Dirs, layers.Image) {
 	t.Helper()
+	if sampleRoot == "" {
+		var err error
+		if sampleRoot, err = os.MkdirTemp("", "gocker-test-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := testenv.Dirs(t)
+	d.Root = sampleRoot
 	ref, err := pull.ParseReference(pull.Sample)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +67,7 @@ func sample(t testing.TB, d dirs.Dirs) layers.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img
+	return d, img
 }
 
 func mounted(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
