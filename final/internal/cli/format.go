@@ -3,9 +3,11 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -40,7 +42,11 @@ func printFormatted[T any](w io.Writer, format, usual string, rows []T) error {
 }
 
 // printRows is printFormatted, with a table's header or without.
-func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T) error {
+func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T) (err error) {
+	// A table is written a cell at a time, ten thousand of them for a thousand images.
+	buffered := bufio.NewWriter(w)
+	defer func() { err = errors.Join(err, buffered.Flush()) }()
+	w = buffered
 	if format = cmp.Or(format, usual); format == "table" {
 		format = usual
 	}
