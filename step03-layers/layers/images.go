@@ -145,7 +145,8 @@ func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
 	return slices.Compact(ids), err
 }
 
-var hexDigits = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
+// hexDigits has no {1,64}: of that package regexp makes a long program, at each start.
+var hexDigits = regexp.MustCompile(`^[0-9a-f]+$`)
 
 // change edits images.json under its lock, and replaces it in one piece.
 func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {

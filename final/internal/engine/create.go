@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -98,6 +99,9 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err := e.nameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}
+	// Package json looks at all that a type has when it meets it first. For these two that is a millisecond, which passes
+	// here while the image is read.
+	go json.Marshal([]any{specs.Spec{}, State{}})
 	img, err := e.image(ctx, opts, say)
 	if err != nil {
 		return nil, err
