@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -129,8 +128,8 @@ func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
 	} else if ref.Tag != "latest" {
 		return nil, nil
 	}
-	if !hexDigits.MatchString(digits) {
-		return nil, nil
+	if strings.Trim(digits, "0123456789abcdef") != "" {
+		return nil, nil // it has something else in it
 	}
 	if info, err := os.Stat(d.Image(digits)); pull.IsImage(digits) && err == nil && info.IsDir() {
 		return []string{digits}, nil // whatever is in it
@@ -144,9 +143,6 @@ func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
 	}
 	return slices.Compact(ids), err
 }
-
-// hexDigits has no {1,64}: of that package regexp makes a long program, at each start.
-var hexDigits = regexp.MustCompile(`^[0-9a-f]+$`)
 
 // change edits images.json under its lock, and replaces it in one piece.
 func change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
