@@ -47,6 +47,11 @@ type FS struct {
 	Lower layers.Stack // the lowest first
 	Tell  story.Story  // hears what is done with it
 
+	// Volatile says that nobody will want the changes after the machine has stopped. Else Unmount has all that is not yet
+	// on the disk written there, other programs' files too, and waits. See "Volatile mount" in the kernel's
+	// Documentation/filesystems/overlayfs.rst.
+	Volatile bool
+
 	lock *os.File
 }
 
@@ -138,6 +143,10 @@ func (f *FS) Mount() error {
 }
 
 func (f *FS) mount(options string) error {
+	// The kernel marks the workdir of a volatile mount, and mounts it again when the mark is gone.
+	if err := os.RemoveAll(filepath.Join(f.Workdir(), "work", "incompat")); err != nil {
+		return err
+	}
 	// An image may bring device nodes, of this machine's disks too. nodev makes them dead; those that programs need are
 	// made in the container's own /dev.
 	if err := unix.Mount("overlay", f.Mnt(), "overlay", unix.MS_NODEV, options); err != nil {
@@ -161,8 +170,12 @@ func (f *FS) options(lower layers.Stack) string {
 	for i, dir := range topmostFirst {
 		topmostFirst[i] = escape(dir)
 	}
-	return fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
 		strings.Join(topmostFirst, ":"), escape(f.Upperdir()), escape(f.Workdir()))
+	if f.Volatile {
+		options += ",volatile"
+	}
+	return options
 }
 
 // escape protects the characters that part options and folders from each other.

@@ -112,6 +112,26 @@ func TestTheMergedFilesAreWhatTheLayersSay(t *testing.T) {
 	}
 }
 
+func TestAVolatileMountIsMountedAgain(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	f := create(t, d, unpacked(t, d, three(t)))
+	for _, f.Volatile = range []bool{true, true, false} {
+		if err := f.Mount(); err != nil {
+			t.Fatal(err)
+		}
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		_, own, _ := strings.Cut(string(mounts), f.ID+"/fs/workdir,")
+		options, _, _ := strings.Cut(own, "\n")
+		if got := strings.Contains(options, "volatile"); err != nil || got != f.Volatile {
+			t.Errorf("a mount is volatile: %t, %v; want %t", got, err, f.Volatile)
+		}
+		if err := f.Unmount(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestChangesGoToUpperdirAndTheLayersStay(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)

@@ -296,7 +296,7 @@ func (c *container) ready() error {
 	if err != nil {
 		return err
 	}
-	c.fs.Lower, c.fs.Tell = view.Lower, c.Tell
+	c.fs.Lower, c.fs.Tell, c.fs.Volatile = view.Lower, c.Tell, c.state.Options.Remove
 	if c.spec, err = c.readSpec(c.state.ID); err != nil {
 		return err
 	}

@@ -128,6 +128,7 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err := c.takeSomeName(); err != nil {
 		return nil, err
 	}
+	f.Volatile = opts.Remove
 	// Who its user is, its own /etc/passwd says.
 	if err := f.Mount(); err != nil {
 		return nil, err
