@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -192,7 +193,7 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			opts.Tail = -1
 			if tail != "all" {
-				if _, err := fmt.Sscanf(tail, "%d", &opts.Tail); err != nil || opts.Tail < 0 {
+				if opts.Tail, err = strconv.Atoi(tail); err != nil {
 					return exit{exitGocker, fmt.Errorf("--tail %q: want a number of lines, or all", tail)}
 				}
 			}

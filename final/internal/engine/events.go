@@ -157,9 +157,15 @@ func (t *tail) open(name string) error {
 	t.close()
 	f, err := os.Open(name)
 	if err == nil {
-		t.file, t.reader = f, bufio.NewReader(f)
+		t.read(f)
 	}
 	return err
+}
+
+// read goes on with a file that is open, and is closed with t.
+func (t *tail) read(f *os.File) {
+	t.close()
+	t.file, t.reader = f, bufio.NewReader(f)
 }
 
 // next returns the next line, with its newline. io.EOF says that it is not there yet.

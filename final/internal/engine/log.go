@@ -104,24 +104,31 @@ func (l *log) write() {
 	}
 }
 
-// turn begins a new file. Who reads the old one still has it.
+// turn begins a new file. Who reads the old one still has it. At no moment a name is missing, as a reader would take that
+// for the end: files get their next name by a link.
 func (l *log) turn() {
+	next, err := os.OpenFile(l.name+".next", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return // it goes on with the one that it has
+	}
+	link := l.name + ".link"
+	os.Remove(link) // a crash has left it
 	for i := l.driver.MaxFile - 1; i > 0; i-- {
-		from := l.name
-		if i > 1 {
-			from = fmt.Sprintf("%s.%d", l.name, i-1)
+		if os.Link(olderLog(l.name, i-1), link) == nil { // one that is there
+			os.Rename(link, olderLog(l.name, i))
 		}
-		os.Rename(from, fmt.Sprintf("%s.%d", l.name, i)) // one that is not there yet
 	}
-	if l.driver.MaxFile < 2 {
-		os.Remove(l.name)
+	os.Rename(next.Name(), l.name)
+	l.file.Close()
+	l.file, l.size = next, 0
+}
+
+// olderLog is the name of the i-th file before the current one.
+func olderLog(name string, i int) string {
+	if i == 0 {
+		return name
 	}
-	old := l.file
-	if l.open() == nil {
-		old.Close()
-	} else {
-		l.file = old
-	}
+	return fmt.Sprintf("%s.%d", name, i)
 }
 
 func (l *log) stream(name string) io.Writer {
@@ -196,14 +203,6 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 	}
 	folder := e.Dirs.Container(s.ID)
 	current := filepath.Join(folder, logName)
-	files := []string{current}
-	for i := 1; ; i++ {
-		older := fmt.Sprintf("%s.%d", current, i)
-		if _, err := os.Stat(older); err != nil {
-			break
-		}
-		files = append([]string{older}, files...)
-	}
 	var lines tail
 	defer lines.close()
 	var kept []logLine
@@ -244,26 +243,22 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 			}
 		}
 	}
-	for _, file := range files[:len(files)-1] {
-		if lines.open(file) == nil { // it may have become an older one: then it was read
-			if err := drain(); err != nil {
-				return err
-			}
-		}
-	}
-	err = lines.open(current)
-	switch {
-	case errors.Is(err, os.ErrNotExist) && neverRan(s):
-	case errors.Is(err, os.ErrNotExist):
-		return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
-	case err != nil:
-		return err
-	}
 	for {
 		// Ask before reading: what is written after its end is not there to be read.
-		running, moved := isLocked(folder), lines.moved(current)
+		running := isLocked(folder)
+		newer, err := newerLog(current, lines.file)
+		if err != nil {
+			return err
+		}
 		if err := drain(); err != nil {
 			return err
+		}
+		if newer != nil {
+			lines.read(newer)
+			continue
+		}
+		if lines.file == nil && !neverRan(s) {
+			return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
 		}
 		for _, line := range kept {
 			if err := emit(line); err != nil {
@@ -271,21 +266,44 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 			}
 		}
 		history, kept = false, nil
-		switch {
-		case moved:
-			if err := lines.open(current); err != nil {
-				return err
-			}
-		case !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until):
+		if !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until) {
 			return nil
-		default:
-			time.Sleep(pollTime)
-			if neverRan(s) { // its first start is still to come
-				if s, err = e.find(s.ID); err != nil {
-					return nil
-				}
+		}
+		time.Sleep(pollTime)
+		if neverRan(s) { // its first start is still to come
+			if s, err = e.find(s.ID); err != nil {
+				return nil
 			}
 		}
+	}
+}
+
+// newerLog opens the file that was begun after read, or the oldest one if that is gone or nil. It is nil if there is none.
+// From the current one back, each is held open while the next is looked for: names move on meanwhile, files do not.
+func newerLog(current string, read *os.File) (newer *os.File, err error) {
+	var last os.FileInfo
+	if read != nil {
+		if last, err = read.Stat(); err != nil {
+			return nil, err
+		}
+	}
+	for i := 0; ; i++ {
+		f, err := os.Open(olderLog(current, i))
+		if errors.Is(err, os.ErrNotExist) {
+			return newer, nil
+		}
+		if err != nil {
+			return newer, err
+		}
+		info, err := f.Stat()
+		if err != nil || last != nil && os.SameFile(info, last) {
+			f.Close()
+			return newer, err
+		}
+		if newer != nil {
+			newer.Close()
+		}
+		newer = f
 	}
 }
 
