@@ -76,7 +76,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 		Short: "Enter the images of an archive",
 		Long: "Enter the images of an archive: of docker save, podman save, skopeo copy or gocker save, docker's kind or an OCI layout,\n" +
 			"compressed or not; with -i also an OCI layout that is a folder.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible()
 			defer stop()

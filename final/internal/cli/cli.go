@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -48,7 +49,7 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	root.PersistentFlags().StringVar(&e.Dirs.Root, "root", e.Dirs.Root, "`folder` of images and layers (GOCKER_ROOT)")
 	root.PersistentFlags().StringVar(&e.Dirs.Run, "run", e.Dirs.Run, "`folder` of containers (GOCKER_RUN)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exit{exitGocker, advice.Add(err, "see: %s --help", cmd.CommandPath())}
+		return exit{exitGocker, advice.Add(err, "%s", cmp.Or(instead(cmd, err), "see: "+cmd.CommandPath()+" --help"))}
 	})
 	// Making all of them takes longer than the kernel needs for a container's namespaces.
 	wanted := firstWord(args)
@@ -62,7 +63,37 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	if strings.HasPrefix(wanted, cobra.ShellCompRequestCmd) {
 		complete(e, root)
 	}
+	sayUsage(root)
 	return root
+}
+
+// sayUsage has all commands below cmd say what they want if they get something else.
+func sayUsage(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		sayUsage(sub)
+		check := sub.Args
+		if check == nil { // any number of them will do
+			continue
+		}
+		sub.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			switch {
+			case err == nil || errors.As(err, &exit{}):
+				return err
+			case cmd.HasSubCommands():
+				return advice.Add(err, "see: %s --help", cmd.CommandPath())
+			}
+			return advice.Add(fmt.Errorf("%s: %w", cmd.Name(), err), "usage: %s %s", cmd.Parent().CommandPath(), cmd.Use)
+		}
+	}
+}
+
+// noArgs is cobra.NoArgs for commands that have no others below them: it does not call an argument a command.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no arguments, and got %q", args)
+	}
+	return nil
 }
 
 // named is a command that is made when it is wanted.
@@ -108,6 +139,9 @@ func Main(args []string) int {
 			return status
 		}
 		err = withStatus.err
+	}
+	if hint := elsewhere[firstWord(args)]; hint != "" {
+		err = advice.Add(err, "%s", hint)
 	}
 	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
 	return status

@@ -40,7 +40,7 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "df [flags]",
 		Short: "Show what images, containers and volumes take on disk",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			usage, err := e.DiskUsage()
 			if err != nil {
@@ -157,7 +157,7 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove the containers that do not run",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !force && !confirm(cmd, "This removes all containers that do not run.") {
 				return nil
@@ -190,7 +190,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove the containers that do not run, the images that none needs, and what crashes have left",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := "all containers that do not run, all images without a name"
 			if all {

@@ -20,7 +20,7 @@ func doctorCommand(e *engine.Engine) *cobra.Command {
 		Use:   "doctor [flags]",
 		Short: "Say what this machine can do, and how to mend what it cannot",
 		Long:  "Say what this machine can do, and how to mend what it cannot. The exit status is 0 only if containers can run.",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results := doctor.Run(e.Dirs)
 			switch format {

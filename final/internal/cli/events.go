@@ -22,7 +22,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events [flags]",
 		Short: "Show what happens to containers, as it happens",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, fromErr := parseTime("since", since)
 			to, toErr := parseTime("until", until)

@@ -135,7 +135,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove images without a name, and what crashes and broken pulls have left",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]

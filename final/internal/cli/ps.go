@@ -50,12 +50,12 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps [flags]",
 		Short: "List containers",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if latest {
 				opts.Last = 1
 			}
-			opts.Details = format == "json" || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
+			opts.Details = strings.Contains(format, "json") || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
 			listed, err := e.List(opts)
 			if err != nil {
 				return err

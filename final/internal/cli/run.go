@@ -22,7 +22,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	var streamNames []string
 	var attached engine.AttachOptions
 	var explained explainFlag
-	var usage bool
+	var usage, quiet bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -48,7 +48,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
-			id, err := e.Detach(opts, say)
+			id, err := e.Detach(opts, sayUnless(quiet))
 			if err != nil {
 				return exit{runStatus(err), err}
 			}
@@ -59,12 +59,13 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		return ended(e.Run(opts, attached, streams, say))
+		return ended(e.Run(opts, attached, streams, sayUnless(quiet)))
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
 	f.BoolVar(&usage, "usage", false, "tell at its end, in one line on standard error, what the kernel counted: memory, processor time, input and output")
 	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
+	f.BoolVarP(&quiet, "quiet", "q", false, quietHelp)
 	attachFlags(f, &attached)
 	explained.register(f)
 	return cmd
@@ -76,6 +77,8 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, for gocker start",
 		Args:  wantImage,
 	}
+	var quiet bool
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, quietHelp)
 	var explained explainFlag
 	explained.register(cmd.Flags())
 	options := runFlags(cmd)
@@ -88,7 +91,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 			return rehearse(e, opts, cmd.OutOrStdout())
 		}
 		e.Tell = explained.tell()
-		id, err := e.Create(opts, say)
+		id, err := e.Create(opts, sayUnless(quiet))
 		if err != nil {
 			return exit{runStatus(err), err}
 		}
@@ -105,7 +108,16 @@ func wantImage(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+const quietHelp = "do not tell of an image that is pulled"
+
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func sayUnless(quiet bool) func(format string, args ...any) {
+	if quiet {
+		return func(string, ...any) {}
+	}
+	return say
+}
 
 // runFlags registers the flags that create and run have in common. options is what they say, once they are parsed.
 func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOptions, error)) {

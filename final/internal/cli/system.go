@@ -22,7 +22,7 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 		Short: "Recompute every digest, compare every file of every layer, and look for leftovers",
 		Long: "Recompute every digest, compare every file of every layer with what the registry sent, and look for leftovers.\n" +
 			"Each line says what is wrong, and behind the semicolon what to do. The status is 0 if nothing is.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong := 0
 			checked, err := e.Check(func(f engine.Finding) {

@@ -62,7 +62,7 @@ func versionCommand(*engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version [flags]",
 		Short: "Say which gocker this is",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			if format != "" {
@@ -107,7 +107,7 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info [flags]",
 		Short: "Count containers and images, and say what they run on; see also gocker doctor",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := inform(e)
 			if err != nil {

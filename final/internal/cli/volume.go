@@ -15,7 +15,7 @@ import (
 )
 
 func volumeCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "volume", Short: "Look after what containers keep beyond their end", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "volume", Short: "Look after what containers keep beyond their end", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(volumeCreateCommand(e), volumeListCommand(e), volumeInspectCommand(e), volumeRmCommand(e), volumePruneCommand(e))
 	return cmd
 }
@@ -67,7 +67,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		Use:     "ls [flags]",
 		Aliases: []string{"list"},
 		Short:   "List volumes",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			volumes, used, err := e.Volumes()
 			if err != nil {
@@ -179,7 +179,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove the volumes that no container has",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			if !force {

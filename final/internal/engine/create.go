@@ -188,9 +188,25 @@ func (o RunOptions) check() error {
 	case !slices.Contains([]string{"", "always", "missing", "never"}, o.Pull):
 		return advice.Add(fmt.Errorf("--pull %q: %w", o.Pull, ErrOption), "there are always, missing and never")
 	}
+	if err := checkProcess(o.Workdir, o.Env); err != nil {
+		return err
+	}
 	if o.StopSignal != "" {
 		if _, err := parseSignal(o.StopSignal); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkProcess is for the flags that run and exec have in common.
+func checkProcess(workdir string, env []string) error {
+	if workdir != "" && !filepath.IsAbs(workdir) {
+		return advice.Add(fmt.Errorf("--workdir %q: %w", workdir, ErrOption), "write its whole name: /DIR")
+	}
+	for _, variable := range env {
+		if strings.HasPrefix(variable, "=") {
+			return advice.Add(fmt.Errorf("--env %q: %w", variable, ErrOption), "write NAME=VALUE")
 		}
 	}
 	return nil

@@ -61,6 +61,9 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if r := check.Privilege(); !r.OK {
 		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
 	}
+	if err := checkProcess(opts.Workdir, opts.Env); err != nil {
+		return -1, err
+	}
 	s, err := e.running(name)
 	if err != nil {
 		return -1, err
@@ -75,7 +78,7 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	process := spec.Process
 	process.Args, process.Terminal, process.ConsoleSize = opts.Args, opts.Terminal, nil
 	if opts.Workdir != "" {
-		process.Cwd = filepath.Join("/", opts.Workdir)
+		process.Cwd = filepath.Clean(opts.Workdir)
 	}
 	if opts.User != "" {
 		f, err := e.view(s.ID)

@@ -211,7 +211,7 @@ func connect(process *specs.Process, interactive bool, streams Streams) (stdio n
 	if !process.Terminal {
 		return stdio, nil, nil
 	}
-	if terminal = namespaces.UseTerminal(process, streams.Stdin); terminal == nil {
+	if terminal = namespaces.UseTerminal(process, streams.Stdin); terminal == nil && interactive {
 		return stdio, nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
 	}
 	if !interactive {

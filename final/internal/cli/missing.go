@@ -1,0 +1,50 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// elsewhere is how to do what docker has a command for, and gocker has none.
+var elsewhere = map[string]string{
+	"build":   "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
+	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
+	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
+	"export":  "all files of a container as a tar archive: gocker cp CONTAINER:/ -",
+	"import":  "an image of a tar archive: podman import FILE NAME && podman save NAME | gocker load",
+	"network": "containers have no network but their own loopback, the host's, or another container's: see run --network",
+	"search":  "gocker pulls what has a name; to find one, look at the registry's own pages",
+}
+
+// missingFlags are flags of docker's and podman's run that gocker has not, and what there is instead.
+var missingFlags = []struct {
+	names   []string
+	instead string
+}{
+	{[]string{"p", "publish", "P", "publish-all", "expose", "ip", "ip6", "link", "mac-address", "network-alias", "net-alias"},
+		"containers have no network to publish ports of: --network host gives one all of the host's"},
+	{[]string{"gpus"}, "--device gives it devices by their names"},
+	{[]string{"userns", "uidmap", "gidmap"}, "there are no user namespaces yet: root in a container is the host's root, with fewer capabilities"},
+	{[]string{"health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period", "no-healthcheck"},
+		"health is not checked; a check from outside: gocker exec CONTAINER COMMAND"},
+	{[]string{"runtime"}, "gocker is its own runtime"},
+}
+
+// instead says what to do in place of a flag that is not there, if there is something.
+func instead(cmd *cobra.Command, err error) string {
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) || cmd.Name() != "run" && cmd.Name() != "create" {
+		return ""
+	}
+	for _, m := range missingFlags {
+		if slices.Contains(m.names, missing.GetSpecifiedName()) {
+			return m.instead
+		}
+	}
+	return ""
+}
