@@ -143,7 +143,7 @@ func damaged(err error) error {
 	if errors.Is(err, ErrLimit) {
 		return err
 	}
-	return advice.Add(fmt.Errorf("%w: %w", ErrArchive, err), "pull the image again")
+	return advice.Add(fmt.Errorf("%w: %w", ErrArchive, err), "fetch it again")
 }
 
 // Each calls do for every entry of a tar archive that is not compressed; an archive may have none. An error of do ends

@@ -226,7 +226,8 @@ func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference, platform *v1.Pla
 
 // Remove takes the name ref off its image, and removes the image with the last of its names, and every layer that no
 // other image has. It returns what it did: names, and digests of configs and chainIDs. An image that a container uses is
-// ErrInUse; so is one that is named by its id and has several names, unless force says to take all of them off.
+// ErrInUse; so is one that is named by its id and has several names. With force the first loses its name and stays, and the
+// second loses all its names.
 func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, deleted []string, err error) {
 	if err := os.MkdirAll(d.Layers(), 0o700); err != nil {
 		return nil, nil, err
@@ -271,8 +272,11 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 		}
 		defer lock.Close()
 		if users := Users(d, image); len(users) > 0 {
+			if byName && force {
+				return untagged, nil, untag(d, untagged)
+			}
 			return nil, nil, advice.Add(fmt.Errorf("image %s (%s) is %w by container %s", ref, image, ErrInUse, strings.Join(users, ", ")),
-				"end the container first")
+				"remove the container first; to take only the name off: rmi -f %s", ref)
 		}
 	}
 	if err := untag(d, untagged); err != nil || !last {

@@ -184,6 +184,30 @@ func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, er
 	return n, err
 }
 
+func pruneVolumes(w io.Writer, e *engine.Engine, all bool) (int64, error) {
+	var removed []string
+	n, err := e.PruneVolumes(all, func(name string) { removed = append(removed, name) })
+	if removed != nil {
+		fmt.Fprintf(w, "Deleted Volumes:\n%s\n\n", strings.Join(removed, "\n"))
+	}
+	return n, err
+}
+
+func pruneImages(w io.Writer, e *engine.Engine, all bool, filters []string) (int64, error) {
+	p, err := e.PruneImages(all, filters)
+	if len(p.Untagged)+len(p.Deleted)+len(p.Leftovers) > 0 {
+		fmt.Fprintln(w, "Deleted Images:")
+		for _, name := range p.Untagged {
+			fmt.Fprintln(w, "untagged:", name)
+		}
+		for _, id := range append(p.Deleted, p.Leftovers...) {
+			fmt.Fprintln(w, "deleted:", id)
+		}
+		fmt.Fprintln(w)
+	}
+	return p.Bytes, err
+}
+
 func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	var all, volumes, force bool
 	var filters []string
@@ -208,28 +232,14 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 				return err
 			}
 			if volumes {
-				var removed []string
-				more, err := e.PruneVolumes(false, func(name string) { removed = append(removed, name) })
-				if n += more; removed != nil {
-					fmt.Fprintf(out, "Deleted Volumes:\n%s\n\n", strings.Join(removed, "\n"))
-				}
-				if err != nil {
+				more, err := pruneVolumes(out, e, false)
+				if n += more; err != nil {
 					return err
 				}
 			}
-			p, err := e.PruneImages(all, filters)
-			if len(p.Untagged)+len(p.Deleted)+len(p.Leftovers) > 0 {
-				fmt.Fprintln(out, "Deleted Images:")
-				for _, name := range p.Untagged {
-					fmt.Fprintln(out, "untagged:", name)
-				}
-				for _, id := range append(p.Deleted, p.Leftovers...) {
-					fmt.Fprintln(out, "deleted:", id)
-				}
-				fmt.Fprintln(out)
-			}
+			more, err := pruneImages(out, e, all, filters)
 			if err == nil {
-				fmt.Fprintln(out, "Total reclaimed space:", sized(n+p.Bytes))
+				fmt.Fprintln(out, "Total reclaimed space:", sized(n+more))
 			}
 			return err
 		},

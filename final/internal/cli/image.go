@@ -137,23 +137,15 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove images without a name, and what crashes and broken pulls have left",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
 			if !force && !confirm(cmd, "This removes all "+what+", and what broken pulls have left.") {
 				return nil
 			}
-			p, err := e.PruneImages(all, filters)
-			for _, name := range p.Untagged {
-				fmt.Fprintln(out, "Untagged:", name)
+			n, err := pruneImages(cmd.OutOrStdout(), e, all, filters)
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), "Total reclaimed space:", sized(n))
 			}
-			for _, id := range append(p.Deleted, p.Leftovers...) {
-				fmt.Fprintln(out, "Deleted:", id)
-			}
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(out, "Total reclaimed space:", units.HumanSize(float64(p.Bytes)))
-			return nil
+			return err
 		},
 	}
 	f := cmd.Flags()

@@ -22,11 +22,15 @@ func volumeCommand(e *engine.Engine) *cobra.Command {
 
 func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 	var labels []string
+	var driver string
 	cmd := &cobra.Command{
 		Use:   "create [flags] [NAME]",
 		Short: "Make a volume",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if driver != "local" {
+				return advice.Add(fmt.Errorf("--driver %q: %w", driver, engine.ErrOption), "there is only local; for what is mounted elsewhere: run -v /DIR:/DIR")
+			}
 			known := map[string]string{}
 			for _, label := range labels {
 				key, value, _ := strings.Cut(label, "=")
@@ -40,18 +44,29 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "`KEY=value` to be found by")
+	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
 }
 
-// volumeRow is a row of volume ls, and what volume inspect shows, with docker's names.
+// volumeRow is what volume inspect shows, with docker's names.
 type volumeRow struct {
-	CreatedAt  string            `header:"CREATED"`
-	Driver     string            `header:"DRIVER"`
-	Labels     map[string]string `header:"LABELS"`
-	Mountpoint string            `header:"MOUNTPOINT"`
-	Name       string            `header:"VOLUME NAME"`
-	Options    map[string]string `header:"OPTIONS"`
-	Scope      string            `header:"SCOPE"`
+	CreatedAt  string
+	Driver     string
+	Labels     map[string]string
+	Mountpoint string
+	Name       string
+	Options    map[string]string
+	Scope      string
+}
+
+// volumeListRow is a row of volume ls.
+type volumeListRow struct {
+	CreatedAt  string `header:"CREATED"`
+	Driver     string
+	Labels     string
+	Mountpoint string
+	Name       string `header:"VOLUME NAME"`
+	Scope      string
 }
 
 func volumeRowOf(e *engine.Engine, v engine.Volume) (volumeRow, error) {
@@ -73,7 +88,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var rows []volumeRow
+			var rows []volumeListRow
 			for _, v := range volumes {
 				fits, err := volumeFits(v, len(used[v.Name]) == 0, filters)
 				if err != nil {
@@ -86,7 +101,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rows = append(rows, row)
+				rows = append(rows, volumeListRow{row.CreatedAt, row.Driver, pairs(row.Labels), row.Mountpoint, row.Name, row.Scope})
 			}
 			if quiet && format == "" {
 				format = "{{.Name}}"
@@ -95,7 +110,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those with `name=…, label=KEY[=value] or dangling=true|false`: whether no container has it")
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those with `name=…, label=KEY[=value], driver=local or dangling=true|false`: whether no container has it")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
@@ -117,7 +132,7 @@ func volumeFits(v engine.Volume, dangling bool, filters []string) (bool, error) 
 		case "driver":
 			fits = value == "local"
 		default:
-			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are name, label and dangling")
+			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are name, label, driver and dangling")
 		}
 		if !fits {
 			return false, nil
@@ -181,7 +196,6 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove the volumes that no container has",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
 			if !force {
 				which := "volumes without a name of their own"
 				if all {
@@ -191,8 +205,10 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 					return nil
 				}
 			}
-			n, err := e.PruneVolumes(all, func(name string) { fmt.Fprintln(out, name) })
-			fmt.Fprintln(out, "Total reclaimed space:", sized(n))
+			n, err := pruneVolumes(cmd.OutOrStdout(), e, all)
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), "Total reclaimed space:", sized(n))
+			}
 			return err
 		},
 	}

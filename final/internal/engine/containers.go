@@ -350,7 +350,7 @@ func (e Engine) nameLink(name string) string { return filepath.Join(e.Dirs.Run, 
 // takeName makes {run}/names/{name}, a link to the container. Only one can make it, so no lock is needed.
 func (e Engine) takeName(name, id string) error {
 	if !nameChars.MatchString(name) {
-		return advice.Add(fmt.Errorf("%q is no name for a container", name), "names have letters, digits and _.- and begin with a letter or digit")
+		return advice.Add(fmt.Errorf("%q is no name for a container", name), "names have at least two letters, digits and _.-, and begin with a letter or digit")
 	}
 	link := e.nameLink(name)
 	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {

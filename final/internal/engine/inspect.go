@@ -24,7 +24,8 @@ import (
 // A ContainerInspection is what "docker inspect" tells of a container, and what it used.
 type ContainerInspection struct {
 	docker.InspectResponse
-	Usage *cgroups.Stats `json:",omitempty"` // as the kernel counted, if it has ended
+	NetworkSettings networkSettings // not docker's type: a template shows its unset addresses as "invalid IP"
+	Usage           *cgroups.Stats  `json:",omitempty"` // as the kernel counted, if it has ended
 }
 
 // Inspect tells all about a container; size counts its files, too.
@@ -48,11 +49,12 @@ func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err erro
 	i.InspectResponse = docker.InspectResponse{
 		ID: s.ID, Created: timestamp(s.Created), Path: spec.Process.Args[0], Args: spec.Process.Args[1:], State: inspectState(s),
 		Image: "sha256:" + s.ImageID, Name: "/" + s.Name, RestartCount: s.Restarts, Driver: "overlay", Platform: img.Config.OS,
-		HostConfig: inspectHostConfig(s, spec), Config: inspectConfig(s, spec, img.Config.Config), NetworkSettings: inspectNetwork(s),
+		HostConfig: inspectHostConfig(s, spec), Config: inspectConfig(s, spec, img.Config.Config),
 		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{
 			"LowerDir": strings.Join(topmostFirst(f.Lower), ":"), "UpperDir": f.Upperdir(), "WorkDir": f.Workdir(), "MergedDir": f.Mnt(),
 		}},
 	}
+	i.NetworkSettings = inspectNetwork(s)
 	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
 		file := filepath.Join(e.Dirs.Container(s.ID), name)
 		if _, err := os.Stat(file); err == nil {
@@ -119,13 +121,26 @@ func inspectConfig(s State, spec *specs.Spec, image v1.Config) *docker.Config {
 	return c
 }
 
-func inspectNetwork(s State) *docker.NetworkSettings {
-	n := &docker.NetworkSettings{Ports: network.PortMap{}, Networks: map[string]*network.EndpointSettings{}}
+// networkSettings has the fields that templates ask for. No container has an address or ports of its own yet.
+type networkSettings struct {
+	SandboxKey string
+	endpoint
+	Ports    map[string][]portBinding
+	Networks map[string]endpoint
+}
+
+type (
+	endpoint    struct{ IPAddress, Gateway, MacAddress string }
+	portBinding struct{ HostIp, HostPort string }
+)
+
+func inspectNetwork(s State) networkSettings {
+	n := networkSettings{Ports: map[string][]portBinding{}, Networks: map[string]endpoint{}}
 	if s.Pid > 0 {
 		n.SandboxKey = filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
 	}
 	if mode := networkOf(s); !strings.Contains(mode, ":") { // not another container's
-		n.Networks[mode] = &network.EndpointSettings{}
+		n.Networks[mode] = endpoint{}
 	}
 	return n
 }

@@ -69,10 +69,10 @@ func (e Engine) openVolume(v Volume) (_ Volume, lock *os.File, err error) {
 	if v.Name == "" {
 		random := make([]byte, 32)
 		rand.Read(random)
-		v.Name = hex.EncodeToString(random)
+		v.Name, v.Anonymous = hex.EncodeToString(random), true
 	}
 	if !nameChars.MatchString(v.Name) || len(v.Name) > 255 {
-		return v, nil, advice.Add(fmt.Errorf("%q is no name for a volume", v.Name), "names have letters, digits and _.- and begin with a letter or digit; a folder of the host begins with / or .")
+		return v, nil, advice.Add(fmt.Errorf("%q is no name for a volume", v.Name), "names have at least two letters, digits and _.-, and begin with a letter or digit; a folder of the host begins with / or .")
 	}
 	for {
 		lock, err := dirs.LockShared(e.Dirs.Volume(v.Name))
