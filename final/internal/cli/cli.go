@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -142,6 +143,9 @@ func Main(args []string) int {
 	}
 	if hint := elsewhere[firstWord(args)]; hint != "" {
 		err = advice.Add(err, "%s", hint)
+	}
+	if errors.Is(err, syscall.ENOSPC) && advice.Of(err) == "" {
+		err = advice.Add(err, "the disk is full; to make room: gocker system prune, or gocker rm containers that wrote much (gocker ps --size)")
 	}
 	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
 	return status

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	petname "github.com/dustinkirkland/golang-petname"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/why"
 	"gocker/step01-pull/advice"
@@ -71,10 +73,35 @@ func writeJSON(file string, value any) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", raw, 0o600); err != nil {
+	err = os.WriteFile(file+".new", raw, 0o600)
+	if err == nil {
+		return os.Rename(file+".new", file)
+	}
+	os.Remove(file + ".new")
+	if errors.Is(err, unix.ENOSPC) && overwrite(file, raw) == nil {
+		return nil // or a container could neither be seen to have ended nor be removed, which would make room
+	}
+	return err
+}
+
+// overwrite is for a disk that is full: it takes the room that the file has, and one write(2), with spaces up to its end.
+func overwrite(file string, raw []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
 		return err
 	}
-	return os.Rename(file+".new", file)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const block = 4096 // what a file system gives at once, or more
+	size := int(info.Size())
+	if len(raw) > (size+block-1)/block*block {
+		return unix.ENOSPC
+	}
+	_, err = f.Write(append(raw, bytes.Repeat([]byte(" "), max(0, size-len(raw)))...))
+	return err
 }
 
 func readState(folder string) (State, error) {
