@@ -99,7 +99,7 @@ func quoteInside(word string) string {
 		switch {
 		case r == '\'':
 			b.WriteString(`'\''`)
-		case r == '\n' || r != unicode.ReplacementChar && !unicode.IsControl(r):
+		case r == '\n' || r != unicode.ReplacementChar && unicode.IsPrint(r):
 			b.WriteRune(r)
 		case r != unicode.ReplacementChar:
 			for _, c := range []byte(string(r)) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,9 +23,9 @@ var ErrPack = errors.New("cannot be written as a layer")
 // Pack is the way back: it writes what overlayfs has in a folder, an upperdir or the fs of a layer, as a layer's tar
 // archive. Whiteouts and opaque folders are spelled as archives do, overlayfs's own xattrs are left out. Names are sorted,
 // whiteouts come before what is beside them, so the same files give the same bytes. Sockets are left out: they mean
-// nothing without the process behind them.
-func Pack(w io.Writer, folder string) error {
-	p := packer{tar: tar.NewWriter(w), folder: folder, names: map[[2]uint64]string{}}
+// nothing without the process behind them; so are the names without, "etc/hosts", and all below them.
+func Pack(w io.Writer, folder string, without ...string) error {
+	p := packer{tar: tar.NewWriter(w), folder: folder, without: without, names: map[[2]uint64]string{}}
 	if err := p.add("."); err != nil {
 		return err
 	}
@@ -32,9 +33,10 @@ func Pack(w io.Writer, folder string) error {
 }
 
 type packer struct {
-	tar    *tar.Writer
-	folder string
-	names  map[[2]uint64]string // device and inode -> the first name of a file that has several
+	tar     *tar.Writer
+	folder  string
+	without []string
+	names   map[[2]uint64]string // device and inode -> the first name of a file that has several
 }
 
 // add writes an entry, and for a folder all that is in it.
@@ -78,7 +80,7 @@ func (p *packer) add(name string) error {
 	if header.Typeflag != tar.TypeReg {
 		return nil
 	}
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // who has made a fifo of it meanwhile does not stop us
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,10 @@ func (p *packer) addAll(dir string) error {
 		}
 	}
 	for _, name := range rest {
-		if err := p.add(path.Join(dir, name)); err != nil {
+		if name = path.Join(dir, name); slices.Contains(p.without, name) {
+			continue
+		}
+		if err := p.add(name); err != nil {
 			return err
 		}
 	}

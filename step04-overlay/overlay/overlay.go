@@ -226,11 +226,8 @@ func (f *FS) mountInLinks() error {
 // mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.
 func (f *FS) MountAside(use func() error) error {
 	return check.OnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("unshare: %w", err)
-		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("make all mounts private: %w", err)
+		if err := leave(); err != nil {
+			return err
 		}
 		mount := f.mountInLinks
 		if data := f.options(f.Lower); len(data) < os.Getpagesize() {
@@ -241,6 +238,17 @@ func (f *FS) MountAside(use func() error) error {
 		}
 		return use()
 	})
+}
+
+// leave gives the calling thread a mount namespace of its own.
+func leave() error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	return nil
 }
 
 // maxLayers is OVL_MAX_STACK of fs/overlayfs/params.h.

@@ -88,10 +88,10 @@ func eventFormat(cmd *cobra.Command, format string) (func(engine.Event) error, e
 		return func(event engine.Event) error {
 			var attributes []string
 			for _, key := range slices.Sorted(maps.Keys(event.Actor.Attributes)) {
-				attributes = append(attributes, key+"="+onOneLine(event.Actor.Attributes[key]))
+				attributes = append(attributes, onOneLine(key)+"="+onOneLine(event.Actor.Attributes[key]))
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s (%s)\n", time.Unix(0, event.TimeNano).Format(time.RFC3339Nano),
-				event.Type, event.Action, event.Actor.ID, strings.Join(attributes, ", "))
+				event.Type, onOneLine(event.Action), event.Actor.ID, strings.Join(attributes, ", "))
 			return err
 		}, nil
 	}

@@ -14,7 +14,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"text/template/parse"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/docker/cli/templates"
 
@@ -51,8 +54,7 @@ func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T)
 		format = usual
 	}
 	if format == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
+		encoder := newEncoder(w)
 		for _, row := range rows {
 			if err := encoder.Encode(row); err != nil {
 				return err
@@ -89,8 +91,7 @@ func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T)
 // line, by a template or as "json". Templates may use the names of the Go fields and those of the JSON.
 func printInspected[T any](w io.Writer, format string, values []T) error {
 	if format == "" {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
+		encoder := newEncoder(w)
 		encoder.SetIndent("", "    ")
 		return encoder.Encode(append([]T{}, values...)) // [] and not null
 	}
@@ -133,7 +134,79 @@ func parseTemplate(text string) (*template.Template, error) {
 	if err != nil {
 		return nil, exit{exitGocker, advice.Add(fmt.Errorf("--format %q: %w", text, err), "templates are those of https://pkg.go.dev/text/template")}
 	}
+	tmpl.Funcs(template.FuncMap{"printable": printableText, "json": jsonText})
+	cleanValues(tmpl.Tree, tmpl.Root)
 	return tmpl, nil
+}
+
+// cleanValues has a template print each value by way of printable, as html/template does with what it escapes. What the
+// user wrote in the template itself, colours too, stays.
+func cleanValues(tree *parse.Tree, list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	for _, node := range list.Nodes {
+		switch n := node.(type) {
+		case *parse.ActionNode:
+			if len(n.Pipe.Decl) == 0 {
+				printable := parse.NewIdentifier("printable").SetTree(tree).SetPos(n.Pos)
+				n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: n.Pos, Args: []parse.Node{printable}})
+			}
+		case *parse.IfNode:
+			cleanValues(tree, n.List)
+			cleanValues(tree, n.ElseList)
+		case *parse.RangeNode:
+			cleanValues(tree, n.List)
+			cleanValues(tree, n.ElseList)
+		case *parse.WithNode:
+			cleanValues(tree, n.List)
+			cleanValues(tree, n.ElseList)
+		}
+	}
+}
+
+func printableText(value any) string {
+	if value == nil {
+		return "<no value>" // as templates say it
+	}
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && !v.IsNil() {
+		value = v.Elem().Interface()
+	}
+	return advice.Printable(fmt.Sprint(value))
+}
+
+// jsonText is docker's function json.
+func jsonText(value any) (string, error) {
+	var out strings.Builder
+	err := newEncoder(&out).Encode(value)
+	return strings.TrimSpace(out.String()), err
+}
+
+// newEncoder writes JSON that a terminal may show. encoding/json spells only the characters below the blank; others, such as
+// U+009B, which begins what a terminal obeys, or U+202E, which turns the rest of a line around, can only be in strings.
+func newEncoder(w io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(jsonWriter{w})
+	encoder.SetEscapeHTML(false)
+	return encoder
+}
+
+type jsonWriter struct{ io.Writer }
+
+func (w jsonWriter) Write(p []byte) (int, error) {
+	var out []byte
+	for _, r := range string(p) { // a whole value
+		if r == '\n' || unicode.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	if _, err := w.Writer.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func line(w io.Writer, tmpl *template.Template, data any) error {

@@ -100,11 +100,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 		}
 		return e.InspectImage(ref)
 	}
-	v, err := e.Volume(name)
-	if err != nil {
-		return nil, err
-	}
-	return volumeRowOf(e, v)
+	return inspectVolume(e, name)
 }
 
 // isMissing tells whether an error says that nothing has a name, or can have it.

@@ -110,7 +110,9 @@ func wantImage(cmd *cobra.Command, args []string) error {
 
 const quietHelp = "do not tell of an image that is pulled"
 
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func say(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, advice.Printable(fmt.Sprintf(format, args...)))
+}
 
 func sayUnless(quiet bool) func(format string, args ...any) {
 	if quiet {

@@ -48,8 +48,25 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-// volumeRow is what volume inspect shows, with docker's names.
+// volumeRow is a row of volume ls, with docker's names.
 type volumeRow struct {
+	CreatedAt  string `header:"CREATED"`
+	Driver     string
+	Labels     string
+	Mountpoint string
+	Name       string `header:"VOLUME NAME"`
+	Scope      string
+
+	labels map[string]string
+}
+
+// Label is the value of one label.
+func (r volumeRow) Label(name string) string {
+	return printable(struct{ Text string }{r.labels[name]}).Text
+}
+
+// volumeDetails are what volume inspect shows, with docker's names.
+type volumeDetails struct {
 	CreatedAt  string
 	Driver     string
 	Labels     map[string]string
@@ -59,19 +76,13 @@ type volumeRow struct {
 	Scope      string
 }
 
-// volumeListRow is a row of volume ls.
-type volumeListRow struct {
-	CreatedAt  string `header:"CREATED"`
-	Driver     string
-	Labels     string
-	Mountpoint string
-	Name       string `header:"VOLUME NAME"`
-	Scope      string
-}
-
-func volumeRowOf(e *engine.Engine, v engine.Volume) (volumeRow, error) {
-	point, err := e.Mountpoint(v.Name)
-	return volumeRow{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, nil, "local"}, err
+func inspectVolume(e *engine.Engine, name string) (volumeDetails, error) {
+	v, err := e.Volume(name)
+	if err != nil {
+		return volumeDetails{}, err
+	}
+	point, err := e.Mountpoint(name)
+	return volumeDetails{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, nil, "local"}, err
 }
 
 func volumeListCommand(e *engine.Engine) *cobra.Command {
@@ -88,7 +99,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var rows []volumeListRow
+			var rows []volumeRow
 			for _, v := range volumes {
 				fits, err := volumeFits(v, len(used[v.Name]) == 0, filters)
 				if err != nil {
@@ -97,11 +108,11 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 				if !fits {
 					continue
 				}
-				row, err := volumeRowOf(e, v)
+				point, err := e.Mountpoint(v.Name)
 				if err != nil {
 					return err
 				}
-				rows = append(rows, volumeListRow{row.CreatedAt, row.Driver, pairs(row.Labels), row.Mountpoint, row.Name, row.Scope})
+				rows = append(rows, volumeRow{v.Created.Format(time.RFC3339), "local", pairs(v.Labels), point, v.Name, "local", v.Labels})
 			}
 			if quiet && format == "" {
 				format = "{{.Name}}"
@@ -147,24 +158,11 @@ func volumeInspectCommand(e *engine.Engine) *cobra.Command {
 		Use:   "inspect [flags] NAME…",
 		Short: "Show all that is known of volumes",
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (all error) {
-			var rows []volumeRow
-			for _, arg := range args {
-				v, err := e.Volume(arg)
-				if err != nil {
-					all = errors.Join(all, err)
-					continue
-				}
-				row, err := volumeRowOf(e, v)
-				if err != nil {
-					return err
-				}
-				rows = append(rows, row)
-			}
-			return errors.Join(printInspected(cmd.OutOrStdout(), format, rows), all)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inspect(cmd, args, format, func(name string) (any, error) { return inspectVolume(e, name) })
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "", formatHelp)
+	cmd.Flags().StringVarP(&format, "format", "f", "", inspectHelp)
 	return cmd
 }
 

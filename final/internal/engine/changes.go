@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"errors"
 	"os"
 	"path"
 	"path/filepath"
@@ -37,18 +36,23 @@ func (e Engine) Changes(name string) ([]ContainerChange, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := f.Changes()
-	if err != nil {
-		return nil, err
-	}
 	spec, err := e.readSpec(s.ID)
 	if err != nil {
 		return nil, err
 	}
-	if all, err = withoutTargets(all, spec.Mounts, f); err != nil {
-		return nil, err
-	}
 	var changes []ContainerChange
+	err = f.LookAside(func() error {
+		all, _, err := splitChanges(f, spec.Mounts)
+		if err == nil {
+			changes, err = describe(all, f, img)
+		}
+		return err
+	})
+	return changes, err
+}
+
+// describe looks at what is changed.
+func describe(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []ContainerChange, err error) {
 	for _, c := range all {
 		change := ContainerChange{Change: c}
 		at := filepath.Join(f.Upperdir(), c.Path)
@@ -59,7 +63,7 @@ func (e Engine) Changes(name string) ([]ContainerChange, error) {
 			}
 		}
 		info, err := os.Lstat(at)
-		if errors.Is(err, os.ErrNotExist) {
+		if overlay.Moved(err) {
 			continue // the container has changed it again
 		}
 		if err != nil {
@@ -74,29 +78,42 @@ func (e Engine) Changes(name string) ([]ContainerChange, error) {
 	return changes, nil
 }
 
-// withoutTargets leaves out what gocker has made to mount something on, and the folders around it that are but for that
-// as the image has them.
-func withoutTargets(changes []overlay.Change, mounts []specs.Mount, f *overlay.FS) (kept []overlay.Change, err error) {
+// splitChanges tells what a container changed from targets, which gocker made to mount something on: those, and the
+// folders around them that are but for that as the image has them.
+func splitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change, targets []string, err error) {
+	all, err := f.Changes()
+	if err != nil {
+		return nil, nil, err
+	}
 	hasTarget, hasChange := map[string]bool{}, map[string]bool{}
-	for _, c := range slices.Backward(changes) { // a folder after what is in it
-		isTarget := c.Kind == 'A' && slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == c.Path })
-		if hasTarget[c.Path] && !hasChange[c.Path] {
-			isTarget = c.Kind == 'A'
-			if c.Kind == 'C' {
-				if isTarget, err = isSameButForTime(filepath.Join(f.Lower[c.Below], c.Path), filepath.Join(f.Upperdir(), c.Path)); err != nil {
-					return nil, err
-				}
+	for _, c := range slices.Backward(all) { // a folder after what is in it
+		at := filepath.Join(f.Upperdir(), c.Path)
+		isTarget := false
+		switch {
+		case hasChange[c.Path]:
+		case c.Kind == 'A' && slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == c.Path }):
+			info, err := os.Lstat(at)
+			if err != nil && !overlay.Moved(err) {
+				return nil, nil, err
+			}
+			isTarget = err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0)
+		case hasTarget[c.Path] && c.Kind == 'A':
+			isTarget = true
+		case hasTarget[c.Path] && c.Kind == 'C':
+			if isTarget, err = isSameButForTime(filepath.Join(f.Lower[c.Below], c.Path), at); err != nil && !overlay.Moved(err) {
+				return nil, nil, err
 			}
 		}
 		if isTarget {
 			hasTarget[path.Dir(c.Path)] = true
-			continue
+			targets = append(targets, c.Path[1:])
+		} else {
+			hasChange[path.Dir(c.Path)] = true
+			changes = append(changes, c)
 		}
-		hasChange[path.Dir(c.Path)] = true
-		kept = append(kept, c)
 	}
-	slices.Reverse(kept)
-	return kept, nil
+	slices.Reverse(changes)
+	return changes, targets, nil
 }
 
 func isSameButForTime(a, b string) (bool, error) {

@@ -78,7 +78,10 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	if err != nil {
 		return fail(err)
 	}
-	digest, diffID, err := packLayer(ctx, filepath.Join(partial.Path, name), filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	digest, diffID, err := e.packLayer(ctx, filepath.Join(partial.Path, name), s)
+	if overlay.Moved(err) {
+		err = advice.Add(err, "the container changed it meanwhile; without --pause=false it stands still")
+	}
 	if err = cmp.Or(err, goOn()); err != nil {
 		return fail(err)
 	}
@@ -133,8 +136,16 @@ func (e Engine) standStill(s State, pause bool) (goOn func() error, err error) {
 	}, nil
 }
 
-// packLayer writes what is in upperdir as a compressed layer.
-func packLayer(ctx context.Context, name, upperdir string) (digest, diffID v1.Hash, err error) {
+// packLayer writes what a container changed as a compressed layer.
+func (e Engine) packLayer(ctx context.Context, name string, s State) (digest, diffID v1.Hash, err error) {
+	view, err := e.view(s.ID)
+	if err != nil {
+		return digest, diffID, err
+	}
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return digest, diffID, err
+	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return digest, diffID, err
@@ -142,7 +153,13 @@ func packLayer(ctx context.Context, name, upperdir string) (digest, diffID v1.Ha
 	defer f.Close()
 	sent, plain := sha256.New(), sha256.New()
 	z := gzip.NewWriter(io.MultiWriter(f, sent))
-	if err := layers.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, upperdir); err != nil {
+	if err := view.LookAside(func() error {
+		_, targets, err := splitChanges(view, spec.Mounts)
+		if err != nil {
+			return err
+		}
+		return layers.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), targets...)
+	}); err != nil {
 		return digest, diffID, err
 	}
 	if err := errors.Join(z.Close(), f.Close()); err != nil {

@@ -112,7 +112,7 @@ func parseID(s string) (uint32, bool) {
 	return uint32(n), err == nil && s[0] != '+'
 }
 
-// maxLines is how much of /etc/passwd and /etc/group is read, in bytes.
+// maxLines is how large /etc/passwd and /etc/group may be, in bytes.
 const maxLines = 4 << 20
 
 // lines reads a file of lines with fields between colons, out of the container; lines with fewer fields are left out,
@@ -136,11 +136,14 @@ func lines(f *overlay.FS, name string, fields int) ([][]string, error) {
 		return nil, fmt.Errorf("read /%s of the image: %w", name, err)
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+	switch info, err := file.Stat(); {
+	case err != nil || !info.Mode().IsRegular():
 		return nil, fmt.Errorf("read /%s of the image: it is no regular file", name)
+	case info.Size() > maxLines:
+		return nil, fmt.Errorf("read /%s of the image: it has %d bytes, and at most %d are read", name, info.Size(), maxLines)
 	}
 	var out [][]string
-	scanner := bufio.NewScanner(io.LimitReader(file, maxLines))
+	scanner := bufio.NewScanner(io.LimitReader(file, maxLines)) // who is in a container that runs may add to it
 	scanner.Buffer(nil, maxLines)
 	for scanner.Scan() {
 		if line := strings.Split(scanner.Text(), ":"); len(line) >= fields {

@@ -23,7 +23,7 @@ func TestEveryAttackHasItsStoryAndEveryStoryItsAttack(t *testing.T) {
 	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
 		outcomes[m[1]] = m[3]
 	}
-	for _, a := range slices.Concat(archives(), manifests(), loads(), runs()) {
+	for _, a := range slices.Concat(archives(), manifests(), loads(), runs(), lives()) {
 		outcome, ok := outcomes[a.name]
 		delete(outcomes, a.name)
 		refused := strings.HasPrefix(outcome, "refused: ")
