@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/cp"
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/advice"
 )
@@ -73,7 +74,11 @@ func splitPath(arg string) (container, path string) {
 
 func failedCopy(args []string, err error) error {
 	if err != nil {
+		mounted := errors.Is(err, cp.ErrMounted)
 		err = fmt.Errorf("cp %s %s: %w", args[0], args[1], err)
+		if container, path := splitPath(args[1]); mounted {
+			err = advice.Add(err, "write into it: gocker exec -i %s sh -c 'cat >%s' <FILE", container, path)
+		}
 	}
 	return err
 }

@@ -34,6 +34,7 @@ var (
 	ErrOntoFile   = errors.New("a folder cannot be copied onto a file")
 	ErrNotFolder  = errors.New("not a folder")
 	ErrReplace    = errors.New("a folder and something else have the same name, and neither replaces the other")
+	ErrMounted    = errors.New("a file of the host is mounted there, and not replaced")
 	ErrKernelFile = errors.New("it is the kernel's, and no file to copy")
 	ErrDevice     = errors.New("a container's device is not made on the host")
 )

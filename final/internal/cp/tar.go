@@ -167,12 +167,30 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 
 // mayReplace keeps a folder that is there, and links like /bin -> usr/bin, from being taken away by a folder or file of
 // the same name. Docker refuses it, too.
+//
+// Nor is a file that is mounted there replaced, such as /etc/hosts. The kernel would do so for us, who are not in the
+// container's mount namespace, and unmount it first.
 func mayReplace(root *os.Root, name string, withFolder bool) error {
 	old, err := root.Lstat(name)
-	if err == nil && old.IsDir() != withFolder {
+	switch {
+	case err != nil: // what is wrong, the writer says
+	case old.IsDir() != withFolder:
 		return ErrReplace
+	case old.Mode().IsRegular() && isMounted(root, name):
+		return ErrMounted
 	}
-	return nil // what else is wrong, the writer says
+	return nil
+}
+
+func isMounted(root *os.Root, name string) bool {
+	f, err := root.OpenFile(name, unix.O_PATH, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var stat unix.Statx_t
+	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat)
+	return err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // own says whose a copy will be.
