@@ -354,6 +354,11 @@ func (p *Process) hasBecome(process *specs.Process) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
+	case errors.As(err, &failed) && len(p.Denied()) > 0:
+		if failed.number == unix.SYS_EXECVE {
+			err = fmt.Errorf("%w: %w", ErrNotExecutable, err)
+		}
+		return advice.Add(fmt.Errorf("%w: the seccomp filter denied %s", err, p.Denied()[0].Call), "no command begins without this call: let it through in the profile")
 	case errors.As(err, &failed) && failed.number == unix.SYS_EXECVE:
 		return whyNotExecuted(process, failed.what, failed.errno)
 	}

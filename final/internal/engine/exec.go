@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/check"
@@ -105,6 +106,9 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 		return -1, err
 	}
 	p, err := namespaces.Join(s.Pid, spec, stdio, place, e.Tell)
+	if errors.Is(err, unix.ESRCH) { // it has just ended
+		err = fmt.Errorf("%w: %s", ErrNotRunning, s.Name)
+	}
 	if err != nil {
 		return -1, err
 	}
