@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -166,15 +167,20 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	return status, nil
 }
 
-// show prints what the kernel's files say.
+// show prints what the kernel's files say, below the folder that they are in.
 func show(stdout io.Writer, cg cgroups.Cgroup, controllers []string) {
+	folder := ""
 	for _, controller := range controllers {
 		for _, file := range cg.Files(controller) {
 			content, err := os.ReadFile(file)
 			if err != nil {
 				continue // this kernel does not have it
 			}
-			fmt.Fprintf(stdout, "   %s: %s\n", file, strings.ReplaceAll(strings.TrimSpace(string(content)), "\n", ", "))
+			if dir := filepath.Dir(file); dir != folder {
+				folder = dir
+				fmt.Fprintf(stdout, "   %s\n", folder)
+			}
+			fmt.Fprintf(stdout, "      %s: %s\n", filepath.Base(file), strings.ReplaceAll(strings.TrimSpace(string(content)), "\n", ", "))
 		}
 	}
 }

@@ -19,6 +19,12 @@
 // stays in its own, only its children are in the new one. What has to be done in there the child does, between clone
 // and execve: see birth.
 //
+// In the order in which it happens: Create in namespaces.go is the whole way, join.go goes into the namespaces, rootfs.go
+// makes the root folder, with mount.go, names.go and devices.go, birth.go and command.go make the child, stdio.go and
+// terminal.go connect it. Of those others that is enough: restrict.go and seccomp.go take from the command what the
+// runtime does not trust it with, enter.go is for one more command, tell.go has the story, and executable.go, fault.go
+// and denied.go find out why a command did not start.
+//
 // The description of the container is the OCI runtime specification's. What this package does not do yet, it refuses.
 //
 // See namespaces(7), pivot_root(2), and https://github.com/opencontainers/runtime-spec/blob/main/config.md.
