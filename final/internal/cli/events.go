@@ -21,7 +21,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "events [flags]",
-		Short: "Show what happens to containers, as it happens",
+		Short: "Show what happens to containers, images and volumes, as it happens",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, fromErr := parseTime("since", since)
@@ -42,7 +42,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	timeFlags(f, &since, &until)
 	f.StringVar(&format, "format", "", "`json`, or a template of Go: {{.Action}} {{.Actor.ID}}")
-	f.StringArrayVarP(&filters, "filter", "f", nil, "only those with `KEY=VALUE`: container, event, image, label or type")
+	f.StringArrayVarP(&filters, "filter", "f", nil, "only those with `KEY=VALUE`: container, event, image, label, type (container, image or volume) or volume")
 	return cmd
 }
 
@@ -51,20 +51,25 @@ func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
 	keys := map[string][]string{}
 	for _, filter := range filters {
 		key, value, _ := strings.Cut(filter, "=")
-		if !slices.Contains([]string{"container", "event", "image", "label", "type"}, key) {
-			return nil, fmt.Errorf("--filter %q: there are container, event, image, label and type", filter)
+		if !slices.Contains([]string{"container", "event", "image", "label", "type", "volume"}, key) {
+			return nil, fmt.Errorf("--filter %q: there are container, event, image, label, type and volume", filter)
 		}
 		keys[key] = append(keys[key], value)
 	}
 	has := func(event engine.Event, key, value string) bool {
 		attributes := event.Actor.Attributes
 		switch key {
-		case "container":
-			return value == attributes["name"] || value != "" && strings.HasPrefix(event.Actor.ID, value)
+		case "container", "volume":
+			return key == event.Type && (value == attributes["name"] || value != "" && strings.HasPrefix(event.Actor.ID, value))
 		case "event":
-			return value == event.Action
+			action, _, _ := strings.Cut(event.Action, ": ") // exec_start: COMMAND
+			return value == event.Action || value == action
 		case "image":
-			return value == attributes["image"] || value+":latest" == attributes["image"]
+			names := []string{attributes["image"]}
+			if event.Type == "image" {
+				names = []string{event.Actor.ID, attributes["name"]}
+			}
+			return slices.Contains(names, value) || slices.Contains(names, value+":latest")
 		case "label":
 			name, want, hasValue := strings.Cut(value, "=")
 			got, ok := attributes[name]

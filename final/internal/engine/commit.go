@@ -113,6 +113,14 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	if img, err = in.Add(ctx, e.Dirs, names...); err != nil {
 		return fail(err)
 	}
+	id, ref := "sha256:"+img.Digest, ""
+	if len(names) > 0 {
+		ref = names[0].String()
+	}
+	e.event("commit", s, "comment", opts.Message, "imageID", id, "imageRef", ref)
+	for _, name := range names {
+		e.imageEvent("tag", img, id, name.String())
+	}
 	return img, nil
 }
 

@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step03-layers/layers"
 )
 
-// An Event is something that happened to a container, in docker's words and form.
+// An Event is something that happened to a container, an image or a volume, in docker's words and form.
 type Event struct {
 	Type, Action string
 	Actor        Actor
@@ -39,13 +42,36 @@ const (
 	mostEvents    = 16 << 20 // bytes
 )
 
-// event notes what happens to a container. A full disk does not stop it.
+// event notes what happens to a container.
 func (e Engine) event(action string, s State, attributes ...string) {
-	now := time.Now()
-	event := Event{"container", action, Actor{s.ID, map[string]string{"image": s.Image, "name": s.Name}}, "local", now.Unix(), now.UnixNano()}
-	for key, value := range s.Annotations {
-		event.Actor.Attributes[key] = value
+	e.note("container", action, s.ID, s.Annotations, append([]string{"image", s.Image, "name", s.Name}, attributes...)...)
+}
+
+// imageEvent notes what happens to an image. To registries and who pulls it is known by a name, to all others by its digest.
+func (e Engine) imageEvent(action string, img layers.Image, id, name string) {
+	e.note("image", action, id, img.Config.Config.Labels, "name", name)
+}
+
+// volumeEvents note that a container begins or ends to have its volumes.
+func (c *container) volumeEvents(action string) {
+	points, _ := c.mountPoints(c.state, c.spec)
+	for _, p := range points {
+		switch {
+		case p.Type != "volume":
+		case action == "mount":
+			c.note("volume", action, p.Name, nil, "container", c.state.ID, "destination", p.Destination, "driver", p.Driver,
+				"propagation", string(p.Propagation), "read/write", strconv.FormatBool(p.RW))
+		default:
+			c.note("volume", action, p.Name, nil, "container", c.state.ID, "driver", p.Driver)
+		}
 	}
+}
+
+// note writes an event down. A full disk does not stop what it tells of.
+func (e Engine) note(kind, action, id string, labels map[string]string, attributes ...string) {
+	now := time.Now()
+	event := Event{kind, action, Actor{id, map[string]string{}}, "local", now.Unix(), now.UnixNano()}
+	maps.Copy(event.Actor.Attributes, labels)
 	for i := 0; i+1 < len(attributes); i += 2 {
 		event.Actor.Attributes[attributes[i]] = attributes[i+1]
 	}
@@ -54,7 +80,11 @@ func (e Engine) event(action string, s State, attributes ...string) {
 		return
 	}
 	name := filepath.Join(e.Dirs.Run, eventsName)
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	const how = os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	f, err := os.OpenFile(name, how, 0o600)
+	if errors.Is(err, os.ErrNotExist) && os.MkdirAll(e.Dirs.Run, 0o700) == nil { // no container has ever been here
+		f, err = os.OpenFile(name, how, 0o600)
+	}
 	if err != nil {
 		return
 	}

@@ -179,11 +179,11 @@ func (e Engine) Tag(source, name pull.Reference) error {
 	if strings.HasPrefix(name.Tag, "sha256:") {
 		return fmt.Errorf("tag %q: a digest cannot be chosen; a new name ends in a tag", name)
 	}
-	id, err := e.Lookup(source)
+	img, err := e.open(source)
 	if err != nil {
 		return err
 	}
-	lock, err := dirs.LockShared(e.Dirs.Image(id)) // it cannot be removed before the name is there
+	lock, err := dirs.LockShared(e.Dirs.Image(img.ID)) // it cannot be removed before the name is there
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, source)
 	}
@@ -191,11 +191,21 @@ func (e Engine) Tag(source, name pull.Reference) error {
 		return err
 	}
 	defer lock.Close()
-	return layers.Tag(e.Dirs, id, name)
+	if err = layers.Tag(e.Dirs, img.ID, name); err == nil {
+		e.imageEvent("tag", img, "sha256:"+img.Digest, name.String())
+	}
+	return err
 }
 
 // Untag takes a name off its image, which stays.
-func (e Engine) Untag(ref pull.Reference) error { return layers.Untag(e.Dirs, ref) }
+func (e Engine) Untag(ref pull.Reference) error {
+	img, openErr := e.open(ref)
+	err := layers.Untag(e.Dirs, ref)
+	if err == nil && openErr == nil {
+		e.imageEvent("untag", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
+	}
+	return err
+}
 
 // Rmi removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
 // one that is not here is no error. One that a container uses stays in any case.
@@ -216,5 +226,15 @@ func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string,
 			return nil, nil, err
 		}
 	}
-	return layers.Remove(e.Dirs, ref, force)
+	img, openErr := e.open(ref)
+	untagged, deleted, err = layers.Remove(e.Dirs, ref, force)
+	if id := "sha256:" + img.Digest; openErr == nil { // one that is damaged can be removed, too
+		for range untagged {
+			e.imageEvent("untag", img, id, id)
+		}
+		if slices.Contains(deleted, id) {
+			e.imageEvent("delete", img, id, id)
+		}
+	}
+	return untagged, deleted, err
 }

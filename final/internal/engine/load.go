@@ -81,6 +81,7 @@ func (e Engine) load(ctx context.Context, fill func(to string) error, limits unt
 				return err
 			}
 		}
+		e.imageEvent("load", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 		loaded(Loaded{img, p.names})
 	}
 	return nil

@@ -55,6 +55,14 @@ type Origin struct {
 // here are not asked for, and one that a broken pull has begun goes on where that one ended: what has come of it stays
 // in tmp/{image}.
 func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
+	img, err := e.pull(ctx, ref, opts)
+	if err == nil {
+		e.imageEvent("pull", img.Image, ref.String(), ref.Name)
+	}
+	return img, err
+}
+
+func (e Engine) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
 	if opts.Platform == nil {
 		opts.Platform = pull.HostPlatform()
 	}

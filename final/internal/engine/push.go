@@ -56,6 +56,7 @@ func (e Engine) Push(ctx context.Context, ref pull.Reference, opts PushOptions) 
 	if digest, err = image.Digest(); err != nil {
 		return digest, 0, err
 	}
+	e.imageEvent("push", img, ref.String(), ref.Name)
 	origin := Origin{ref.String(), digest.String(), digest.String(), img.Config.Platform().String()}
 	return digest, int64(len(s.raw)), e.addOrigin(id, origin, map[string][]byte{digest.Hex + ".json": s.raw})
 }

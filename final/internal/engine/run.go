@@ -125,6 +125,8 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		p.Abort()
 		return -1, err
 	}
+	c.volumeEvents("mount")
+	defer c.volumeEvents("unmount")
 	signals.passTo(passedOn{c.Engine, c.state.ID, p.Process})
 	defer signals.passTo(nil)
 	ran := false

@@ -52,6 +52,7 @@ func (e Engine) Save(out io.Writer, refs []pull.Reference, forDocker bool) error
 		if err != nil {
 			return fmt.Errorf("save %q: %w", ref, err)
 		}
+		e.imageEvent("save", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 		if _, ok := at[img.ID]; !ok {
 			at[img.ID] = len(manifest)
 			manifest = append(manifest, entryOf(s))

@@ -110,7 +110,10 @@ func (e Engine) makeVolume(v Volume) error {
 	if err := cmp.Or(json.NewEncoder(file).Encode(v), file.Sync()); err != nil { // it must survive a power cut
 		return err
 	}
-	return partial.Finish(e.Dirs.Volume(v.Name))
+	if err = partial.Finish(e.Dirs.Volume(v.Name)); err == nil {
+		e.note("volume", "create", v.Name, nil, "driver", "local")
+	}
+	return err
 }
 
 func (e Engine) readVolume(name string) (v Volume, err error) {
@@ -201,7 +204,10 @@ func (e Engine) RemoveVolume(name string) error {
 	if ids := used[name]; len(ids) > 0 {
 		return advice.Add(fmt.Errorf("%w: %s: container %s", ErrVolumeUsed, name, strings.Join(ids, ", ")), "remove that first: gocker rm %s", ids[0])
 	}
-	return dirs.RemoveAll(e.Dirs.Volume(name))
+	if err = dirs.RemoveAll(e.Dirs.Volume(name)); err == nil {
+		e.note("volume", "destroy", name, nil, "driver", "local")
+	}
+	return err
 }
 
 // PruneVolumes removes the volumes that no container has: those without a name that somebody gave them, or all. bytes is
