@@ -82,7 +82,7 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 			return err
 		}
 		// Its process has just ended, or is about to begin.
-		if err := e.waitEnd(s.ID, killTime); err != nil {
+		if err := e.waitEnd(s, killTime); err != nil {
 			return err
 		}
 	}

@@ -113,11 +113,11 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	if sig == unix.SIGKILL {
 		timeout = killTime
 	}
-	if e.waitEnd(s.ID, timeout) != nil {
+	if e.waitEnd(s, timeout) != nil {
 		if err := e.signal(s.ID, unix.SIGKILL, fmt.Sprintf("gocker stop, after %s,", timeout)); err != nil && !over(err) {
 			return err
 		}
-		if err := e.waitEnd(s.ID, killTime); err != nil {
+		if err := e.waitEnd(s, killTime); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 		if !active(s) {
 			return s.ExitCode, nil
 		}
-		if err := e.waitEnd(s.ID, math.MaxInt64); err != nil {
+		if err := e.waitEnd(s, math.MaxInt64); err != nil {
 			return -1, err
 		}
 	case WaitNext:
@@ -233,11 +233,12 @@ func active(s State) bool { return s.Status == specs.StateRunning || s.Status ==
 // held tells whether a gocker must have the container.
 func held(s State) bool { return active(s) || s.Status == specs.StateCreating }
 
-// waitEnd waits until a container has ended and its gocker has cleaned up.
-func (e Engine) waitEnd(id string, timeout time.Duration) error {
+// waitEnd waits until a container has ended and its gocker has cleaned up, or another one has started it again meanwhile.
+func (e Engine) waitEnd(s State, timeout time.Duration) error {
+	folder := e.Dirs.Container(s.ID)
 	free := make(chan error, 1)
 	go func() {
-		lock, err := dirs.LockShared(e.Dirs.Container(id))
+		lock, err := dirs.LockShared(folder)
 		if err == nil {
 			lock.Close()
 		} else if errors.Is(err, os.ErrNotExist) { // removed
@@ -245,11 +246,19 @@ func (e Engine) waitEnd(id string, timeout time.Duration) error {
 		}
 		free <- err
 	}()
-	select {
-	case err := <-free:
-		return err
-	case <-time.After(timeout):
-		return advice.Add(fmt.Errorf("container %s has not ended after %s", id, timeout), "kill it: gocker kill %s", id)
+	late, look := time.After(timeout), time.NewTicker(pollTime)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-free:
+			return err
+		case <-look.C: // who starts it again may have been faster to lock it
+			if now, err := readState(folder); err == nil && s.Monitor != 0 && now.Monitor != 0 && now.Monitor != s.Monitor {
+				return nil
+			}
+		case <-late:
+			return advice.Add(fmt.Errorf("container %s has not ended after %s", s.ID, timeout), "kill it: gocker kill %s", s.ID)
+		}
 	}
 }
 
