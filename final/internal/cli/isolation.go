@@ -11,8 +11,6 @@ import (
 // isolationFlags say what a container shares with others, and what it may do.
 func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
 	f.StringVar(&opts.Network, "network", "none", "`none|host|container:NAME`: only a loopback interface of its own, all that the host has, or another container's")
-	f.StringVar(&opts.Network, "net", "none", "the same")
-	f.Lookup("net").Hidden = true
 	f.StringVar(&opts.PID, "pid", "", "process numbers of the `host|container:NAME`")
 	f.StringVar(&opts.IPC, "ipc", "", "shared memory of the `host|container:NAME`, or its own: private, shareable with others, or none")
 	f.StringVar(&opts.UTS, "uts", "", "name of the `host`, not one of its own")

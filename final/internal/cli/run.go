@@ -125,7 +125,8 @@ func sayUnless(quiet bool) func(format string, args ...any) {
 func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOptions, error)) {
 	var opts engine.RunOptions
 	f := cmd.Flags()
-	f.SetInterspersed(false)                      // the flags behind IMAGE are the command's
+	f.SetInterspersed(false) // the flags behind IMAGE are the command's
+	f.SetNormalizeFunc(oneName)
 	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
 	general := generalFlags(f, &opts)
 	resourceFlags(f, &opts.Limits)
@@ -140,6 +141,17 @@ func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOption
 		opts.Args = args[1:]
 		return opts, general()
 	}
+}
+
+// oneName is for flags that docker has by two names.
+func oneName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	switch name {
+	case "net":
+		name = "network"
+	case "dns-opt":
+		name = "dns-option"
+	}
+	return pflag.NormalizedName(name)
 }
 
 // generalFlags registers the flags that are of no other group. What it returns puts those into opts that are to be read

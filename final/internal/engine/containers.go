@@ -157,8 +157,10 @@ func (e Engine) Ps() ([]State, error) {
 	return states, nil
 }
 
-// find returns the container that has this id, this name, or the only one whose id begins so.
+// find returns the container that has this id, this name, with or without docker's "/" before it, or the only one whose id
+// begins so.
 func (e Engine) find(name string) (State, error) {
+	name = strings.TrimPrefix(name, "/")
 	id := name
 	if link, err := os.Readlink(e.nameLink(name)); err == nil && nameChars.MatchString(name) {
 		id = filepath.Base(link)

@@ -145,8 +145,8 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 		case "id":
 			pass = func(l Listed) bool { return strings.HasPrefix(l.ID, value) }
 		case "name":
-			name, reErr := regexp.Compile(strings.TrimPrefix(value, "/"))
-			pass, err = func(l Listed) bool { return name.MatchString(l.Name) }, reErr
+			name, reErr := regexp.Compile(value)
+			pass, err = func(l Listed) bool { return name.MatchString(l.Name) || name.MatchString("/"+l.Name) }, reErr
 		case "label":
 			kind = fmt.Sprint("label ", i)
 			name, text, exact := strings.Cut(value, "=")
