@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 	}
 	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o600), renameio.WithExistingPermissions())
 	if err != nil {
-		return err
+		return fmt.Errorf("write %q: %w", name, cmp.Or(errors.Unwrap(err), err)) // without the temporary file's name
 	}
 	defer f.Cleanup()
 	if err := write(f); err != nil {

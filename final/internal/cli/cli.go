@@ -147,8 +147,12 @@ func Main(args []string) int {
 	if hint := elsewhere[firstWord(args)]; hint != "" {
 		err = advice.Add(err, "%s", hint)
 	}
-	if errors.Is(err, syscall.ENOSPC) && advice.Of(err) == "" {
+	switch {
+	case advice.Of(err) != "":
+	case errors.Is(err, syscall.ENOSPC):
 		err = advice.Add(err, "the disk is full; to make room: gocker system prune, or gocker rm containers that wrote much (gocker ps --size)")
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
+		err = advice.Add(err, "only root may do this: sudo gocker %s …", firstWord(args))
 	}
 	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
 	return status

@@ -126,9 +126,14 @@ func (e Engine) readSpec(id string) (*specs.Spec, error) {
 		err = json.Unmarshal(raw, &spec)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("container %s: read its config.json: %w", id, err)
+		return nil, broken(id, "config.json", err)
 	}
 	return &spec, nil
+}
+
+// broken is the error of a container's file that only somebody's hand can have taken away or changed.
+func broken(id, file string, err error) error {
+	return advice.Add(fmt.Errorf("container %s: read its %s: %w", id, file, err), "it cannot be used any more; to remove it: gocker rm -f %s", id)
 }
 
 // view is the file system of a container that somebody else runs, to be looked at only.
@@ -144,7 +149,7 @@ func (e Engine) view(id string) (*overlay.FS, error) {
 func (e Engine) imageOf(id string) (layers.Image, error) {
 	image, err := os.Readlink(filepath.Join(e.Dirs.Container(id), "image"))
 	if err != nil {
-		return layers.Image{}, err
+		return layers.Image{}, broken(id, "image", err)
 	}
 	return layers.Open(e.Dirs, filepath.Base(image))
 }
