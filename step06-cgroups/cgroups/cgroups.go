@@ -80,11 +80,12 @@ type Stats struct {
 	Memory        uint64        // bytes in use, without those of files that were not read again
 	MemoryPeak    uint64        // bytes, with all files
 	MemoryLimit   uint64        // bytes; where there is none, a number larger than any memory, or 0
-	OOMKills      uint64        // processes killed because memory was at its limit
+	MemoryMax     uint64        // times that memory was at its own limit; v1 also counts those in which enough was found to give back
+	OOMKills      uint64        // processes killed because memory was at its limit, or at that of a cgroup above
 	CPU           time.Duration // of all processors together
 	Throttled     uint64        // periods in which the processes had to wait, their share being used up
 	Pids          uint64        // processes and threads
-	PidsMax       uint64        // forks that failed because of the limit
+	PidsMax       uint64        // forks that failed because of the limit; with v1, and v2 before Linux 6.11, also of one above
 	Read, Written uint64        // bytes, from and to block devices
 }
 

@@ -313,6 +313,7 @@ func (cg v1) Stats() (Stats, error) {
 	s := Stats{
 		MemoryPeak:  number(cg["memory"], "memory.max_usage_in_bytes"),
 		MemoryLimit: number(cg["memory"], "memory.limit_in_bytes"),
+		MemoryMax:   number(cg["memory"], "memory.failcnt"),
 		OOMKills:    cg.OOMKills(),
 		CPU:         time.Duration(number(cg["cpuacct"], "cpuacct.usage")),
 		Throttled:   field(cg["cpu"], "cpu.stat", "nr_throttled"),

@@ -292,6 +292,7 @@ func (cg v2) Stats() (Stats, error) {
 	s := Stats{
 		MemoryPeak:  number(cg.path, "memory.peak"), // since Linux 5.19
 		MemoryLimit: number(cg.path, "memory.max"),
+		MemoryMax:   field(cg.path, "memory.events.local", "oom"),
 		OOMKills:    cg.OOMKills(),
 		CPU:         time.Duration(field(cg.path, "cpu.stat", "usage_usec")) * time.Microsecond,
 		Throttled:   field(cg.path, "cpu.stat", "nr_throttled"),

@@ -12,7 +12,9 @@ import (
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/advice"
 	"gocker/step01-pull/story"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -39,10 +41,24 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 		return &Container{Process: p, Cgroup: at.cgroup, tell: tell}, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
+	if errors.Is(err, unix.EAGAIN) {
+		err = adviseOnForks(err, at.cgroup)
+	}
 	if at.cgroup != nil {
 		err = errors.Join(err, cgroups.Remove(at.cgroup, tell))
 	}
 	return nil, err
+}
+
+// adviseOnForks says what may have refused the first process.
+func adviseOnForks(err error, cg cgroups.Cgroup) error {
+	where := "no more processes are allowed: by a cgroup (pids.max), to this user (ulimit -u), or at all (kernel.pid_max, kernel.threads-max)"
+	if cg != nil {
+		for _, l := range cgroups.LimitsOf(cg, "pids") {
+			where += fmt.Sprintf("; %s has a limit of %d, and %d left", l.Dir, l.Value, l.Left)
+		}
+	}
+	return advice.Add(err, "%s", where)
 }
 
 // hasOwnPids tells whether the first process is PID 1 of a pid namespace, with which the kernel ends all others in it.

@@ -26,7 +26,7 @@ func readLog(each func(text string)) {
 		switch {
 		case err == unix.EPIPE: // it was overwritten before it was read; the next one is there
 			continue
-		case err != nil: // EAGAIN: that was all
+		case err != nil || n == 0: // EAGAIN: that was all; and in some containers it is /dev/null
 			return
 		}
 		// "6,1234,56789,-;text", and lines with more of it that begin with a blank.
@@ -67,6 +67,17 @@ func (e *End) lookInLog(pid int) {
 			e.Broke = text
 		}
 	})
+}
+
+// wasRefusedForks tells whether the kernel's log has it that the container was refused a process. It has the first time
+// of each cgroup: see pids_event in its kernel/cgroup/pids.c.
+func (e *End) wasRefusedForks() (refused bool) {
+	readLog(func(text string) {
+		if path, ok := strings.CutPrefix(text, "cgroup: fork rejected by pids controller in "); ok {
+			refused = refused || inside(path, e.cgroup())
+		}
+	})
+	return refused
 }
 
 // inside tells whether a path is that of a cgroup named so, or of one in it.

@@ -38,6 +38,8 @@ type End struct {
 	Killed   []Victim            `json:",omitempty"` // for want of memory
 	Broke    string              `json:",omitempty"` // what the kernel's log says of the first process: "segfault at 0 ip …"
 	Memory   string              `json:",omitempty"` // the file that had the memory limit
+	Above    *cgroups.Limit      `json:",omitempty"` // of memory, in a cgroup above: the one that was or would be reached first
+	Forks    *cgroups.Limit      `json:",omitempty"` // of processes, in a cgroup above, that was reached
 	Denied   []namespaces.Denial `json:",omitempty"`
 	Script   string              `json:",omitempty"` // the first line of its command, if something was not found
 	Orphaned bool                `json:",omitempty"` // its gocker was killed
@@ -68,7 +70,48 @@ func Look(p *namespaces.Process, cg cgroups.Cgroup, usage cgroups.Stats) End {
 	if usage.OOMKills > 0 || e.Signal != 0 {
 		e.lookInLog(p.Pid)
 	}
+	if usage.OOMKills > 0 {
+		e.Above = least(cgroups.LimitsOf(cg, "memory"), e.above)
+	}
+	e.lookAtForks(cgroups.LimitsOf(cg, "pids"), usage.PidsMax > 0)
 	return e
+}
+
+// above tells whether a limit is not the container's own.
+func (e *End) above(l cgroups.Limit) bool { return !inside(l.Dir, e.cgroup()) }
+
+// least is the limit that has the least left, of those that are wanted.
+func least(limits []cgroups.Limit, wanted func(cgroups.Limit) bool) (found *cgroups.Limit) {
+	for _, l := range limits {
+		if wanted(l) && (found == nil || l.Left < found.Left) {
+			found = &l
+		}
+	}
+	return found
+}
+
+// lookAtForks finds out whether a limit of processes was reached that stands above. counted says that the container's cgroup
+// has counted one that was refused.
+func (e *End) lookAtForks(limits []cgroups.Limit, counted bool) {
+	all := func(cgroups.Limit) bool { return true }
+	first := least(limits, all)
+	if first == nil {
+		return
+	}
+	if _, known := first.RefusedForks(); !known {
+		if counted && e.above(*first) {
+			e.Forks = first
+		}
+		return
+	}
+	// A refusal is counted where the limit stands. Whose process it was, only the kernel's log says.
+	above := least(limits, func(l cgroups.Limit) bool {
+		refused, _ := l.RefusedForks()
+		return refused && e.above(l)
+	})
+	if !counted && above != nil && e.wasRefusedForks() {
+		e.Forks = above
+	}
 }
 
 // A Case is all that is known of a container.
@@ -144,6 +187,8 @@ func (c Case) verdict() string {
 	case len(c.End.Sent) > 0:
 		last := c.End.Sent[len(c.End.Sent)-1]
 		return fmt.Sprintf("%s, after %s sent %s", ended, last.By, last.Signal)
+	case c.ExitCode != 0 && c.End.Forks != nil:
+		return fmt.Sprintf("%s, after the limit of processes of a cgroup above, %s, was reached", ended, c.End.Forks.Dir)
 	case c.ExitCode != 0 && c.Usage.PidsMax > 0:
 		return ended + ", after the limit of processes was reached"
 	case c.ExitCode != 0 && len(c.End.Denied) > 0:
@@ -197,13 +242,28 @@ func (c Case) limit() int64 {
 
 // whoseLimit says which memory there was too little of, for the first victim.
 func (c Case) whoseLimit(victims []Victim) string {
+	above := c.memoryAbove(victims)
 	switch {
-	case len(victims) == 0 && c.limit() > 0 || len(victims) > 0 && inside(victims[0].Cgroup, c.End.cgroup()):
+	case above != "":
+		return fmt.Sprintf("the memory limit of a cgroup above, %s", above)
+	case len(victims) == 0 && c.limit() > 0 || len(victims) > 0 && victims[0].Cgroup != "":
 		return "the memory limit"
-	case len(victims) > 0 && victims[0].Cgroup != "":
-		return fmt.Sprintf("the memory limit of a cgroup above, %s", victims[0].Cgroup)
 	}
 	return "the kernel, as the machine had no memory left"
+}
+
+// memoryAbove is the cgroup above whose limit was reached, "" if it was the container's own, or none. The kernel's log says so
+// of each victim; without it, that the container's own was never reached.
+func (c Case) memoryAbove(victims []Victim) string {
+	switch {
+	case len(victims) > 0 && inside(victims[0].Cgroup, c.End.cgroup()):
+		return ""
+	case len(victims) > 0:
+		return victims[0].Cgroup
+	case c.End.Above == nil || c.limit() > 0 && c.Usage.MemoryMax > 0:
+		return ""
+	}
+	return c.End.Above.Dir
 }
 
 func (c Case) memory() []Reason {
@@ -216,6 +276,10 @@ func (c Case) memory() []Reason {
 		r.What = fmt.Sprintf("its limit is %s (--memory; %s), and the most it used %s", units.BytesSize(float64(limit)), filepath.Base(c.End.Memory), peak)
 	} else {
 		r = Reason{fmt.Sprintf("it has no limit of its own, and the most it used is %s", peak), "give limits (--memory) to those that take too much"}
+	}
+	if above := c.End.Above; above != nil && c.memoryAbove(c.End.Killed) != "" {
+		r.What += fmt.Sprintf("; %s has a limit of %s for all that is in it", above.Dir, units.BytesSize(float64(above.Value)))
+		r.Advice = "raise the limit there, or run less in that cgroup; " + r.Advice
 	}
 	if c.Usage.MemoryPeak == 0 {
 		r.What = strings.Replace(r.What, "0B", "is not counted by this kernel", 1)
@@ -282,7 +346,7 @@ func (c Case) signal() (reasons []Reason) {
 }
 
 func (c Case) processes() []Reason {
-	if c.Usage.PidsMax == 0 {
+	if c.Usage.PidsMax == 0 && c.End.Forks == nil {
 		return nil
 	}
 	r := Reason{"it could not make one more process or thread (EAGAIN, \"Resource temporarily unavailable\")", "allow more: --pids-limit"}
@@ -291,6 +355,9 @@ func (c Case) processes() []Reason {
 	}
 	r.What += ": "
 	switch {
+	case c.End.Forks != nil:
+		r.What += fmt.Sprintf("%s, a cgroup above, has a limit of %d for all that is in it (pids.max)", c.End.Forks.Dir, c.End.Forks.Value)
+		r.Advice = "raise it there, or run less in that cgroup"
 	case c.Resources != nil && c.Resources.Pids != nil && c.Resources.Pids.Limit != nil && *c.Resources.Pids.Limit > 0:
 		r.What += fmt.Sprintf("its limit is %d (--pids-limit; pids.max)", *c.Resources.Pids.Limit)
 	default:

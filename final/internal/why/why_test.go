@@ -241,9 +241,35 @@ func TestMemoryLimitIsNamed(t *testing.T) {
 		{name: "two of them", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero; tail /dev/zero; exit 1"}, verdict: "status 1, after a process in it was " + killed, reasons: append(name("the kernel killed tail"), "16MiB")},
 		{name: "a process in the background", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero & wait; exit 4"}, verdict: "status 4, after a process in it was " + killed, reasons: []string{"16MiB"}},
 		{name: "another user", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: func(o *engine.RunOptions) { o.User = "guest" }, verdict: killed, reasons: []string{"16MiB"}},
+		{name: "of a cgroup above", args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("16m")), verdict: "killed by the memory limit of a cgroup above, ", reasons: []string{"has a limit of 16MiB for all that is in it", "raise the limit there"}},
+		{name: "of a cgroup above, and a larger one of its own", limits: memory("64m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("16m")), verdict: "a cgroup above, ", reasons: []string{"has a limit of 16MiB", "its limit is 64MiB"}},
+		{name: "its own, and a larger one of a cgroup above", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("64m")), verdict: "status 137: " + killed, reasons: []string{"16MiB"}},
 		{name: "in the background", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: killed, reasons: []string{"16MiB"}},
 	})
 }
+
+// below has a container made in a cgroup that has limits, too.
+func below(t *testing.T, limits cgroups.Limits) func(*engine.RunOptions) {
+	testenv.NeedRoot(t)
+	resources, err := limits.Resources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parents++
+	name := fmt.Sprintf("/gocker-why-%d-%d", os.Getpid(), parents)
+	parent, err := cgroups.New(name, resources, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cgroups.Remove(parent, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(o *engine.RunOptions) { o.Limits.CgroupParent = name }
+}
+
+var parents int
 
 func TestLimitOfProcessesIsNamed(t *testing.T) {
 	var faults []planted
@@ -257,6 +283,9 @@ func TestLimitOfProcessesIsNamed(t *testing.T) {
 		planted{name: "a shell", limits: cgroups.Limits{Pids: 6}, args: []string{"sh", "-c", "i=0; while [ $i -lt 20 ]; do sleep 60 & i=$((i+1)); done"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 6"}},
 		planted{name: "a pipe", limits: cgroups.Limits{Pids: 2}, args: []string{"sh", "-c", "cat /dev/null | cat | cat | cat; exit 3"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 2"}},
 		planted{name: "one that copes", limits: cgroups.Limits{Pids: 4}, args: []string{"sh", "-c", "(/probe probe fork 50); exit 0"}, verdict: "status 0", reasons: []string{"its limit is 4"}},
+		planted{name: "of a cgroup above", args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 25}), verdict: "after the limit of processes of a cgroup above, ", reasons: []string{"above, has a limit of 25 for all that is in it", "raise it there"}},
+		planted{name: "of a cgroup above, and a larger one of its own", limits: cgroups.Limits{Pids: 60}, args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 25}), verdict: "of a cgroup above, ", reasons: []string{"has a limit of 25"}},
+		planted{name: "its own, and a larger one of a cgroup above", limits: cgroups.Limits{Pids: 25}, args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 60}), verdict: "after the limit of processes was reached", reasons: []string{"its limit is 25"}},
 		planted{name: "in the background", limits: cgroups.Limits{Pids: 7}, args: []string{"fork", "100"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 7"}},
 	))
 }
