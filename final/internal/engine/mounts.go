@@ -28,6 +28,7 @@ type Mounts struct {
 	Volumes  []string // [HOST or volume:]CONTAINER[:options]
 	Mounts   []string // type=bind|volume|tmpfs,source=…,target=…
 	Tmpfs    []string // folders, with mount options behind a colon
+	From     []string // containers whose volumes and folders of the host it has too, with :ro or :rw
 	ShmSize  string   // of /dev/shm
 	Readonly bool     // the root, not what is mounted below it
 }
@@ -53,12 +54,23 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, from := range opts.From {
+		others, err := e.wishesOf(from)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--volumes-from %q: %w", from, err)
+		}
+		for _, w := range others {
+			if !isWished(wishes, w.Destination) {
+				wishes = append(wishes, w)
+			}
+		}
+	}
 	for _, folder := range sortedKeys(ofImage) {
 		w := wish{Mount: specs.Mount{Destination: filepath.Join("/", folder)}, volume: &Volume{}}
 		if w.Destination == "/" {
 			return nil, nil, errors.New("the image wants a volume at /: that would hide all of it")
 		}
-		if !slices.ContainsFunc(wishes, func(other wish) bool { return other.Destination == w.Destination }) {
+		if !isWished(wishes, w.Destination) {
 			wishes = append(wishes, w)
 		}
 	}
@@ -80,6 +92,40 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 		setMount(spec, w.Mount)
 	}
 	return anonymous, locks, nil
+}
+
+func isWished(wishes []wish, destination string) bool {
+	return slices.ContainsFunc(wishes, func(w wish) bool { return w.Destination == destination })
+}
+
+// wishesOf are what a container has of volumes, and of the host. What is read-only there is so here.
+func (e Engine) wishesOf(from string) (wishes []wish, err error) {
+	name, mode, _ := strings.Cut(from, ":")
+	if !slices.Contains([]string{"", "ro", "rw"}, mode) {
+		return nil, advice.Add(fmt.Errorf("%w: %q", ErrOption, mode), "write CONTAINER[:ro]")
+	}
+	s, err := e.find(name)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := e.readSpec(s.ID)
+	if err != nil {
+		return nil, err
+	}
+	points, err := e.mountPoints(s, spec)
+	for _, p := range points {
+		w := wish{Mount: specs.Mount{Type: "bind", Source: p.Source, Destination: p.Destination}}
+		if p.Name != "" {
+			w.volume, w.nocopy = &Volume{Name: p.Name}, true
+		} else {
+			w.Options = append(w.Options, string(p.Propagation))
+		}
+		if !p.RW || mode == "ro" {
+			w.Options = append(w.Options, "ro")
+		}
+		wishes = append(wishes, w)
+	}
+	return wishes, err
 }
 
 // setMount adds a mount, in place of the usual one if there is one at the same place.
@@ -157,7 +203,7 @@ func parseMounts(opts Mounts) (wishes []wish, err error) {
 				return nil, fmt.Errorf("%s %q: %w", group.flag, value, err)
 			}
 			w.Destination = filepath.Clean(w.Destination)
-			if slices.ContainsFunc(wishes, func(other wish) bool { return other.Destination == w.Destination }) {
+			if isWished(wishes, w.Destination) {
 				return nil, fmt.Errorf("%s %q: something else is mounted on %s already", group.flag, value, w.Destination)
 			}
 			wishes = append(wishes, w)
