@@ -80,6 +80,7 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 		{"limits of a process", []string{"--ulimit", "nofile=100:200", "--ulimit", "core=0", "--oom-score-adj", "500"}},
 		{"sysctls", []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=0", "--sysctl", "kernel.msgmax=4096"}},
 		{"names of hosts", []string{"--add-host", "a:10.0.0.1", "--domainname", "example.org"}},
+		{"a umask", []string{"--umask", "027"}},
 		{"no filter", []string{"--security-opt", "seccomp=unconfined"}},
 	})
 }

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
@@ -14,6 +16,7 @@ func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
 	f.StringVar(&opts.PID, "pid", "", "process numbers of the `host|container:NAME`")
 	f.StringVar(&opts.IPC, "ipc", "", "shared memory of the `host|container:NAME`, or its own: private, shareable with others, or none")
 	f.StringVar(&opts.UTS, "uts", "", "name of the `host`, not one of its own")
+	f.Var(only("host"), "userns", "`host`: there are no others as yet")
 	f.StringVar(&opts.Cgroupns, "cgroupns", "", "`host|private`: whether it sees where in the tree of cgroups it is")
 	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
 	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
@@ -21,11 +24,24 @@ func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
 	f.StringArrayVar(&opts.SecurityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (nothing of /proc and /sys covered)")
 }
 
+// only is a flag that has this one value.
+type only string
+
+func (o only) String() string { return "" }
+func (o only) Type() string   { return "string" }
+func (o only) Set(value string) error {
+	if value != string(o) {
+		return fmt.Errorf("%w: there is only %s", engine.ErrOption, string(o))
+	}
+	return nil
+}
+
 // attributeFlags are what the kernel keeps for a process, or for a namespace.
 func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
 	f.StringArrayVar(&opts.Ulimits, "ulimit", nil, "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
 	f.StringArrayVar(&opts.Sysctls, "sysctl", nil, "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
 	f.StringSliceVar(&opts.GroupAdd, "group-add", nil, "more `groups` of the user, by name or number")
+	f.StringVar(&opts.Umask, "umask", "", "what its files' `modes` are without (default 0022)")
 	f.BoolVar(&opts.Init, "init", false, "a small program is PID 1, which passes signals on to the command and waits for orphans")
 	f.StringVar(&opts.Domainname, "domainname", "", "domain `name` in the container")
 }

@@ -19,6 +19,7 @@ func resourceFlags(f *pflag.FlagSet, limits *engine.Limits) {
 	f.StringVar(&limits.CgroupParent, "cgroup-parent", "", "make its cgroup in this one, a `path` from the root of the cgroups")
 	f.IntVar(&limits.OOMScoreAdj, "oom-score-adj", 0, "when the machine has no memory left, kill it sooner (up to 1000) or later (down to -1000): a `number`")
 	f.StringArrayVar(&limits.Devices, "device", nil, "let it use a device: `HOST[:CONTAINER][:rwm]` (read, write, make nodes)")
+	f.StringArrayVar(&limits.DeviceRules, "device-cgroup-rule", nil, "let it use devices that it makes nodes for, or that come later: `'c 189:* rwm'`")
 }
 
 // changeableFlags are those that update can change.

@@ -177,6 +177,7 @@ func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() erro
 	f.StringVar(&entrypoint, "entrypoint", "", "`command` in place of the image's")
 	f.StringVar(&opts.Pull, "pull", "missing", "`always|missing|never` ask the registry for the image")
 	f.StringVar(&opts.Platform, "platform", "", "`os/architecture` of the image (default this machine's)")
+	f.Bool("no-healthcheck", true, "changes nothing: no image's HEALTHCHECK is run")
 	f.StringVar(&opts.StopSignal, "stop-signal", "", "`signal` that asks it to end (default the image's, or SIGTERM)")
 	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` until it is killed then, -1 for never")
 	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: start it again when it ends, until the machine does")

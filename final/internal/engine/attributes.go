@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -24,11 +25,20 @@ type Attributes struct {
 	Sysctls    []string // KEY=value
 	GroupAdd   []string // more groups, by name or number
 	Domainname string
-	Init       bool // PID 1 is not the command, but a small program that starts it
+	Umask      string // octal; "" is 022
+	Init       bool   // PID 1 is not the command, but a small program that starts it
 }
 
 // setAttributes puts them into the spec; groups are those of lookUser.
 func setAttributes(spec *specs.Spec, opts Attributes) error {
+	if opts.Umask != "" {
+		n, err := strconv.ParseUint(opts.Umask, 8, 9)
+		if err != nil {
+			return advice.Add(fmt.Errorf("--umask %q: %w", opts.Umask, ErrOption), "write an octal number, for example 027")
+		}
+		umask := uint32(n)
+		spec.Process.User.Umask = &umask
+	}
 	for _, limit := range opts.Ulimits {
 		l, err := units.ParseUlimit(limit)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -24,6 +26,7 @@ type Limits struct {
 	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of who makes it
 	OOMScoreAdj  int      // -1000 to 1000: what it has of it, is sooner killed when the machine has no memory left
 	Devices      []string // HOST[:CONTAINER][:rwm]
+	DeviceRules  []string // "c 189:* rwm"
 }
 
 // limit writes them into the description of container id. To a privileged one all devices are open.
@@ -45,6 +48,15 @@ func limit(spec *specs.Spec, id string, opts Limits, privileged bool) error {
 	if !privileged {
 		resources.Devices = []specs.LinuxDeviceCgroup{cgroups.DenyDevices}
 	}
+	for _, rule := range opts.DeviceRules {
+		r, err := parseDeviceRule(rule)
+		if err != nil {
+			return fmt.Errorf("--device-cgroup-rule %q: %w", rule, err)
+		}
+		if !privileged {
+			resources.Devices = append(resources.Devices, r)
+		}
+	}
 	for _, d := range opts.Devices {
 		devices, access, err := parseDevice(d)
 		if err != nil {
@@ -60,6 +72,29 @@ func limit(spec *specs.Spec, id string, opts Limits, privileged bool) error {
 		}
 	}
 	return nil
+}
+
+// parseDeviceRule reads TYPE MAJOR:MINOR rwm, with * for any number, as v1's devices.allow does.
+func parseDeviceRule(s string) (r specs.LinuxDeviceCgroup, err error) {
+	const form = "write TYPE MAJOR:MINOR rwm: a, b or c, and numbers or *, for example 'c 189:* rwm'"
+	fields := strings.Fields(s)
+	if len(fields) != 3 || !slices.Contains([]string{"a", "b", "c"}, fields[0]) || strings.Trim(fields[2], "rwm") != "" {
+		return r, advice.Add(ErrOption, form)
+	}
+	r = specs.LinuxDeviceCgroup{Allow: true, Type: fields[0], Access: fields[2]}
+	major, minor, _ := strings.Cut(fields[1], ":")
+	for i, number := range []**int64{&r.Major, &r.Minor} {
+		text := []string{major, minor}[i]
+		if text == "*" {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return r, advice.Add(ErrOption, form)
+		}
+		*number = &n
+	}
+	return r, nil
 }
 
 // parseDevice reads HOST[:CONTAINER][:rwm]. A folder is all devices in it, as docker has it.
