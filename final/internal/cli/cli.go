@@ -130,6 +130,7 @@ func firstWord(args []string) string {
 
 // Main runs the command line and returns the program's exit status.
 func Main(args []string) int {
+	syscall.Umask(0o022) // a container's users read what is made for them, /etc/hosts for one, whatever root's umask is
 	root := Command(&engine.Engine{Dirs: dirs.Default()}, args...)
 	root.SetArgs(args)
 	err := root.Execute()
