@@ -40,21 +40,26 @@ func NothingLeft(t testing.TB, d dirs.Dirs) {
 		}
 	}
 	nothingUnfinished(t, d)
-	// Other packages' tests run at the same time, and their cgroups have processes. An empty one that stays is a leak.
+	for path := range leftCgroups() {
+		t.Errorf("a cgroup is left: %s", path)
+	}
+}
+
+// leftCgroups are those of containers that nobody is in any more. Other packages' tests run at the same time, and their cgroups
+// have processes. An empty one that stays is a leak.
+func leftCgroups() map[string]bool {
 	deadline := time.Now().Add(5 * time.Second)
-	left := emptyCgroups(t)
+	left := emptyCgroups()
 	for len(left) > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
-		now := emptyCgroups(t)
+		now := emptyCgroups()
 		for path := range left {
 			if !now[path] {
 				delete(left, path)
 			}
 		}
 	}
-	for path := range left {
-		t.Errorf("a cgroup is left: %s", path)
-	}
+	return left
 }
 
 func nothingUnfinished(t testing.TB, d dirs.Dirs) {
@@ -90,7 +95,7 @@ func SmallDisk(t testing.TB, bytes int) dirs.Dirs {
 // containerCgroup is the name of a container's cgroup. Those that the tests of package cgroups make have others.
 var containerCgroup = regexp.MustCompile(`^gocker-[0-9a-f]{12}$`)
 
-func emptyCgroups(t testing.TB) map[string]bool {
+func emptyCgroups() map[string]bool {
 	empty := map[string]bool{}
 	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() || !containerCgroup.MatchString(entry.Name()) {
