@@ -89,11 +89,7 @@ var controllers = []string{"cpu", "memory", "pids"}
 
 // v2Controllers are those that are wanted beside them. io counts, so it is on wherever it is.
 func v2Controllers(r *specs.LinuxResources) []string {
-	more := []string{"io"}
-	if wants(r, "cpuset") {
-		more = append(more, "cpuset")
-	}
-	return more
+	return slices.Compact(append(limited(r), "io"))
 }
 
 // limited are the controllers beside those above that a limit needs.

@@ -17,15 +17,12 @@ import (
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/advice"
 	"gocker/step01-pull/dirs"
-	"gocker/step05-namespaces/namespaces"
 )
 
 // Exit statuses as docker has them.
 const (
-	exitFailed        = 1   // a command, but not run, failed
-	exitGocker        = 125 // gocker itself failed to run the container, or does not know a flag
-	exitNotExecutable = 126
-	exitNotFound      = 127
+	exitFailed = 1   // a command, but not run, failed
+	exitGocker = 125 // gocker itself failed to run the container, or does not know a flag; see also engine.NotStarted
 )
 
 // exit is an error with the status that the program ends with, and with nothing to say if err is nil.
@@ -162,15 +159,10 @@ func Main(args []string) int {
 // runStatus is the exit status of a run that failed with err.
 func runStatus(err error) int {
 	var interrupted engine.Interrupted
-	switch {
-	case errors.Is(err, namespaces.ErrNotFound):
-		return exitNotFound
-	case errors.Is(err, namespaces.ErrNotExecutable):
-		return exitNotExecutable
-	case errors.As(err, &interrupted):
+	if errors.As(err, &interrupted) {
 		return 128 + int(interrupted.Signal)
 	}
-	return exitGocker
+	return engine.NotStarted(err, exitGocker)
 }
 
 // help is what a command does that only has others below it: Args has refused a name that none of them has.

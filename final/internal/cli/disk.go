@@ -56,27 +56,20 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 				}
 			}
 			rows := []dfRow{newDfRow("Images", len(images), len(active), usage.ImageBytes, usage.Unused)}
-			running, size, reclaimable := 0, int64(0), int64(0)
-			for _, c := range usage.Containers {
-				size += c.Bytes
-				if c.Pid > 0 {
-					running++
-				} else {
-					reclaimable += c.Bytes
+			add := func(kind string, n int, of func(i int) (bytes int64, active bool)) {
+				used, size, reclaimable := 0, int64(0), int64(0)
+				for i := range n {
+					bytes, active := of(i)
+					if size += bytes; active {
+						used++
+					} else {
+						reclaimable += bytes
+					}
 				}
+				rows = append(rows, newDfRow(kind, n, used, size, reclaimable))
 			}
-			rows = append(rows, newDfRow("Containers", len(usage.Containers), running, size, reclaimable))
-			used := 0
-			size, reclaimable = 0, 0
-			for _, v := range usage.Volumes {
-				size += v.Bytes
-				if v.Containers > 0 {
-					used++
-				} else {
-					reclaimable += v.Bytes
-				}
-			}
-			rows = append(rows, newDfRow("Local Volumes", len(usage.Volumes), used, size, reclaimable))
+			add("Containers", len(usage.Containers), func(i int) (int64, bool) { return usage.Containers[i].Bytes, usage.Containers[i].Pid > 0 })
+			add("Local Volumes", len(usage.Volumes), func(i int) (int64, bool) { return usage.Volumes[i].Bytes, usage.Volumes[i].Containers > 0 })
 			return printFormatted(cmd.OutOrStdout(), format, `table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}`, rows)
 		},
 	}

@@ -21,8 +21,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	var detach bool
 	var streamNames []string
 	var attached engine.AttachOptions
-	var explained explainFlag
-	var usage, quiet bool
+	var usage bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
 		Short: "Run a command in a new container",
@@ -30,16 +29,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
 		Args: wantImage,
 	}
-	options := runFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		opts, err := options(args)
-		if err != nil {
-			return exit{exitGocker, err}
-		}
-		if explained == "sh" {
-			return rehearse(e, opts, cmd.OutOrStdout())
-		}
-		e.Tell = explained.tell()
+	runFlags(e, cmd, func(opts engine.RunOptions, say sayer) error {
 		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
@@ -48,7 +38,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
-			id, err := e.Detach(opts, sayUnless(quiet))
+			id, err := e.Detach(opts, say)
 			if err != nil {
 				return exit{runStatus(err), err}
 			}
@@ -59,15 +49,13 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		return ended(e.Run(opts, attached, streams, sayUnless(quiet)))
-	}
+		return ended(e.Run(opts, attached, streams, say))
+	})
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
 	f.BoolVar(&usage, "usage", false, "tell at its end, in one line on standard error, what the kernel counted: memory, processor time, input and output")
 	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
-	f.BoolVarP(&quiet, "quiet", "q", false, quietHelp)
 	attachFlags(f, &attached)
-	explained.register(f)
 	return cmd
 }
 
@@ -77,27 +65,14 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, for gocker start",
 		Args:  wantImage,
 	}
-	var quiet bool
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, quietHelp)
-	var explained explainFlag
-	explained.register(cmd.Flags())
-	options := runFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		opts, err := options(args)
-		if err != nil {
-			return exit{exitGocker, err}
-		}
-		if explained == "sh" {
-			return rehearse(e, opts, cmd.OutOrStdout())
-		}
-		e.Tell = explained.tell()
-		id, err := e.Create(opts, sayUnless(quiet))
+	runFlags(e, cmd, func(opts engine.RunOptions, say sayer) error {
+		id, err := e.Create(opts, say)
 		if err != nil {
 			return exit{runStatus(err), err}
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), id)
 		return nil
-	}
+	})
 	return cmd
 }
 
@@ -108,38 +83,47 @@ func wantImage(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-const quietHelp = "do not tell of an image that is pulled"
+// A sayer tells the user what happens on the way.
+type sayer = func(format string, args ...any)
 
 func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, advice.Printable(fmt.Sprintf(format, args...)))
 }
 
-func sayUnless(quiet bool) func(format string, args ...any) {
-	if quiet {
-		return func(string, ...any) {}
-	}
-	return say
-}
-
-// runFlags registers the flags that create and run have in common. options is what they say, once they are parsed.
-func runFlags(cmd *cobra.Command) (options func(args []string) (engine.RunOptions, error)) {
+// runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
+// it prints a script instead.
+func runFlags(e *engine.Engine, cmd *cobra.Command, do func(engine.RunOptions, sayer) error) {
 	var opts engine.RunOptions
+	var explained explainFlag
+	var quiet bool
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind IMAGE are the command's
 	f.SetNormalizeFunc(oneName)
 	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
+	f.BoolVarP(&quiet, "quiet", "q", false, "do not tell of an image that is pulled")
+	explained.register(f)
 	general := generalFlags(f, &opts)
 	resourceFlags(f, &opts.Limits)
 	mountFlags(f, &opts.Mounts)
 	isolationFlags(f, &opts.Isolation)
 	attributeFlags(f, &opts.Attributes)
 	nameFlags(f, &opts.Names)
-	return func(args []string) (_ engine.RunOptions, err error) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
-			return opts, err
+			return exit{exitGocker, err}
 		}
 		opts.Args = args[1:]
-		return opts, general()
+		if err := general(); err != nil {
+			return exit{exitGocker, err}
+		}
+		if explained == "sh" {
+			return rehearse(e, opts, cmd.OutOrStdout())
+		}
+		e.Tell = explained.tell()
+		if quiet {
+			return do(opts, func(string, ...any) {})
+		}
+		return do(opts, say)
 	}
 }
 

@@ -100,7 +100,7 @@ func splitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change
 		case hasTarget[c.Path] && c.Kind == 'A':
 			isTarget = true
 		case hasTarget[c.Path] && c.Kind == 'C':
-			if isTarget, err = isSameButForTime(filepath.Join(f.Lower[c.Below], c.Path), at); err != nil && !overlay.Moved(err) {
+			if isTarget, err = isSame(filepath.Join(f.Lower[c.Below], c.Path), at, isAs); err != nil && !overlay.Moved(err) {
 				return nil, nil, err
 			}
 		}
@@ -114,16 +114,4 @@ func splitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change
 	}
 	slices.Reverse(changes)
 	return changes, targets, nil
-}
-
-func isSameButForTime(a, b string) (bool, error) {
-	one, err := layers.Header(a)
-	if err != nil {
-		return false, err
-	}
-	other, err := layers.Header(b)
-	if err != nil {
-		return false, err
-	}
-	return isAs(one, other), nil
 }

@@ -103,20 +103,21 @@ func (c *container) start(handOver func() error) error {
 		return nil
 	}
 	changeErr := c.change(func(s *State) {
-		s.Error, s.ExitCode, s.End = err.Error(), failedStatus(err), why.End{Advice: advice.Of(err)}
+		s.Error, s.ExitCode, s.End = err.Error(), NotStarted(err, 128), why.End{Advice: advice.Of(err)}
 	})
 	return errors.Join(err, changeErr, c.close())
 }
 
-// failedStatus is the exit status of a command that did not start.
-func failedStatus(err error) int {
+// NotStarted is the exit status of a command that did not start: 127 if it was not found, 126 if it cannot be executed, else
+// other.
+func NotStarted(err error, other int) int {
 	switch {
 	case errors.Is(err, namespaces.ErrNotFound):
 		return 127
 	case errors.Is(err, namespaces.ErrNotExecutable):
 		return 126
 	}
-	return 128
+	return other
 }
 
 // detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.

@@ -154,7 +154,7 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 	h, ok := w.all[name]
 	if ok && h.Layer() != 0 && info.IsDir() && !opaque {
 		// A folder is in the layer also where only something in it is new.
-		if same, err := isSameFolder(below, file); same || err != nil {
+		if same, err := isSame(below, file, isAsOld); same || err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,8 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 	return nil
 }
 
-func isSameFolder(a, b string) (bool, error) {
+// isSame compares two files on disk.
+func isSame(a, b string, as func(one, other *tar.Header) bool) (bool, error) {
 	one, err := layers.Header(a)
 	if err != nil {
 		return false, err
@@ -193,7 +194,11 @@ func isSameFolder(a, b string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return isAs(one, other) && one.ModTime.Equal(other.ModTime), nil
+	return as(one, other), nil
+}
+
+func isAsOld(one, other *tar.Header) bool {
+	return isAs(one, other) && one.ModTime.Equal(other.ModTime)
 }
 
 // isAs compares all but names, times and contents.
