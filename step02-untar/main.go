@@ -4,7 +4,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -54,7 +56,11 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "3. manifest.json says which layer lies on which, the lowest first\n   %s\n", manifest)
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, manifest, "   ", "  "); err != nil {
+		return fmt.Errorf("manifest.json: %w", err)
+	}
+	fmt.Fprintf(stdout, "3. manifest.json says which layer lies on which, the lowest first\n   %s\n", &indented)
 	fmt.Fprintf(stdout, "\nnext: go run ./step03-layers %s\n", strings.TrimSuffix(ref.String(), ":latest"))
 	return nil
 }

@@ -24,7 +24,7 @@ func TestRunUnpacksAndPullsFirstWhereNeeded(t *testing.T) {
 		}
 		testenv.InOrder(t, out.String(), "1. Unpacking "+d.AllTmp(), "package.tar, entry by entry",
 			"2. Beside it", ".tar.gz\n", "manifest.json\n", "package.tar\n", "sha256:",
-			"3. manifest.json says", `[{"Config":"sha256:`, "\nnext: go run ./step03-layers sample\n")
+			"3. manifest.json says", `"Config": "sha256:`, "\nnext: go run ./step03-layers sample\n")
 		if files, err := filepath.Glob(filepath.Join(d.AllTmp(), "*", "*")); err != nil || len(files) != 8 {
 			t.Errorf("tmp has %q, %v; want package.tar, reference, manifest.json, the config and 4 layers", files, err)
 		}

@@ -153,7 +153,7 @@ func hostname(opts RunOptions, id string) (string, error) {
 		return "", advice.Add(errors.New("--hostname with --uts host: it would rename this machine"), "leave out one of them")
 	case opts.Hostname != "":
 		if len(opts.Hostname) > 64 || strings.ContainsFunc(opts.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return "", fmt.Errorf("--hostname %q: %w: a name of at most 64 characters", opts.Hostname, ErrOption)
+			return "", fmt.Errorf("--hostname %q: %w: a name has letters, digits, . and -, and at most 64 of them", opts.Hostname, ErrOption)
 		}
 		return opts.Hostname, nil
 	case opts.Isolation.UTS == "host" || opts.Isolation.Network == "host":
