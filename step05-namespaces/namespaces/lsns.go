@@ -142,6 +142,6 @@ func Compare(w io.Writer, host, container int) error {
 
 func row(w io.Writer, who string, ns Namespace) {
 	program, args, _ := strings.Cut(ns.Command, " ")
-	command := filepath.Base(program) + " " + args // go run has its programs in long folders
+	command := strings.TrimSpace(filepath.Base(program) + " " + args) // go run has its programs in long folders
 	fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%s\t%.40s\n", who, ns.NS, ns.Type, ns.NProcs, ns.PID, ns.User, command)
 }
