@@ -106,12 +106,12 @@ func (b *birth) addUser(user specs.User) {
 		b.tell.Run(story.Join, "what its files' modes are without", "umask", fmt.Sprintf("%03o", *user.Umask))
 	}
 	if b.bound {
-		b.addBond() // a change of user forgets it
+		b.addDeathSignal() // a change of user forgets it
 	}
 }
 
-// addBond has the child die with the thread that made it. See prctl(2).
-func (b *birth) addBond() {
+// addDeathSignal has the child die with the thread that made it. See prctl(2).
+func (b *birth) addDeathSignal() {
 	b.bound = true
 	b.add("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 }

@@ -79,7 +79,7 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	if err := p.bear(0, spec.Process); err != nil {
+	if err := p.clone(0, spec.Process); err != nil {
 		return err
 	}
 	p.retell(p.birth.told)

@@ -222,7 +222,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		return err
 	}
 	b := p.birth
-	b.addBond() // a container without its gocker would be nobody's
+	b.addDeathSignal() // a container without its gocker would be nobody's
 	b.addCgroupNamespace(own)
 	b.addProc(spec.Mounts, root.proc)
 	b.addReport()
@@ -231,7 +231,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	if err := p.bear(own.made&unix.CLONE_NEWPID, spec.Process); err != nil {
+	if err := p.clone(own.made&unix.CLONE_NEWPID, spec.Process); err != nil {
 		return err
 	}
 	if err := p.isReady(); err != nil {
@@ -296,8 +296,8 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo)
 }
 
-// bear makes the process, and lets its streams flow.
-func (p *Process) bear(flags int, process *specs.Process) (err error) {
+// clone makes the process, and lets its streams flow.
+func (p *Process) clone(flags int, process *specs.Process) (err error) {
 	place, err := p.place()
 	if err != nil {
 		return err
