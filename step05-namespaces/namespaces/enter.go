@@ -20,7 +20,7 @@ func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Wri
 	if err != nil {
 		return -1, err
 	}
-	return p.Follow(stdin, stdout)
+	return p.Follow(stdin, stdin, stdout)
 }
 
 // Join starts spec.Process in the container whose first process is pid. A thread of this program joins the container's

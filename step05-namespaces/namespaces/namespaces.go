@@ -420,14 +420,16 @@ func (p *Process) Run(stdin *os.File, stdout io.Writer, started func()) (status 
 	if started != nil {
 		started()
 	}
-	return p.Follow(stdin, stdout)
+	return p.Follow(stdin, stdin, stdout)
 }
 
-// Follow is the rest of Run, for a process that has started.
-func (p *Process) Follow(stdin *os.File, stdout io.Writer) (status int, err error) {
+// Follow is the rest of Run, for a process that has started. typed is as for Attach; after ErrLeft the process goes on.
+func (p *Process) Follow(stdin *os.File, typed io.Reader, stdout io.Writer) (status int, err error) {
 	if p.Terminal != nil {
-		if err := Attach(p.Terminal, stdin, stdout); err != nil {
-			p.Abort()
+		if err := Attach(p.Terminal, stdin, typed, stdout); err != nil {
+			if !errors.Is(err, ErrLeft) {
+				p.Abort()
+			}
 			return -1, err
 		}
 	}

@@ -110,9 +110,10 @@ func UseTerminal(process *specs.Process, stdin any) *os.File {
 }
 
 // Attach connects the user's terminal with the container's until the latter is closed from inside: keys go in as they
-// are typed, output comes out, and a new window size is passed on. Without stdin it only shows.
-func Attach(master, stdin *os.File, stdout io.Writer) error {
-	defer master.Close()
+// are typed, output comes out, and a new window size is passed on. Without stdin it only shows. typed is where the keys are
+// read: stdin, or who looks at them first. If that returns ErrLeft, so does Attach, and the container's terminal stays open.
+func Attach(master, stdin *os.File, typed io.Reader, stdout io.Writer) error {
+	over := make(chan error, 2)
 	if stdin != nil {
 		state, err := term.MakeRaw(int(stdin.Fd()))
 		if err != nil {
@@ -130,11 +131,22 @@ func Attach(master, stdin *os.File, stdout io.Writer) error {
 				}
 			}
 		}()
-		go io.Copy(master, stdin)
+		go func() {
+			if _, err := io.Copy(master, typed); errors.Is(err, ErrLeft) {
+				over <- err
+			}
+		}()
 	}
-	// When the last process has closed the slave side, reading from the master fails with EIO: that is the end.
-	if _, err := io.Copy(stdout, master); err != nil && !errors.Is(err, unix.EIO) {
-		return err
-	}
-	return nil
+	go func() {
+		defer master.Close()
+		_, err := io.Copy(stdout, master)
+		if errors.Is(err, unix.EIO) { // the last process has closed the slave side: that is the end
+			err = nil
+		}
+		over <- err
+	}()
+	return <-over
 }
+
+// ErrLeft says that the user has left a process that goes on.
+var ErrLeft = errors.New("left by its user")

@@ -179,6 +179,27 @@ func TestDetachKeysLeaveAContainerThatGoesOn(t *testing.T) {
 	mustGocker(t, d, "rm", "left")
 }
 
+func TestDetachKeysLeaveAnExecThatGoesOn(t *testing.T) {
+	d := withSample(t)
+	mustGocker(t, d, "run", "-d", "--name", "box", "sample", "sleep", "1000")
+	for _, keys := range []struct {
+		flags []string
+		typed string
+	}{{nil, leaveKeys}, {[]string{"--detach-keys", "ctrl-x,y"}, "\x18y"}} {
+		term := openTerminal(t, d, append(append([]string{"exec", "-it"}, keys.flags...), "box", "sh")...)
+		term.shows("# ")
+		term.types("until [ -e /go ]; do sleep 0.1; done; echo more; stty size && mv /go /done; exit\n")
+		term.types(keys.typed)
+		term.ends(0)
+		mustGocker(t, d, "exec", "box", "touch", "/go")
+		mustGocker(t, d, "exec", "box", "sh", "-c", "until [ -e /done ]; do sleep 0.1; done; rm /done")
+	}
+	if got := mustGocker(t, d, "events", "--since", "1h", "--until", "0s", "--filter", "event=exec_detach", "--format", "{{.Action}}"); got != "exec_detach\nexec_detach\n" {
+		t.Errorf("gocker events = %q, want two exec_detach", got)
+	}
+	mustGocker(t, d, "rm", "-f", "box")
+}
+
 func TestAllWhoAreAttachedSeeTheSameAndNobodyWaitsForTheSlow(t *testing.T) {
 	d := withSample(t)
 	mustGocker(t, d, "run", "-d", "-i", "--name", "busy", "sample", "sh", "-c", "read go; seq 1 300000; echo end; exit 3")

@@ -44,6 +44,7 @@ func execCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind CONTAINER are the command's
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background")
+	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave it, with --tty; it goes on")
 	f.BoolVar(&told, "explain", false, "tell what is asked of the kernel, each with the command that does it by hand")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")

@@ -48,7 +48,7 @@ func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status
 
 // detachAttached hands a container over to a monitor. follow is what the user does meanwhile.
 func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow func(*signals) (int, error), err error) {
-	if _, err := detachKeys(opts); err != nil {
+	if _, err := detachKeys(opts.DetachKeys); err != nil {
 		return nil, err
 	}
 	if c.spec.Process.Terminal && c.state.Options.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
@@ -66,13 +66,13 @@ func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow 
 	return func(signals *signals) (int, error) { return c.follow(c.state, conn, opts, streams, signals) }, nil
 }
 
-func detachKeys(opts AttachOptions) ([]byte, error) {
-	if opts.DetachKeys == "" {
+func detachKeys(named string) ([]byte, error) {
+	if named == "" {
 		return nil, nil
 	}
-	keys, err := mobyterm.ToBytes(opts.DetachKeys)
+	keys, err := mobyterm.ToBytes(named)
 	if err != nil {
-		return nil, advice.Add(fmt.Errorf("--detach-keys %q: %w", opts.DetachKeys, err), "write keys with commas between them: a letter, or ctrl- and a letter")
+		return nil, advice.Add(fmt.Errorf("--detach-keys %q: %w", named, err), "write keys with commas between them: a letter, or ctrl- and a letter")
 	}
 	return keys, nil
 }
@@ -92,7 +92,7 @@ func consoleSize(streams Streams) *specs.Box {
 // follow shows a container until its end, and gives it what the user types, until the user leaves.
 func (e Engine) follow(s State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
 	defer conn.Close()
-	keys, err := detachKeys(opts)
+	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
 		return -1, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,8 @@ type monitorRequest struct {
 	Watched bool       // there is such a connection
 	Tells   bool       // its replies tell what it does
 
-	Exec *ExecOptions // if not nil: only to wait for one more command in a container that runs
+	Keeps bool         // only a terminal, whose output is lost
+	Exec  *ExecOptions // if not nil: only to wait for one more command in a container that runs
 }
 
 // A monitorReply is what the monitor does meanwhile, or, at last, that the container runs, or does not.
@@ -205,6 +207,11 @@ func Monitor() {
 	var r monitorRequest
 	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
 		os.Exit(1) // who wanted a container is gone
+	}
+	if r.Keeps {
+		tell(nil)
+		io.Copy(io.Discard, os.NewFile(extraFiles, "terminal"))
+		os.Exit(0)
 	}
 	if r.Exec != nil {
 		told := false

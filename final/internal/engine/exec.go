@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	mobyterm "github.com/moby/term"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -30,7 +32,8 @@ type ExecOptions struct {
 	User        string
 	Terminal    bool
 	Interactive bool
-	Privileged  bool // with all capabilities; the container's filter of system calls holds all the same
+	DetachKeys  string // that leave it, with a terminal; it goes on
+	Privileged  bool   // with all capabilities; the container's filter of system calls holds all the same
 }
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
@@ -97,6 +100,10 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 		process.Capabilities = nil // nothing is taken away
 	}
 	process.Env = lastOfEach(append(process.Env, opts.Env...))
+	keys, err := detachKeys(opts.DetachKeys)
+	if err != nil {
+		return -1, err
+	}
 	stdio, terminal, err := connect(process, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
@@ -114,9 +121,34 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	}
 	e.event("exec_start: "+strings.Join(opts.Args, " "), s)
 	started()
-	status, err = p.Follow(terminal, streams.Stdout)
+	status, err = p.Follow(terminal, leaving{mobyterm.NewEscapeProxy(terminal, keys)}, streams.Stdout)
+	if errors.Is(err, namespaces.ErrLeft) {
+		e.event("exec_detach", s)
+		return 0, keepTerminal(p.Terminal)
+	}
 	e.event("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err
+}
+
+// leaving is a terminal that somebody leaves by the keys of its EscapeProxy.
+type leaving struct{ io.Reader }
+
+func (l leaving) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if errors.As(err, &mobyterm.EscapeError{}) {
+		err = namespaces.ErrLeft
+	}
+	return n, err
+}
+
+// keepTerminal sees that what uses a terminal goes on: if nobody had its other side, it would get SIGHUP, and what it writes
+// would be an error.
+func keepTerminal(terminal *os.File) error {
+	process, err := inBackground(monitorRequest{Keeps: true}, []*os.File{terminal}, nil)
+	if err != nil {
+		return err
+	}
+	return process.Release()
 }
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {
