@@ -213,9 +213,15 @@ func (e Engine) brokenPulls() (locks []*os.File, err error) {
 
 func size(path string) string { return units.HumanSize(float64(bytesOf(path))) }
 
-// bytesOf is what all files below path have together; what cannot be read has none.
+// bytesOf is what all files below path have together; what cannot be read has none. A container may change names meanwhile, and
+// they do not lead out.
 func bytesOf(path string) (sum int64) {
-	filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return 0
+	}
+	defer root.Close()
+	fs.WalkDir(root.FS(), ".", func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return nil
 		}

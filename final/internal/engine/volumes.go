@@ -218,7 +218,7 @@ func (e Engine) PruneVolumes(all bool, removed func(name string)) (bytes int64, 
 		if len(used[v.Name]) > 0 || !all && !v.Anonymous {
 			continue
 		}
-		size, sizeErr := sizeOf(e.dataOf(v.Name))
+		size := bytesOf(e.dataOf(v.Name))
 		switch rmErr := e.RemoveVolume(v.Name); {
 		case errors.Is(rmErr, ErrVolumeUsed) || errors.Is(rmErr, ErrNoVolume):
 		case rmErr != nil:
@@ -226,24 +226,8 @@ func (e Engine) PruneVolumes(all bool, removed func(name string)) (bytes int64, 
 		default:
 			removed(v.Name)
 			bytes += size
-			err = errors.Join(err, sizeErr)
 		}
 	}
-	return bytes, err
-}
-
-// sizeOf is how many bytes the files below a folder have.
-func sizeOf(folder string) (bytes int64, err error) {
-	err = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		info, err := entry.Info()
-		if err == nil {
-			bytes += info.Size()
-		}
-		return err
-	})
 	return bytes, err
 }
 
