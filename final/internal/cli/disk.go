@@ -177,9 +177,9 @@ func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, er
 	return n, err
 }
 
-func pruneVolumes(w io.Writer, e *engine.Engine, all bool) (int64, error) {
+func pruneVolumes(w io.Writer, e *engine.Engine, unwanted func(engine.Volume) bool) (int64, error) {
 	var removed []string
-	n, err := e.PruneVolumes(all, func(name string) { removed = append(removed, name) })
+	n, err := e.PruneVolumes(unwanted, func(name string) { removed = append(removed, name) })
 	if removed != nil {
 		fmt.Fprintf(w, "Deleted Volumes:\n%s\n\n", strings.Join(removed, "\n"))
 	}
@@ -225,7 +225,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 				return err
 			}
 			if volumes {
-				more, err := pruneVolumes(out, e, false)
+				more, err := pruneVolumes(out, e, func(v engine.Volume) bool { return v.Anonymous })
 				if n += more; err != nil {
 					return err
 				}

@@ -112,6 +112,7 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 			return all
 		},
 	}
+	cmd.Flags().Bool("no-prune", false, "changes nothing: there are no images but those that have a row in gocker images")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "an image that is named by its id loses all names, one that a container uses loses its name and stays, and one that is not here is no error")
 	return cmd
 }

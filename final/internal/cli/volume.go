@@ -189,11 +189,17 @@ func volumeRmCommand(e *engine.Engine) *cobra.Command {
 
 func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	var all, force bool
+	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove the volumes that no container has",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, filter := range filters {
+				if key, _, _ := strings.Cut(filter, "="); key != "label" && key != "label!" {
+					return exit{exitGocker, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")}
+				}
+			}
 			if !force {
 				which := "volumes without a name of their own"
 				if all {
@@ -203,7 +209,15 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 					return nil
 				}
 			}
-			n, err := pruneVolumes(cmd.OutOrStdout(), e, all)
+			n, err := pruneVolumes(cmd.OutOrStdout(), e, func(v engine.Volume) bool {
+				for _, filter := range filters {
+					key, value, _ := strings.Cut(filter, "=")
+					if has, _ := volumeFits(v, true, []string{"label=" + value}); has != (key == "label") {
+						return false
+					}
+				}
+				return all || v.Anonymous
+			})
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "Total reclaimed space:", sized(n))
 			}
@@ -212,5 +226,6 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those with a name of their own")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those with `label=KEY[=value]`, or with label!= those without")
 	return cmd
 }

@@ -210,12 +210,11 @@ func (e Engine) RemoveVolume(name string) error {
 	return err
 }
 
-// PruneVolumes removes the volumes that no container has: those without a name that somebody gave them, or all. bytes is
-// what they had.
-func (e Engine) PruneVolumes(all bool, removed func(name string)) (bytes int64, err error) {
+// PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had.
+func (e Engine) PruneVolumes(unwanted func(Volume) bool, removed func(name string)) (bytes int64, err error) {
 	volumes, used, err := e.Volumes()
 	for _, v := range volumes {
-		if len(used[v.Name]) > 0 || !all && !v.Anonymous {
+		if len(used[v.Name]) > 0 || !unwanted(v) {
 			continue
 		}
 		size := bytesOf(e.dataOf(v.Name))
