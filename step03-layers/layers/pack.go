@@ -24,6 +24,9 @@ var ErrPack = errors.New("cannot be written as a layer")
 // archive. Whiteouts and opaque folders are spelled as archives do, overlayfs's own xattrs are left out. Names are sorted,
 // whiteouts come before what is beside them, so the same files give the same bytes. Sockets are left out: they mean
 // nothing without the process behind them; so are the names without, "etc/hosts", and all below them.
+//
+// Where somebody changes the files meanwhile, what is removed is left out, and a file has the size that it had when it was looked
+// at: it is cut off, or filled up with zeros, as GNU tar does.
 func Pack(w io.Writer, folder string, without ...string) error {
 	p := packer{tar: tar.NewWriter(w), folder: folder, without: without, names: map[[2]uint64]string{}}
 	if err := p.add("."); err != nil {
@@ -43,6 +46,10 @@ type packer struct {
 func (p *packer) add(name string) error {
 	file := filepath.Join(p.folder, name)
 	info, err := os.Lstat(file)
+	gone := func(err error) bool { return errors.Is(err, fs.ErrNotExist) && name != "." }
+	if gone(err) {
+		return nil
+	}
 	if err != nil || info.Mode()&fs.ModeSocket != 0 {
 		return err
 	}
@@ -50,10 +57,13 @@ func (p *packer) add(name string) error {
 		return fmt.Errorf("%w: %q would be taken for a whiteout", ErrPack, name)
 	}
 	header, err := Header(file)
-	if err != nil {
-		return err
+	if err == nil {
+		err = foreign(file)
 	}
-	if err := foreign(file); err != nil {
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	header.Name = name
@@ -81,18 +91,32 @@ func (p *packer) add(name string) error {
 		return nil
 	}
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // who has made a fifo of it meanwhile does not stop us
-	if err != nil {
-		return err
+	var n int64
+	if err == nil {
+		defer f.Close()
+		n, err = io.Copy(p.tar, io.LimitReader(f, header.Size))
 	}
-	defer f.Close()
-	_, err = io.Copy(p.tar, f)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		_, err = io.CopyN(p.tar, zeros{}, header.Size-n)
+	}
 	return err
+}
+
+// zeros is /dev/zero.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // addAll writes what is in a folder: "Implementations SHOULD generate layers such that the whiteout files appear before
 // sibling directory entries" (layer.md).
 func (p *packer) addAll(dir string) error {
 	entries, err := os.ReadDir(filepath.Join(p.folder, dir))
+	if errors.Is(err, fs.ErrNotExist) && dir != "." {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -104,6 +128,9 @@ func (p *packer) addAll(dir string) error {
 	var rest []string
 	for _, e := range entries {
 		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,10 @@
 package layers
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -88,5 +90,37 @@ func TestPackRefusesWhatNoLayerCanSay(t *testing.T) {
 				t.Errorf("Pack writes %q, want ./ alone", names)
 			}
 		})
+	}
+}
+
+func TestFilesThatChangeMeanwhileDoNotStopAPack(t *testing.T) {
+	dir := t.TempDir()
+	done, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			os.WriteFile(filepath.Join(dir, "file"), make([]byte, i%5*1000), 0o644)
+			os.MkdirAll(filepath.Join(dir, "folder", "in"), 0o755)
+			os.RemoveAll(filepath.Join(dir, "folder"))
+		}
+	}()
+	defer func() { close(done); <-stopped }()
+	for range 300 {
+		var out bytes.Buffer
+		if err := Pack(&out, dir); err != nil {
+			t.Fatalf("Pack = %v", err)
+		}
+		for archive := tar.NewReader(&out); ; {
+			if _, err := archive.Next(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("Pack wrote what is no archive: %v", err)
+			}
+		}
 	}
 }
