@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -82,6 +83,33 @@ func isBind(m specs.Mount) bool {
 
 // A proc file system shows the pid namespace of the process that mounts it.
 func isProc(m specs.Mount) bool { return m.Type == "proc" }
+
+// A cgroup file system shows the cgroup namespace of the process that mounts it. "cgroup" is the specification's word for
+// whichever version the host has.
+func isCgroup(m specs.Mount) bool { return m.Type == "cgroup" }
+
+// cgroupMounts is what a mount of type cgroup is on this host: with cgroup v2 one tree, with v1 a tmpfs with a folder for
+// each hierarchy. See cgroups(7), and /proc/[pid]/cgroup there.
+func cgroupMounts(m specs.Mount) (folder *specs.Mount, trees []specs.Mount, err error) {
+	raw, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, nil, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		parts := strings.SplitN(line, ":", 3)
+		if len(parts) == 3 && parts[1] != "" && !strings.HasPrefix(parts[1], "name=") { // which has no controllers
+			tree := m
+			tree.Destination, tree.Options = filepath.Join(m.Destination, parts[1]), append(slices.Clone(m.Options), parts[1])
+			trees = append(trees, tree)
+		}
+	}
+	if trees == nil {
+		m.Type = "cgroup2"
+		return nil, []specs.Mount{m}, nil
+	}
+	options := slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" }) // until its folders are made
+	return &specs.Mount{Destination: m.Destination, Type: "tmpfs", Source: "cgroup", Options: append(options, "mode=755", "size=1m")}, trees, nil
+}
 
 // inProc tells whether a mount is on one of the spec's proc mounts, or below.
 func inProc(spec *specs.Spec, m specs.Mount) bool {

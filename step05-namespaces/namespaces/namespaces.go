@@ -224,7 +224,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	b := p.birth
 	b.addDeathSignal() // a container without its gocker would be nobody's
 	b.addCgroupNamespace(own)
-	b.addProc(spec.Mounts, root.proc)
+	b.addMounts(root.child, own.made&unix.CLONE_NEWCGROUP != 0)
 	b.addReport()
 	untilReport := len(b.told)
 	b.addWait()

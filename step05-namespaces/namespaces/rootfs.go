@@ -5,6 +5,9 @@ package namespaces
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,14 +17,22 @@ import (
 
 // A rootfs is a root file system on its way to be complete.
 type rootfs struct {
-	trees []*os.File // of each mount of the spec, in its order: what is to be bound from the host, or nil
-	proc  []*os.File // where the child mounts proc
+	trees []*os.File   // of each mount of the spec, in its order: what is to be bound from the host, or nil
+	child []childMount // what the child mounts
 	tell  story.Story
+}
+
+// A childMount is one that shows the namespaces of the process that mounts it.
+type childMount struct {
+	specs.Mount
+	point *os.File
 }
 
 func (r *rootfs) close() {
 	closeAll(r.trees)
-	closeAll(r.proc)
+	for _, m := range r.child {
+		m.point.Close()
+	}
 }
 
 // enter makes spec.Root.Path the root folder of this mount namespace and of this thread, and mounts what the spec asks
@@ -31,6 +42,13 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 	// Before all is made private: a bind may want to stay in touch with the host's mount.
 	if r.trees, err = pickUp(spec.Mounts); err != nil {
 		return err
+	}
+	var folder *specs.Mount
+	var trees []specs.Mount
+	if i := slices.IndexFunc(spec.Mounts, isCgroup); i >= 0 {
+		if folder, trees, err = cgroupMounts(spec.Mounts[i]); err != nil {
+			return err
+		}
 	}
 	// systemd makes / a shared mount: what one namespace mounts, all others get. A new mount namespace starts as a
 	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
@@ -49,18 +67,58 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 			r.tellMissing(m.Destination, r.trees[i])
 		}
 		switch {
-		case isProc(m): // the child's
-			point, err := findOrMake(m.Destination, false)
-			if err != nil {
-				return fmt.Errorf("make a mount point: %w", err)
+		case isProc(m):
+			if err := r.leave(m); err != nil {
+				return err
 			}
-			r.proc = append(r.proc, point)
+		case isCgroup(m):
+			if folder != nil {
+				if err := mountOne(spec, *folder, nil); err != nil {
+					return err
+				}
+				r.tellMount(spec, *folder)
+			}
+			for _, tree := range trees {
+				if err := r.leaveCgroup(tree); err != nil {
+					return err
+				}
+			}
 		case !inProc(spec, m):
 			if err := mountOne(spec, m, r.trees[i]); err != nil {
 				return err
 			}
 			r.tellMount(spec, m)
 		}
+	}
+	return nil
+}
+
+// leave leaves a mount to the child.
+func (r *rootfs) leave(m specs.Mount) error {
+	point, err := findOrMake(m.Destination, false)
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	r.child = append(r.child, childMount{m, point})
+	return nil
+}
+
+// leaveCgroup leaves a tree of cgroups to the child. One that has several controllers, "cpu,cpuacct", is known by each.
+func (r *rootfs) leaveCgroup(tree specs.Mount) error {
+	r.tellMissing(tree.Destination, nil)
+	if err := r.leave(tree); err != nil {
+		return err
+	}
+	folder, all := filepath.Split(tree.Destination)
+	for _, controller := range strings.Split(all, ",") {
+		if controller == all {
+			break
+		}
+		name := filepath.Join(folder, controller)
+		if err := os.Symlink(all, name); err != nil {
+			return err
+		}
+		r.tell.Run(story.Inside, "a name that programs expect", "ln", "-s", all, inRoot(folder)+"/"+controller)
 	}
 	return nil
 }
@@ -100,18 +158,21 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 	return nil
 }
 
-// addProc has the child mount /proc.
-func (b *birth) addProc(mounts []specs.Mount, points []*os.File) {
+// addMounts has the child mount what shows its own namespaces. ownCgroups says that it has a cgroup namespace.
+func (b *birth) addMounts(mounts []childMount, ownCgroups bool) {
 	for _, m := range mounts {
-		if isProc(m) {
-			flags, _, data := mountOptions(m)
-			what := fmt.Sprintf("mount proc on %q", m.Destination)
-			b.add(what, unix.SYS_FCHDIR, int(points[0].Fd()))
-			b.add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
-			points = points[1:]
-			if b.tell != nil {
-				b.tell.Run(story.Inside, "by the child, as /proc shows the pid namespace of who mounts it", mountCommand(m)...)
-			}
+		flags, _, data := mountOptions(m.Mount)
+		what := fmt.Sprintf("mount %s on %q", m.Type, m.Destination)
+		b.add(what, unix.SYS_FCHDIR, int(m.point.Fd()))
+		b.add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
+		switch {
+		case b.tell == nil:
+		case isProc(m.Mount):
+			b.tell.Run(story.Inside, "by the child, as /proc shows the pid namespace of who mounts it", mountCommand(m.Mount)...)
+		case ownCgroups:
+			b.tell.Run(story.Join, "by the child, as it shows the cgroup namespace of who mounts it", append([]string{"unshare", "--cgroup"}, mountCommand(m.Mount)...)...)
+		default:
+			b.tell.Run(story.Join, "by the child", mountCommand(m.Mount)...)
 		}
 	}
 }

@@ -265,6 +265,8 @@ func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.S
 		return nil, err
 	}
 	spec := namespaces.Spec(f.Mnt(), hostname, args)
+	// Programs such as Java's size themselves by the limits that they read there.
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
 	env := append(spec.Process.Env, "HOSTNAME="+hostname, "HOME="+user.home)

@@ -126,7 +126,7 @@ func openDevices(spec *specs.Spec) error {
 		}
 	}
 	for i, m := range spec.Mounts {
-		if m.Type == "sysfs" {
+		if m.Type == "sysfs" || m.Type == "cgroup" {
 			spec.Mounts[i].Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" })
 		}
 	}
