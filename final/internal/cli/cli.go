@@ -22,7 +22,7 @@ import (
 // Exit statuses as docker has them.
 const (
 	exitFailed = 1   // a command, but not run, failed
-	exitGocker = 125 // gocker itself failed to run the container, or does not know a flag; see also engine.NotStarted
+	exitGocker = 125 // gocker run failed, not the container, or there is no such flag; see also engine.NotStarted
 )
 
 // exit is an error with the status that the program ends with, and with nothing to say if err is nil.
@@ -156,13 +156,13 @@ func Main(args []string) int {
 	return status
 }
 
-// runStatus is the exit status of a run that failed with err.
-func runStatus(err error) int {
+// failedStatus is the exit status if err kept a command from running, or other if it is not the command's fault.
+func failedStatus(err error, other int) int {
 	var interrupted engine.Interrupted
 	if errors.As(err, &interrupted) {
 		return 128 + int(interrupted.Signal)
 	}
-	return engine.NotStarted(err, exitGocker)
+	return engine.NotStarted(err, other)
 }
 
 // help is what a command does that only has others below it: Args has refused a name that none of them has.

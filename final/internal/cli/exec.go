@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -20,25 +19,21 @@ func execCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [flags] CONTAINER COMMAND [ARG…]",
 		Short: "Run one more command in a running container",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return exit{exitGocker, errors.New("exec wants a CONTAINER and a COMMAND; see: gocker exec --help")}
-			}
-			return nil
-		},
+		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if told {
 				e.Tell = story.Print(cmd.ErrOrStderr())
 			}
 			env, err := readLines("env-file", envFiles, os.LookupEnv)
 			if err != nil {
-				return exit{exitGocker, err}
+				return err
 			}
 			opts.Args, opts.Env = args[1:], append(env, fromHost(opts.Env)...)
 			if detach {
-				return ended(0, e.ExecDetached(args[0], opts))
+				return ended(0, e.ExecDetached(args[0], opts), exitFailed)
 			}
-			return ended(e.Exec(args[0], opts, standard))
+			status, err := e.Exec(args[0], opts, standard)
+			return ended(status, err, exitFailed)
 		},
 	}
 	f := cmd.Flags()

@@ -50,7 +50,7 @@ func rehearse(e *engine.Engine, opts engine.RunOptions, out io.Writer) error {
 		_, err = script.WriteTo(out)
 	}
 	if err != nil {
-		return exit{runStatus(err), err}
+		return exit{failedStatus(err, exitGocker), err}
 	}
 	return nil
 }

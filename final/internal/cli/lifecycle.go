@@ -35,7 +35,8 @@ func startCommand(e *engine.Engine) *cobra.Command {
 			if !interactive {
 				streams.Stdin = nil
 			}
-			return ended(e.StartAttached(args[0], attached, streams))
+			status, err := e.StartAttached(args[0], attached, streams)
+			return ended(status, err, exitFailed)
 		},
 	}
 	f := cmd.Flags()
@@ -58,7 +59,8 @@ func attachCommand(e *engine.Engine) *cobra.Command {
 			if noStdin {
 				streams.Stdin = nil
 			}
-			return ended(e.Attach(args[0], attached, streams))
+			status, err := e.Attach(args[0], attached, streams)
+			return ended(status, err, exitFailed)
 		},
 	}
 	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "do not pass standard input on")

@@ -40,7 +40,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			}
 			id, err := e.Detach(opts, say)
 			if err != nil {
-				return exit{runStatus(err), err}
+				return exit{failedStatus(err, exitGocker), err}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), id)
 			return nil
@@ -49,7 +49,8 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		return ended(e.Run(opts, attached, streams, say))
+		status, err := e.Run(opts, attached, streams, say)
+		return ended(status, err, exitGocker)
 	})
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
@@ -68,7 +69,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 	runFlags(e, cmd, func(opts engine.RunOptions, say sayer) error {
 		id, err := e.Create(opts, say)
 		if err != nil {
-			return exit{runStatus(err), err}
+			return exit{failedStatus(err, exitGocker), err}
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), id)
 		return nil
@@ -224,10 +225,10 @@ func attachedStreams(names []string) (engine.Streams, error) {
 
 var standard = engine.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 
-// ended turns how a command ended into how this program ends.
-func ended(status int, err error) error {
+// ended turns how a command ended into how this program ends: with failed if gocker could not run it.
+func ended(status int, err error, failed int) error {
 	if err != nil {
-		return exit{runStatus(err), err}
+		return exit{failedStatus(err, failed), err}
 	}
 	if status != 0 {
 		return exit{status, nil}
