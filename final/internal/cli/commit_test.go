@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 
 	base := open(t, d, "sample")
 	want := merged(t, append(base.Stack(d), upper))
+	maps.DeleteFunc(want, func(f testenv.Fact, _ string) bool { // empty files to mount something on: no change of its
+		return slices.Contains([]string{"etc/hosts", "etc/hostname", "etc/resolv.conf"}, f.Name)
+	})
 	committed := open(t, d, name)
 	if output != "sha256:"+committed.Digest+"\n" {
 		t.Errorf("commit wrote %q, want the image's id", output)
