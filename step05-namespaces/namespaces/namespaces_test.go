@@ -320,7 +320,13 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 	}
 	// Other processes come and go, so look at the rows of this container, whose process stays.
 	ours := func(line string) bool { return strings.Contains(line, " "+strconv.Itoa(p.Pid)+" ") }
-	out, err := exec.Command("lsns", "--list", "--noheadings", "--notruncate", "--output", "NS,TYPE,NPROCS,PID,USER,COMMAND").Output()
+	var out []byte
+	for range 100 { // lsns fails if one of them goes while it looks
+		out, err = exec.Command("lsns", "--list", "--noheadings", "--notruncate", "--output", "NS,TYPE,NPROCS,PID,USER,COMMAND").Output()
+		if err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

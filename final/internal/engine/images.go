@@ -179,14 +179,7 @@ func (e Engine) Tag(source, name pull.Reference) error {
 	if strings.HasPrefix(name.Tag, "sha256:") {
 		return fmt.Errorf("tag %q: a digest cannot be chosen; a new name ends in a tag", name)
 	}
-	img, err := e.open(source)
-	if err != nil {
-		return err
-	}
-	lock, err := dirs.LockShared(e.Dirs.Image(img.ID)) // it cannot be removed before the name is there
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, source)
-	}
+	img, lock, err := e.hold(source)
 	if err != nil {
 		return err
 	}
@@ -214,7 +207,7 @@ func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string,
 	if err != nil {
 		return nil, nil, err
 	}
-	if names[ref.Name][ref.Tag] == "" { // it is an id, or a digest
+	if strings.HasPrefix(ref.Tag, "sha256:") && names[ref.Name][ref.Tag] == "" { // one that the registry has for it
 		id, err := e.Lookup(ref)
 		if errors.Is(err, layers.ErrNoImage) && force {
 			return nil, nil, nil
@@ -228,6 +221,9 @@ func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string,
 	}
 	img, openErr := e.open(ref)
 	untagged, deleted, err = layers.Remove(e.Dirs, ref, force)
+	if errors.Is(err, layers.ErrNoImage) && force {
+		return nil, nil, nil
+	}
 	if id := "sha256:" + img.Digest; openErr == nil { // one that is damaged can be removed, too
 		for range untagged {
 			e.imageEvent("untag", img, id, id)

@@ -4,11 +4,14 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 )
@@ -60,9 +63,29 @@ func (e Engine) repoDigests(id string) ([]string, error) {
 
 // open opens the image that a user means.
 func (e Engine) open(ref pull.Reference) (layers.Image, error) {
+	img, lock, err := e.hold(ref)
+	if err == nil {
+		lock.Close()
+	}
+	return img, err
+}
+
+// hold opens an image that nobody can remove until lock is closed. Without it an image that is just being removed would
+// look damaged.
+func (e Engine) hold(ref pull.Reference) (img layers.Image, lock *os.File, err error) {
 	id, err := e.Lookup(ref)
 	if err != nil {
-		return layers.Image{}, err
+		return img, nil, err
 	}
-	return layers.Open(e.Dirs, id)
+	lock, err = dirs.LockShared(e.Dirs.Image(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return img, nil, fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, ref)
+	}
+	if err != nil {
+		return img, nil, err
+	}
+	if img, err = layers.Open(e.Dirs, id); err != nil {
+		lock.Close()
+	}
+	return img, lock, err
 }
