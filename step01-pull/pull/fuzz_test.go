@@ -11,7 +11,7 @@ func FuzzParseReference(f *testing.F) {
 	for _, seed := range []string{
 		"alpine", "ubuntu:18.04", "ghcr.io/owner/app:v1", "127.0.0.1:5000/debian", "[::1]:5000/a", "localhost/a", "a/b/c",
 		"alpine@sha256:" + strings.Repeat("5", 64), "alpine:3@sha256:" + strings.Repeat("5", 64), "sample", "../x", "a..b", "A", "",
-		"docker.io/library/alpine:latest", "a:\x1b[2J", "a b", "sha256:" + strings.Repeat("5", 64), strings.Repeat("5", 64), "xn--a.example/b",
+		"docker.io/library/alpine:latest", "library/a/b", "docker.io/a.b/c", "a:\x1b[2J", "a b", "sha256:" + strings.Repeat("5", 64), strings.Repeat("5", 64), "xn--a.example/b",
 	} {
 		f.Add(seed)
 	}

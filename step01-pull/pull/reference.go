@@ -61,8 +61,13 @@ func ParseReference(s string) (Reference, error) {
 			"a reference is [registry[:port]/]name[:tag][@sha256:digest], in lower case but for the tag; for example alpine:latest")
 	}
 	familiar := full.Context().Name()
-	familiar = strings.TrimPrefix(familiar, name.DefaultRegistry+"/")
-	familiar = strings.TrimPrefix(familiar, "library/")
+	for _, defaults := range []string{name.DefaultRegistry + "/", name.DefaultRegistry + "/library/"} {
+		// They may go if they come back: docker.io/a.example/b is not what a.example has.
+		short, ok := strings.CutPrefix(full.Context().Name(), defaults)
+		if again, err := name.NewRepository(short); ok && err == nil && again.Name() == full.Context().Name() {
+			familiar = short
+		}
+	}
 	return Reference{Name: familiar, Tag: full.Identifier(), full: full}, nil
 }
 

@@ -16,6 +16,8 @@ func TestReferencesHaveDockersDefaults(t *testing.T) {
 		{"ubuntu:18.04", "ubuntu", "18.04", "index.docker.io/library/ubuntu:18.04", "index.docker.io", "ubuntu:18.04"},
 		{"docker.io/alpine", "alpine", "latest", "index.docker.io/library/alpine:latest", "index.docker.io", "alpine:latest"},
 		{"index.docker.io/library/alpine", "alpine", "latest", "index.docker.io/library/alpine:latest", "index.docker.io", "alpine:latest"},
+		{"library/owner/app", "library/owner/app", "latest", "index.docker.io/library/owner/app:latest", "index.docker.io", "library/owner/app:latest"},
+		{"docker.io/a.example/b", "index.docker.io/a.example/b", "latest", "index.docker.io/a.example/b:latest", "index.docker.io", "index.docker.io/a.example/b:latest"},
 		{"owner/app", "owner/app", "latest", "index.docker.io/owner/app:latest", "index.docker.io", "owner/app:latest"},
 		{"ghcr.io/owner/app:v1", "ghcr.io/owner/app", "v1", "ghcr.io/owner/app:v1", "ghcr.io", "ghcr.io/owner/app:v1"},
 		{"localhost/x", "localhost/x", "latest", "localhost/x:latest", "localhost", "localhost/x:latest"},
