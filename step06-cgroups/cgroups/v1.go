@@ -294,7 +294,10 @@ func (cg v1) Freeze() error {
 		err = cg.enter("freezer", true)
 	}
 	if err == nil {
-		err = await("freeze", cg.Frozen) // FREEZING until then
+		err = await("freeze", func() bool { // FREEZING until then
+			write(cg["freezer"], "freezer.state", "FROZEN") // again: one that was forked just now may have missed it
+			return cg.Frozen()
+		})
 	}
 	if err != nil {
 		return errors.Join(err, cg.Thaw())
