@@ -105,7 +105,10 @@ func limited(r *specs.LinuxResources) (needed []string) {
 // handDown switches controllers on in a cgroup and in all above it: systemd gives its slices only what its units ask for,
 // and no cgroup has what the one above does not hand down. Where that cannot be, the limit finds no file.
 func handDown(path string, want []string, tell story.Story) {
-	if _, err := os.Stat(filepath.Join(path, "cgroup.controllers")); err != nil || len(want) == 0 {
+	if len(want) == 0 {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(path, "cgroup.controllers")); err != nil {
 		return // above the root
 	}
 	handDown(filepath.Dir(path), want, tell)
