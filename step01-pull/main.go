@@ -15,10 +15,10 @@ import (
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
 )
 
 func main() { lesson.Main("step01-pull", run) }

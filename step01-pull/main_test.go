@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func TestRunSaysWhatItDidAndWhatIsNext(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func TestRunUnpacksAndPullsFirstWhereNeeded(t *testing.T) {

@@ -20,9 +20,9 @@ import (
 
 	"github.com/docker/go-units"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )

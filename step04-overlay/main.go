@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/term"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )

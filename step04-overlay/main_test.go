@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func TestRunMountsChangesAndCleansUp(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"os"
 	"strings"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"

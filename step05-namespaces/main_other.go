@@ -2,6 +2,6 @@
 
 package main
 
-import "gocker/step01-pull/lesson"
+import "gocker/step01-pull/shared/lesson"
 
 func main() { lesson.NeedsLinux("step05-namespaces") }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/lesson"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/lesson"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 )
 

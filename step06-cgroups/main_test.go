@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/lesson"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/lesson"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func parse(t testing.TB, s string) Reference {

@@ -30,9 +30,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/sample"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // What can be wrong with a name that is well formed.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // ErrReference says that a word is not the name of an image.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 const digest = "sha256:59bf1c3509f33515622619af21ed55bbe26d24913cedbca106468a5fb37a50c3"

@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"testing"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // noise is content that gzip does not make smaller; it is the same every time.

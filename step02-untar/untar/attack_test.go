@@ -12,7 +12,7 @@ import (
 
 	"github.com/mholt/archiver/v3"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 var (

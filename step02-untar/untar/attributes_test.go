@@ -16,7 +16,7 @@ import (
 
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // with changes an entry's header.

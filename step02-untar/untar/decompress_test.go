@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // program is a program: this one.

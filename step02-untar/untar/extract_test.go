@@ -9,7 +9,7 @@ import (
 
 	"github.com/mholt/archiver/v3"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // extract unpacks an archive into an empty folder.

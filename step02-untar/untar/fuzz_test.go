@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // What a fuzzer's archive may become.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // ErrLimit says that an archive has or becomes more than it may.

@@ -26,8 +26,8 @@ import (
 
 	"github.com/mholt/archiver/v3"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // What can be wrong with an archive.

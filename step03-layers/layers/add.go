@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 )
 

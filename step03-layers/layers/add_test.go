@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // A memory is a layer that arrives when its gate opens; atEnd is closed once it has been read to its end.

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {

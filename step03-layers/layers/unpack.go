@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step02-untar/untar"
 )
 

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
 )
 

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
 	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/check"
 )
 
 // A Change is one name that a container changed, with docker diff's letters.

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/check"
 )
 
 // Checks tells whether overlays can be mounted for containers in d, by mounting one.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // A generator makes random layers, entry by entry. It knows what is there at each moment, so that it makes no layer that

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // A model is what the merged view should be: name -> inode, "." is the root. It knows image-spec's layer.md and nothing

@@ -32,12 +32,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/check"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/story"
 )
 
 // An FS is the file system of one container.

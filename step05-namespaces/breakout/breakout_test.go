@@ -10,7 +10,7 @@ import (
 	"regexp"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 )
 

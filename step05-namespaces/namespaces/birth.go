@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // A Go program is several threads, and fork(2) copies one of them. The child has all the memory, but nobody in it who

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
+	"gocker/step04-overlay/check"
 )
 
 // Checks tells whether this process can make the namespaces of a container, by making them.

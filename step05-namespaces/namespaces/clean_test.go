@@ -17,7 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 )
 

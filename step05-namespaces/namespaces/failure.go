@@ -5,7 +5,7 @@ package namespaces
 import (
 	"errors"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // A Failure is an error on its way from one process to another.

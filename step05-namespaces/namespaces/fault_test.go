@@ -18,8 +18,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // ErrShared says that a spec would change what a container does not have for itself.

@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
+	"gocker/step04-overlay/check"
 )
 
 // ErrInProc says that something is to be mounted in /proc: that is how a container would be shown false files, by which

@@ -40,9 +40,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/check"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/story"
 )
 
 // Why a command did not start. The exit statuses that shells, docker and podman use for them are 127 and 126.

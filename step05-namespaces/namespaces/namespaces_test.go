@@ -18,9 +18,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"

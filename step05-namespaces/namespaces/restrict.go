@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // Namespaces hide things, they do not take power away: root in a container is root, with the same user id as the

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // A rootfs is a root file system on its way to be complete.

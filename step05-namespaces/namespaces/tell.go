@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // What is done here, in the words of unshare(1), mount(8) and setpriv(1): for a story.

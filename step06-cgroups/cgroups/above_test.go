@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
 )
 

@@ -38,11 +38,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/check"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 )
 
 // ErrUnsupported says that this machine cannot hold a limit.

@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
+	"gocker/step04-overlay/check"
 )
 
 // Checks tells whether this process can give limits to containers, by making a cgroup.

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"

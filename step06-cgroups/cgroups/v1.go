@@ -17,7 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // v1 is a folder in the tree of each controller. Some are made only when they are wanted.

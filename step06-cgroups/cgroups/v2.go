@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/story"
 )
 
 // v2 is one folder for all controllers.

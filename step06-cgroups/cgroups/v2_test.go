@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
 )
 

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // parts are what a pull's CPU time goes into. Of a sample's functions, from the innermost on, the first that is named here

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step02-untar/untar"
 )
 

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 var megabytes = flag.Int("megabytes", 256, "how much goes through pipes, in MiB")

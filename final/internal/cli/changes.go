@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // diffRow is a row of diff, as docker has it.

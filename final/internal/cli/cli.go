@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // Exit statuses as docker has them.

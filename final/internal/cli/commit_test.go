@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
 )
 

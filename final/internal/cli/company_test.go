@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 var (

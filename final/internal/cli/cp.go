@@ -13,7 +13,7 @@ import (
 
 	"gocker/final/internal/cp"
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 func cpCommand(e *engine.Engine) *cobra.Command {

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 var kills = flag.Int("kills", 30, "how often TestKilledAtAnyMomentTheStoreIsWhole kills")

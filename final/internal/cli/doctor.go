@@ -11,7 +11,7 @@ import (
 
 	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/check"
+	"gocker/step04-overlay/check"
 )
 
 func doctorCommand(e *engine.Engine) *cobra.Command {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 func execCommand(e *engine.Engine) *cobra.Command {

@@ -11,7 +11,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/explain"
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // explainFlag is the flag --explain: empty, "true" or "sh".

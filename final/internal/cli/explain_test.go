@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
 )
 

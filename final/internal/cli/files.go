@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // fileRow is a row of image files.

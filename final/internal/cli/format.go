@@ -21,7 +21,7 @@ import (
 
 	"github.com/docker/cli/templates"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // The lists of docker's commands are rows of a struct, and templates name its fields. A table is a template too, with

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // imageCommand has all commands on images once more, as docker has them.

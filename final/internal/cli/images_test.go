@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // BenchmarkImages lists a thousand images of two layers: a process from its start to its end.

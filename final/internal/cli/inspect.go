@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 func startCommand(e *engine.Engine) *cobra.Command {

@@ -19,7 +19,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/registry"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 func loginCommand(*engine.Engine) *cobra.Command {

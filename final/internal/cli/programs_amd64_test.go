@@ -1,6 +1,6 @@
 package cli_test
 
-import "gocker/step01-pull/testenv"
+import "gocker/step01-pull/shared/testenv"
 
 // Programs for system calls that no program of the image makes: each ends with its call's errno.
 func init() {

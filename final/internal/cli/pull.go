@@ -23,9 +23,9 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/registry"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 )
 

@@ -30,9 +30,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/sample"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // gocker runs the program, and returns what it wrote, both streams, and whether it ended well.

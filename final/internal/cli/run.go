@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 )
 
 func runCommand(e *engine.Engine) *cobra.Command {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 func volumeCommand(e *engine.Engine) *cobra.Command {

@@ -10,7 +10,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/why"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 func whyCommand(e *engine.Engine) *cobra.Command {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // tree makes files: "dir/", "file=content", "link -> target".

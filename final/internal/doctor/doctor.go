@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/check"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"

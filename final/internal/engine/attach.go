@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/attach"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // AttachOptions are the flags of "gocker attach".

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/tinyinit"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/namespaces"
 )
 

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/why"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/cgroups"
 )

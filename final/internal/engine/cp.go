@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/cp"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 )

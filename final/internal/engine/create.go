@@ -19,10 +19,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/attach"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/check"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 )

@@ -17,10 +17,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/why"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )

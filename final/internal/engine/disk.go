@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 )
 

@@ -4,8 +4,8 @@
 package engine
 
 import (
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/story"
 )
 
 // An Engine works on the images and containers of one pair of folders.

@@ -16,9 +16,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/check"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"

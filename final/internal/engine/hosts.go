@@ -13,8 +13,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/story"
 )
 
 // Names are flags of "run" that say how a container finds others.

@@ -12,8 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 

@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // What can be wrong with ending a container.

@@ -18,9 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"gocker/final/internal/registry"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )

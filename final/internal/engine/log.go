@@ -17,8 +17,8 @@ import (
 
 	"github.com/docker/go-units"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // logName is the file in a container's folder with what it wrote: a JSON object a line, as docker's json-file has it.

@@ -15,9 +15,9 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 )
 
 // ErrOption says that a flag's value is not one that gocker knows.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step06-cgroups/cgroups"
 )
 

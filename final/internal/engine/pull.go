@@ -16,8 +16,8 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gocker/final/internal/registry"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )

@@ -9,8 +9,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"gocker/final/internal/registry"
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 )
 

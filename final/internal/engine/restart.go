@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 )
 
 // StateRestarting is the status of a container that has ended and will be started again.

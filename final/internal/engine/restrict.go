@@ -14,7 +14,7 @@ import (
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/namespaces"
 )
 

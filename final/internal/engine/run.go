@@ -22,7 +22,7 @@ import (
 	"gocker/final/internal/attach"
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )

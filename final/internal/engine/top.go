@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"gocker/step01-pull/advice"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step06-cgroups/cgroups"
 )
 

@@ -20,12 +20,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 )
 
 // A volume is a folder that outlives the containers that have it mounted: {root}/volumes/{name}/_data. Who has one

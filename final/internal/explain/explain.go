@@ -18,7 +18,7 @@ import (
 	"io"
 	"strings"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 // A Script hears a story.

@@ -26,10 +26,10 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
 	"gocker/step05-namespaces/namespaces"
 )

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 // A saved image is what docker save writes: manifest.json says which of its files are what.

@@ -16,7 +16,7 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/engine"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // reference is the page that has all commands and flags. It is made of what the commands say of themselves.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/dirs"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 )
 
 var update = flag.Bool("update", false, "write the real output and the current code into the pages")

@@ -17,9 +17,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
+	"gocker/step01-pull/shared/advice"
 )
 
 // Limits of what is read into memory. Registries take no larger manifests: see "Pushing Manifests" in the

@@ -32,8 +32,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"gocker/step01-pull/advice"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 )
 
 // What can be wrong with a registry, or with what it sends.

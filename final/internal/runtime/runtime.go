@@ -14,9 +14,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/story"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"gocker/final/internal/tinyinit"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 )
 
 func TestMain(m *testing.M) {

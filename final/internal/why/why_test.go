@@ -21,7 +21,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )

@@ -17,9 +17,9 @@ import (
 	"os"
 	"slices"
 
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/testenv"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )

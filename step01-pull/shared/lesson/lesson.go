@@ -14,9 +14,9 @@ import (
 	"runtime"
 	"syscall"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // Exit is the error of a lesson that ran well and whose container's command ended with this exit status.

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // Dirs returns empty folders, and fails the test if at its end a container or a mount is left in them.

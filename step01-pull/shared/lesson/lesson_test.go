@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/advice"
-	"gocker/step01-pull/dirs"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 func TestFlagsOfTheCommandStayWithTheCommand(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode"
 
-	"gocker/step01-pull/story"
+	"gocker/step04-overlay/story"
 )
 
 var words = []string{
