@@ -36,7 +36,7 @@ func commitCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&opts.Author, "author", "a", "", "who made it: `text`")
 	f.StringVarP(&opts.Message, "message", "m", "", "what was done: `text`, shown by gocker history")
-	f.StringArrayVarP(&opts.Changes, "change", "c", nil, "change the config by a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
+	f.VarP((*list)(&opts.Changes), "change", "c", "change the config by a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
 	f.BoolVarP(&opts.Pause, "pause", "p", true, "a container that runs stands still while its files are read")
 	return cmd
 }

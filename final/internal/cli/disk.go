@@ -163,7 +163,7 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
+	cmd.Flags().Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
 	return cmd
 }
 
@@ -241,7 +241,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
 	f.BoolVar(&volumes, "volumes", false, "also volumes without a name of their own that no container has")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
-	f.StringArrayVar(&filters, "filter", nil, "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
+	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
 	return cmd
 }
 

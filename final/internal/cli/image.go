@@ -151,7 +151,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
-	f.StringArrayVar(&filters, "filter", nil, "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
+	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
 	return cmd
 }
 

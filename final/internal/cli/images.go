@@ -80,7 +80,7 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVar(&whole, "no-trunc", false, "whole ids")
 	f.BoolVar(&digests, "digests", false, "what registries call them, too")
 	f.BoolVarP(&all, "all", "a", false, "changes nothing: there are no images but those that have a row anyway")
-	f.StringArrayVarP(&filters, "filter", "f", nil, "`KEY=VALUE`: reference=PATTERN, dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
+	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
 }

@@ -18,10 +18,10 @@ func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
 	f.StringVar(&opts.UTS, "uts", "", "name of the `host`, not one of its own")
 	f.Var(only("host"), "userns", "`host`: there are no others as yet")
 	f.StringVar(&opts.Cgroupns, "cgroupns", "", "`host|private`: whether it sees where in the tree of cgroups it is")
-	f.StringSliceVar(&opts.CapAdd, "cap-add", nil, "`capabilities` beside the usual ones, or ALL")
-	f.StringSliceVar(&opts.CapDrop, "cap-drop", nil, "`capabilities` that it does not get, or ALL")
+	f.Var((*commaList)(&opts.CapAdd), "cap-add", "`capabilities` beside the usual ones, or ALL")
+	f.Var((*commaList)(&opts.CapDrop), "cap-drop", "`capabilities` that it does not get, or ALL")
 	f.BoolVar(&opts.Privileged, "privileged", false, "all capabilities and devices, and nothing of /proc and /sys covered: as strong as the host's root")
-	f.StringArrayVar(&opts.SecurityOpts, "security-opt", nil, "`no-new-privileges` (setuid programs give nothing), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (nothing of /proc and /sys covered)")
+	f.Var((*list)(&opts.SecurityOpts), "security-opt", "`no-new-privileges` (setuid programs give nothing), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (nothing of /proc and /sys covered)")
 }
 
 // only is a flag that has this one value.
@@ -38,9 +38,9 @@ func (o only) Set(value string) error {
 
 // attributeFlags are what the kernel keeps for a process, or for a namespace.
 func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
-	f.StringArrayVar(&opts.Ulimits, "ulimit", nil, "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
-	f.StringArrayVar(&opts.Sysctls, "sysctl", nil, "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
-	f.StringSliceVar(&opts.GroupAdd, "group-add", nil, "more `groups` of the user, by name or number")
+	f.Var((*list)(&opts.Ulimits), "ulimit", "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
+	f.Var((*list)(&opts.Sysctls), "sysctl", "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
+	f.Var((*commaList)(&opts.GroupAdd), "group-add", "more `groups` of the user, by name or number")
 	f.StringVar(&opts.Umask, "umask", "", "what its files' `modes` are without (default 0022)")
 	f.BoolVar(&opts.Init, "init", false, "a small program is PID 1, which passes signals on to the command and waits for orphans")
 	f.StringVar(&opts.Domainname, "domainname", "", "domain `name` in the container")
@@ -48,8 +48,8 @@ func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
 
 // nameFlags say how a container finds others.
 func nameFlags(f *pflag.FlagSet, opts *engine.Names) {
-	f.StringArrayVar(&opts.Hosts, "add-host", nil, "a line of /etc/hosts: `NAME:ADDRESS`")
-	f.StringArrayVar(&opts.DNS, "dns", nil, "`address` of a name server, in place of the host's")
-	f.StringArrayVar(&opts.DNSSearch, "dns-search", nil, "`domain` to look names up in")
-	f.StringArrayVar(&opts.DNSOptions, "dns-option", nil, "`option` of resolv.conf")
+	f.Var((*list)(&opts.Hosts), "add-host", "a line of /etc/hosts: `NAME:ADDRESS`")
+	f.Var((*list)(&opts.DNS), "dns", "`address` of a name server, in place of the host's")
+	f.Var((*list)(&opts.DNSSearch), "dns-search", "`domain` to look names up in")
+	f.Var((*list)(&opts.DNSOptions), "dns-option", "`option` of resolv.conf")
 }

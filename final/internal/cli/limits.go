@@ -12,14 +12,14 @@ import (
 // resourceFlags say what a container gets of the machine.
 func resourceFlags(f *pflag.FlagSet, limits *engine.Limits) {
 	changeableFlags(f, &limits.Limits)
-	f.StringArrayVar(&limits.ReadBPS, "device-read-bps", nil, "most bytes read a second: `DEVICE:NUMBER` with b, k, m or g")
-	f.StringArrayVar(&limits.WriteBPS, "device-write-bps", nil, "most bytes written a second: `DEVICE:NUMBER` with b, k, m or g")
-	f.StringArrayVar(&limits.ReadIOPS, "device-read-iops", nil, "most reads a second: `DEVICE:NUMBER`")
-	f.StringArrayVar(&limits.WriteIOPS, "device-write-iops", nil, "most writes a second: `DEVICE:NUMBER`")
+	f.Var((*list)(&limits.ReadBPS), "device-read-bps", "most bytes read a second: `DEVICE:NUMBER` with b, k, m or g")
+	f.Var((*list)(&limits.WriteBPS), "device-write-bps", "most bytes written a second: `DEVICE:NUMBER` with b, k, m or g")
+	f.Var((*list)(&limits.ReadIOPS), "device-read-iops", "most reads a second: `DEVICE:NUMBER`")
+	f.Var((*list)(&limits.WriteIOPS), "device-write-iops", "most writes a second: `DEVICE:NUMBER`")
 	f.StringVar(&limits.CgroupParent, "cgroup-parent", "", "make its cgroup in this one, a `path` from the root of the cgroups")
 	f.IntVar(&limits.OOMScoreAdj, "oom-score-adj", 0, "when the machine has no memory left, kill it sooner (up to 1000) or later (down to -1000): a `number`")
-	f.StringArrayVar(&limits.Devices, "device", nil, "let it use a device: `HOST[:CONTAINER][:rwm]` (read, write, make nodes)")
-	f.StringArrayVar(&limits.DeviceRules, "device-cgroup-rule", nil, "let it use devices that it makes nodes for, or that come later: `'c 189:* rwm'`")
+	f.Var((*list)(&limits.Devices), "device", "let it use a device: `HOST[:CONTAINER][:rwm]` (read, write, make nodes)")
+	f.Var((*list)(&limits.DeviceRules), "device-cgroup-rule", "let it use devices that it makes nodes for, or that come later: `'c 189:* rwm'`")
 }
 
 // changeableFlags are those that update can change.

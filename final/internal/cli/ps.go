@@ -107,7 +107,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&opts.All, "all", "a", false, "also those that do not run")
-	f.StringArrayVarP(&opts.Filters, "filter", "f", nil, "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=")
+	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=")
 	f.IntVarP(&opts.Last, "last", "n", 0, "the newest `number` of containers, whether they run or not")
 	f.BoolVarP(&latest, "latest", "l", false, "the newest container, whether it runs or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")

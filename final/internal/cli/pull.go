@@ -61,7 +61,7 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.MarkHidden("all-platforms")
 	limitFlags(f, &opts.Limits)
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
-	f.StringArrayVar(&opts.Mirrors, "mirror", nil, "a registry to ask first, instead of docker.io: `host`, or registry=host")
+	f.Var((*list)(&opts.Mirrors), "mirror", "a registry to ask first, instead of docker.io: `host`, or registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
 }

@@ -55,7 +55,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
 	f.BoolVar(&usage, "usage", false, "tell at its end, in one line on standard error, what the kernel counted: memory, processor time, input and output")
-	f.StringSliceVarP(&streamNames, "attach", "a", nil, "connect only these `streams`: stdin, stdout, stderr")
+	f.VarP((*commaList)(&streamNames), "attach", "a", "connect only these `streams`: stdin, stdout, stderr")
 	attachFlags(f, &attached)
 	return cmd
 }
@@ -153,10 +153,10 @@ func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() erro
 	f.BoolVar(&opts.Replace, "replace", false, "remove the container that has the name")
 	f.StringVar(&opts.CIDFile, "cidfile", "", "write the container's id to this new `file`")
 	f.StringVarP(&opts.Hostname, "hostname", "h", "", "host `name` in the container (default its id)")
-	f.StringArrayVarP(&opts.Env, "env", "e", nil, "environment variable: `KEY=value`, or KEY for the host's value")
-	f.StringArrayVar(&envFiles, "env-file", nil, "`file` of environment variables, one a line")
-	f.StringArrayVarP(&labels, "label", "l", nil, "label: `KEY=value`, or KEY")
-	f.StringArrayVar(&labelFiles, "label-file", nil, "`file` of labels, one a line")
+	f.VarP((*list)(&opts.Env), "env", "e", "environment variable: `KEY=value`, or KEY for the host's value")
+	f.Var((*list)(&envFiles), "env-file", "`file` of environment variables, one a line")
+	f.VarP((*list)(&labels), "label", "l", "label: `KEY=value`, or KEY")
+	f.Var((*list)(&labelFiles), "label-file", "`file` of labels, one a line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
 	f.StringVar(&entrypoint, "entrypoint", "", "`command` in place of the image's")
@@ -167,7 +167,7 @@ func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() erro
 	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` until it is killed then, -1 for never")
 	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: start it again when it ends, until the machine does")
 	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: what becomes of its output")
-	f.StringArrayVar(&logOpts, "log-opt", nil, "`max-size=10m` of a log file, max-file=3 of them")
+	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m` of a log file, max-file=3 of them")
 	return func() error {
 		if f.Changed("entrypoint") {
 			opts.Entrypoint = &entrypoint

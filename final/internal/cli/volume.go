@@ -43,7 +43,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringArrayVar(&labels, "label", nil, "`KEY=value` to be found by")
+	cmd.Flags().Var((*list)(&labels), "label", "`KEY=value` to be found by")
 	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
 }
@@ -121,7 +121,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those with `name=…, label=KEY[=value], driver=local or dangling=true|false`: whether no container has it")
+	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only those with `name=…, label=KEY[=value], driver=local or dangling=true|false`: whether no container has it")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
@@ -226,6 +226,6 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those with a name of their own")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those with `label=KEY[=value]`, or with label!= those without")
+	cmd.Flags().Var((*list)(&filters), "filter", "only those with `label=KEY[=value]`, or with label!= those without")
 	return cmd
 }
