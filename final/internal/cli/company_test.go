@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/events"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 )
@@ -55,7 +56,7 @@ func processes(t testing.TB, d dirs.Dirs) (found []string) {
 // containerIDs are those of all containers that there have been.
 func containerIDs(t testing.TB, d dirs.Dirs) (ids []string) {
 	t.Helper()
-	err := engine.Engine{Dirs: d}.Events(time.Unix(1, 0), time.Now(), func(event engine.Event) error {
+	err := engine.Engine{Dirs: d}.Events().Read(time.Unix(1, 0), time.Now(), func(event events.Event) error {
 		if event.Action == "create" {
 			ids = append(ids, event.Actor.ID)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/events"
 )
 
 func eventsCommand(e *engine.Engine) *cobra.Command {
@@ -31,7 +32,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 			if err := errors.Join(fromErr, toErr, filterErr, formatErr); err != nil {
 				return err
 			}
-			return e.Events(from, to, func(event engine.Event) error {
+			return e.Events().Read(from, to, func(event events.Event) error {
 				if !wanted(event) {
 					return nil
 				}
@@ -47,7 +48,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 }
 
 // eventFilter makes of filters what they want: of one key any value, of all keys.
-func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
+func eventFilter(filters []string) (wanted func(events.Event) bool, err error) {
 	keys := map[string][]string{}
 	for _, filter := range filters {
 		key, value, _ := strings.Cut(filter, "=")
@@ -56,7 +57,7 @@ func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
 		}
 		keys[key] = append(keys[key], value)
 	}
-	has := func(event engine.Event, key, value string) bool {
+	has := func(event events.Event, key, value string) bool {
 		attributes := event.Actor.Attributes
 		switch key {
 		case "container", "volume":
@@ -77,7 +78,7 @@ func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
 		}
 		return value == event.Type
 	}
-	return func(event engine.Event) bool {
+	return func(event events.Event) bool {
 		for key, values := range keys {
 			if !slices.ContainsFunc(values, func(value string) bool { return has(event, key, value) }) {
 				return false
@@ -88,9 +89,9 @@ func eventFilter(filters []string) (wanted func(engine.Event) bool, err error) {
 }
 
 // eventFormat is how an event is printed: docker's line if nothing else is asked for.
-func eventFormat(cmd *cobra.Command, format string) (func(engine.Event) error, error) {
+func eventFormat(cmd *cobra.Command, format string) (func(events.Event) error, error) {
 	if format == "" {
-		return func(event engine.Event) error {
+		return func(event events.Event) error {
 			var attributes []string
 			for _, key := range slices.Sorted(maps.Keys(event.Actor.Attributes)) {
 				attributes = append(attributes, onOneLine(key)+"="+onOneLine(event.Actor.Attributes[key]))
@@ -100,8 +101,8 @@ func eventFormat(cmd *cobra.Command, format string) (func(engine.Event) error, e
 			return err
 		}, nil
 	}
-	return func(event engine.Event) error {
-		return printRows(cmd.OutOrStdout(), format, "", false, []engine.Event{event})
+	return func(event events.Event) error {
+		return printRows(cmd.OutOrStdout(), format, "", false, []events.Event{event})
 	}, nil
 }
 

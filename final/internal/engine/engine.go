@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"gocker/final/internal/events"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
@@ -13,3 +14,6 @@ type Engine struct {
 	Dirs dirs.Dirs
 	Tell story.Story `json:"-"` // hears what is asked of the kernel for a container; may be nil
 }
+
+// Events are those of its containers, images and volumes.
+func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }

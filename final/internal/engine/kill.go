@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -165,7 +166,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 			return -1, err
 		}
 	case WaitNext:
-		for began := s.Started; ; time.Sleep(pollTime) {
+		for began := s.Started; ; time.Sleep(tail.PollTime) {
 			now, err := readState(folder)
 			if err != nil || !now.Finished.IsZero() && !now.Started.Before(began) && active(s) || now.Started.After(began) && !now.Finished.IsZero() {
 				break
@@ -176,11 +177,11 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 			if _, err := os.Stat(folder); err != nil {
 				break
 			}
-			time.Sleep(pollTime)
+			time.Sleep(tail.PollTime)
 		}
 	case WaitRunning:
 		for s.Status != specs.StateRunning {
-			time.Sleep(pollTime)
+			time.Sleep(tail.PollTime)
 			if s, err = e.find(s.ID); err != nil {
 				return -1, err
 			}
@@ -192,7 +193,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	if now, err := e.find(s.ID); err == nil {
 		return now.ExitCode, nil
 	}
-	if status, ok := e.exitCode(s.ID); ok {
+	if status, ok := e.Events().ExitCode(s.ID); ok {
 		return status, nil
 	}
 	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", ErrNoContainer, name)
@@ -246,7 +247,7 @@ func (e Engine) waitEnd(s State, timeout time.Duration) error {
 		}
 		free <- err
 	}()
-	late, look := time.After(timeout), time.NewTicker(pollTime)
+	late, look := time.After(timeout), time.NewTicker(tail.PollTime)
 	defer look.Stop()
 	for {
 		select {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -203,8 +204,8 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 	}
 	folder := e.Dirs.Container(s.ID)
 	current := filepath.Join(folder, logName)
-	var lines tail
-	defer lines.close()
+	var lines tail.Lines
+	defer lines.Close()
 	var kept []logLine
 	emit := func(line logLine) error {
 		out := stdout
@@ -220,7 +221,7 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 	history := opts.Tail >= 0 // as long as it is, lines are kept
 	drain := func() error {
 		for {
-			raw, err := lines.next()
+			raw, err := lines.Next()
 			if err == io.EOF {
 				return nil
 			}
@@ -246,7 +247,7 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 	for {
 		// Ask before reading: what is written after its end is not there to be read.
 		running := isLocked(folder)
-		newer, err := newerLog(current, lines.file)
+		newer, err := newerLog(current, lines.File)
 		if err != nil {
 			return err
 		}
@@ -254,10 +255,10 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 			return err
 		}
 		if newer != nil {
-			lines.read(newer)
+			lines.Use(newer)
 			continue
 		}
-		if lines.file == nil && !neverRan(s) {
+		if lines.File == nil && !neverRan(s) {
 			return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
 		}
 		for _, line := range kept {
@@ -269,7 +270,7 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 		if !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until) {
 			return nil
 		}
-		time.Sleep(pollTime)
+		time.Sleep(tail.PollTime)
 		if neverRan(s) { // its first start is still to come
 			if s, err = e.find(s.ID); err != nil {
 				return nil

@@ -111,7 +111,7 @@ func (e Engine) makeVolume(v Volume) error {
 		return err
 	}
 	if err = partial.Finish(e.Dirs.Volume(v.Name)); err == nil {
-		e.note("volume", "create", v.Name, nil, "driver", "local")
+		e.Events().Note("volume", "create", v.Name, nil, "driver", "local")
 	}
 	return err
 }
@@ -205,7 +205,7 @@ func (e Engine) RemoveVolume(name string) error {
 		return advice.Add(fmt.Errorf("%w: %s: container %s", ErrVolumeUsed, name, strings.Join(ids, ", ")), "remove that first: gocker rm %s", ids[0])
 	}
 	if err = dirs.RemoveAll(e.Dirs.Volume(name)); err == nil {
-		e.note("volume", "destroy", name, nil, "driver", "local")
+		e.Events().Note("volume", "destroy", name, nil, "driver", "local")
 	}
 	return err
 }
