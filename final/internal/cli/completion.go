@@ -126,7 +126,7 @@ func imageNames(e *engine.Engine) (names []string) {
 }
 
 func volumeNames(e *engine.Engine) (names []string) {
-	volumes, _, _ := e.Volumes()
+	volumes, _ := e.Volumes().List()
 	for _, v := range volumes {
 		names = append(names, v.Name)
 	}

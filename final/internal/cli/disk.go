@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/volumes"
 )
 
 // dfRow is a row of system df, with docker's names.
@@ -177,7 +178,7 @@ func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, er
 	return n, err
 }
 
-func pruneVolumes(w io.Writer, e *engine.Engine, unwanted func(engine.Volume) bool) (int64, error) {
+func pruneVolumes(w io.Writer, e *engine.Engine, unwanted func(volumes.Volume) bool) (int64, error) {
 	var removed []string
 	n, err := e.PruneVolumes(unwanted, func(name string) { removed = append(removed, name) })
 	if removed != nil {
@@ -202,7 +203,7 @@ func pruneImages(w io.Writer, e *engine.Engine, all bool, filters []string) (int
 }
 
 func systemPruneCommand(e *engine.Engine) *cobra.Command {
-	var all, volumes, force bool
+	var all, withVolumes, force bool
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
@@ -213,7 +214,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if all {
 				what = "all containers that do not run, all images that no other container uses"
 			}
-			if volumes {
+			if withVolumes {
 				what += ", all volumes without a name of their own that no other container has"
 			}
 			if !force && !confirm(cmd, "This removes "+what+", and what broken pulls have left.") {
@@ -224,8 +225,8 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if volumes {
-				more, err := pruneVolumes(out, e, func(v engine.Volume) bool { return v.Anonymous })
+			if withVolumes {
+				more, err := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous })
 				if n += more; err != nil {
 					return err
 				}
@@ -239,7 +240,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
-	f.BoolVar(&volumes, "volumes", false, "also volumes without a name of their own that no container has")
+	f.BoolVar(&withVolumes, "volumes", false, "also volumes without a name of their own that no container has")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
 	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/volumes"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
@@ -105,7 +106,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 
 // isMissing tells whether an error says that nothing has a name, or can have it.
 func isMissing(err error) bool {
-	for _, missing := range []error{engine.ErrNoContainer, layers.ErrNoImage, pull.ErrReference, engine.ErrNoVolume} {
+	for _, missing := range []error{engine.ErrNoContainer, layers.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
 		if errors.Is(err, missing) {
 			return true
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -36,7 +37,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 				key, value, _ := strings.Cut(label, "=")
 				known[key] = value
 			}
-			v, err := e.CreateVolume(strings.Join(args, ""), known)
+			v, err := e.Volumes().Create(strings.Join(args, ""), known)
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), v.Name)
 			}
@@ -77,11 +78,11 @@ type volumeDetails struct {
 }
 
 func inspectVolume(e *engine.Engine, name string) (volumeDetails, error) {
-	v, err := e.Volume(name)
+	v, err := e.Volumes().Get(name)
 	if err != nil {
 		return volumeDetails{}, err
 	}
-	point, err := e.Mountpoint(name)
+	point, err := e.Volumes().Mountpoint(name)
 	return volumeDetails{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, nil, "local"}, err
 }
 
@@ -95,12 +96,16 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		Short:   "List volumes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			volumes, used, err := e.Volumes()
+			all, err := e.Volumes().List()
+			if err != nil {
+				return err
+			}
+			used, err := e.VolumeUsers()
 			if err != nil {
 				return err
 			}
 			var rows []volumeRow
-			for _, v := range volumes {
+			for _, v := range all {
 				fits, err := volumeFits(v, len(used[v.Name]) == 0, filters)
 				if err != nil {
 					return exit{exitGocker, err}
@@ -108,7 +113,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 				if !fits {
 					continue
 				}
-				point, err := e.Mountpoint(v.Name)
+				point, err := e.Volumes().Mountpoint(v.Name)
 				if err != nil {
 					return err
 				}
@@ -127,7 +132,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 }
 
 // volumeFits tells whether a volume is one that the filters want.
-func volumeFits(v engine.Volume, dangling bool, filters []string) (bool, error) {
+func volumeFits(v volumes.Volume, dangling bool, filters []string) (bool, error) {
 	for _, filter := range filters {
 		key, value, _ := strings.Cut(filter, "=")
 		fits := false
@@ -176,7 +181,7 @@ func volumeRmCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd, args, func(arg string) error {
 				err := e.RemoveVolume(arg)
-				if force && errors.Is(err, engine.ErrNoVolume) {
+				if force && errors.Is(err, volumes.ErrNoVolume) {
 					return nil
 				}
 				return err
@@ -209,7 +214,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 					return nil
 				}
 			}
-			n, err := pruneVolumes(cmd.OutOrStdout(), e, func(v engine.Volume) bool {
+			n, err := pruneVolumes(cmd.OutOrStdout(), e, func(v volumes.Volume) bool {
 				for _, filter := range filters {
 					key, value, _ := strings.Cut(filter, "=")
 					if has, _ := volumeFits(v, true, []string{"label=" + value}); has != (key == "label") {

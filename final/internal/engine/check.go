@@ -5,7 +5,6 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"gocker/final/internal/disk"
 	"gocker/final/internal/registry"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -211,24 +211,4 @@ func (e Engine) brokenPulls() (locks []*os.File, err error) {
 	return locks, err
 }
 
-func size(path string) string { return units.HumanSize(float64(bytesOf(path))) }
-
-// bytesOf is what all files below path have together; what cannot be read has none. A container may change names meanwhile, and
-// they do not lead out.
-func bytesOf(path string) (sum int64) {
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return 0
-	}
-	defer root.Close()
-	fs.WalkDir(root.FS(), ".", func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			sum += info.Size()
-		}
-		return nil
-	})
-	return sum
-}
+func size(path string) string { return units.HumanSize(float64(disk.Bytes(path))) }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/names"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -162,7 +162,7 @@ func (e Engine) Ps() ([]State, error) {
 func (e Engine) find(name string) (State, error) {
 	name = strings.TrimPrefix(name, "/")
 	id := name
-	if link, err := os.Readlink(e.nameLink(name)); err == nil && nameChars.MatchString(name) {
+	if link, err := os.Readlink(e.nameLink(name)); err == nil && names.Valid(name) {
 		id = filepath.Base(link)
 	}
 	if s, err := e.look(id); id != "" && id == filepath.Base(id) && !errors.Is(err, os.ErrNotExist) {
@@ -371,15 +371,12 @@ func (e Engine) buryOne(f *overlay.FS) error {
 	return errors.Join(cgErr, changeErr, c.close())
 }
 
-// nameChars is what docker allows.
-var nameChars = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
-
 func (e Engine) nameLink(name string) string { return filepath.Join(e.Dirs.Run, "names", name) }
 
 // takeName makes {run}/names/{name}, a link to the container. Only one can make it, so no lock is needed.
 func (e Engine) takeName(name, id string) error {
-	if !nameChars.MatchString(name) {
-		return advice.Add(fmt.Errorf("%q is no name for a container", name), "names have at least two letters, digits and _.-, and begin with a letter or digit")
+	if !names.Valid(name) {
+		return advice.Add(fmt.Errorf("%q is no name for a container", name), names.Rule)
 	}
 	link := e.nameLink(name)
 	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {

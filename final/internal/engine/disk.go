@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"gocker/final/internal/disk"
+	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 )
@@ -38,7 +40,7 @@ type ContainerUsage struct {
 
 // VolumeUsage is that of one volume.
 type VolumeUsage struct {
-	Volume
+	volumes.Volume
 	Bytes      int64
 	Containers int
 }
@@ -95,15 +97,19 @@ func (e Engine) DiskUsage() (u DiskUsage, err error) {
 func (e Engine) containerUsage() (usage []ContainerUsage, err error) {
 	listed, err := e.List(ListOptions{All: true, Details: true})
 	for _, l := range listed {
-		usage = append(usage, ContainerUsage{l, bytesOf(e.Dirs.Container(l.ID) + "/fs/upperdir")})
+		usage = append(usage, ContainerUsage{l, disk.Bytes(e.Dirs.Container(l.ID) + "/fs/upperdir")})
 	}
 	return usage, err
 }
 
 func (e Engine) volumeUsage() (usage []VolumeUsage, err error) {
-	volumes, used, err := e.Volumes()
-	for _, v := range volumes {
-		usage = append(usage, VolumeUsage{v, bytesOf(e.dataOf(v.Name)), len(used[v.Name])})
+	all, err := e.Volumes().List()
+	if err != nil {
+		return nil, err
+	}
+	used, err := e.VolumeUsers()
+	for _, v := range all {
+		usage = append(usage, VolumeUsage{v, disk.Bytes(e.Volumes().DataOf(v.Name)), len(used[v.Name])})
 	}
 	return usage, err
 }
@@ -129,7 +135,7 @@ func (e Engine) PruneContainers(filters []string, removed func(id string)) (byte
 		if c := l.Condition(); c != "exited" && c != "created" || !until.IsZero() && !l.Created.Before(until) {
 			continue
 		}
-		size := bytesOf(e.Dirs.Container(l.ID) + "/fs/upperdir")
+		size := disk.Bytes(e.Dirs.Container(l.ID) + "/fs/upperdir")
 		switch rmErr := e.Rm(l.ID, RmOptions{}); {
 		case errors.Is(rmErr, ErrNoContainer) || errors.Is(rmErr, ErrRunning): // somebody was faster
 		case rmErr != nil:

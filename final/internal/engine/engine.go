@@ -5,6 +5,7 @@ package engine
 
 import (
 	"gocker/final/internal/events"
+	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
@@ -17,3 +18,6 @@ type Engine struct {
 
 // Events are those of its containers, images and volumes.
 func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }
+
+// Volumes are those that containers may have.
+func (e Engine) Volumes() volumes.Store { return volumes.Store{Dirs: e.Dirs} }

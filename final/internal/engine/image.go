@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"gocker/final/internal/disk"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
@@ -191,7 +192,7 @@ func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
 	if err != nil {
 		return p, err
 	}
-	before := bytesOf(e.Dirs.Root)
+	before := disk.Bytes(e.Dirs.Root)
 	for _, image := range images {
 		used := len(layers.Users(e.Dirs, image.ID)) > 0
 		if used || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
@@ -220,7 +221,7 @@ func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
 	if err := e.sweep(&p); err != nil {
 		return p, err
 	}
-	p.Bytes = max(0, before-bytesOf(e.Dirs.Root))
+	p.Bytes = max(0, before-disk.Bytes(e.Dirs.Root))
 	return p, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/disk"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -42,10 +43,6 @@ func (s State) Condition() string {
 // mountPoints are those that the user asked for.
 func (e Engine) mountPoints(s State, spec *specs.Spec) ([]docker.MountPoint, error) {
 	points := []docker.MountPoint{}
-	volumes, err := filepath.Abs(e.Dirs.Volumes())
-	if err != nil {
-		return nil, err
-	}
 	for _, m := range spec.Mounts {
 		if m.Type != "bind" || filepath.Dir(m.Source) == s.Bundle { // hosts, hostname, resolv.conf
 			continue
@@ -59,10 +56,12 @@ func (e Engine) mountPoints(s State, spec *specs.Spec) ([]docker.MountPoint, err
 				p.Propagation = mount.Propagation(option)
 			}
 		}
-		if below, ok := strings.CutPrefix(m.Source, volumes+"/"); ok {
-			p.Type, p.Driver = "volume", "local"
-			p.Name, _, _ = strings.Cut(below, "/")
-			p.Propagation = ""
+		name, isVolume, err := e.Volumes().NameOf(m.Source)
+		if err != nil {
+			return nil, err
+		}
+		if isVolume {
+			p.Type, p.Driver, p.Name, p.Propagation = "volume", "local", name, ""
 		}
 		points = append(points, p)
 	}
@@ -231,7 +230,7 @@ func (e Engine) ContainerSize(s State) (size Size, err error) {
 	if err != nil {
 		return size, err
 	}
-	size.Changed = bytesOf(filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	size.Changed = disk.Bytes(filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
 	size.Root = size.Changed + image.Size
 	return size, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
@@ -36,9 +37,9 @@ type Mounts struct {
 // A wish is one mount that the user or the image asks for.
 type wish struct {
 	specs.Mount
-	volume *Volume // in place of a source
-	nocopy bool    // the volume stays empty
-	make   bool    // a missing source, as a folder
+	volume *volumes.Volume // in place of a source
+	nocopy bool            // the volume stays empty
+	make   bool            // a missing source, as a folder
 }
 
 // addMounts adds what the user and the image want to be mounted. Volumes are made and filled, and stay until the caller
@@ -66,7 +67,7 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 		}
 	}
 	for _, folder := range sortedKeys(ofImage) {
-		w := wish{Mount: specs.Mount{Destination: filepath.Join("/", folder)}, volume: &Volume{}}
+		w := wish{Mount: specs.Mount{Destination: filepath.Join("/", folder)}, volume: &volumes.Volume{}}
 		if w.Destination == "/" {
 			return nil, nil, errors.New("the image wants a volume at /: that would hide all of it")
 		}
@@ -116,7 +117,7 @@ func (e Engine) wishesOf(from string) (wishes []wish, err error) {
 	for _, p := range points {
 		w := wish{Mount: specs.Mount{Type: "bind", Source: p.Source, Destination: p.Destination}}
 		if p.Name != "" {
-			w.volume, w.nocopy = &Volume{Name: p.Name}, true
+			w.volume, w.nocopy = &volumes.Volume{Name: p.Name}, true
 		} else {
 			w.Options = append(w.Options, string(p.Propagation))
 		}
@@ -157,19 +158,19 @@ func (e Engine) provide(f *overlay.FS, w *wish) (lock *os.File, err error) {
 	case w.volume != nil:
 		w.volume.Anonymous = w.volume.Name == ""
 		anonymous := w.volume.Anonymous
-		if *w.volume, lock, err = e.openVolume(*w.volume); err != nil {
+		if *w.volume, lock, err = e.Volumes().Open(*w.volume); err != nil {
 			return nil, err
 		}
 		w.volume.Anonymous = anonymous // one that is named again is not this container's only
 		w.Type = "bind"
-		if w.Source, err = e.Mountpoint(w.volume.Name); err != nil {
+		if w.Source, err = e.Volumes().Mountpoint(w.volume.Name); err != nil {
 			return lock, err
 		}
 		e.Tell.Run(story.Host, "a volume is a folder of the host, too", "mkdir", "-p", w.Source)
 		if w.nocopy {
 			return lock, nil
 		}
-		return lock, e.fill(w.volume.Name, f, w.Destination)
+		return lock, e.Volumes().Fill(w.volume.Name, f, w.Destination)
 	case w.Type == "bind" && w.make && !isThere(w.Source):
 		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("make the folder of the host that is to be bound: %w", err)
@@ -220,7 +221,7 @@ func parseVolume(value string) (w wish, err error) {
 	source := parts[0]
 	switch len(parts) {
 	case 1:
-		return wish{Mount: specs.Mount{Destination: source}, volume: &Volume{}}, nil
+		return wish{Mount: specs.Mount{Destination: source}, volume: &volumes.Volume{}}, nil
 	case 2, 3:
 		w.Destination = parts[1]
 	default:
@@ -235,7 +236,7 @@ func parseVolume(value string) (w wish, err error) {
 		}
 		w.Type, w.make = "bind", true
 	default:
-		w.volume = &Volume{Name: source}
+		w.volume = &volumes.Volume{Name: source}
 	}
 	for _, option := range strings.Split(strings.Join(parts[2:], ""), ",") {
 		if err := w.addOption(option); err != nil {
@@ -272,7 +273,7 @@ func parseMount(value string) (w wish, err error) {
 		return w, err
 	}
 	w.Type = "volume"
-	v := Volume{}
+	v := volumes.Volume{}
 	for _, field := range fields {
 		key, value, hasValue := strings.Cut(field, "=")
 		on, notBool := strconv.ParseBool(value)
