@@ -155,6 +155,20 @@ func TestATerminalShowsTheLastByte(t *testing.T) {
 	}
 }
 
+// By itself ps lists what runs at its own terminal.
+func TestTopListsAContainerWithoutATerminalForAUserWithOne(t *testing.T) {
+	testenv.Needs(t, "ps")
+	d := withSample(t)
+	mustGocker(t, d, "run", "-d", "--name", "box", "sample", "sleep", "1000")
+	for _, options := range []string{"", "-ef", "-o pid,args", "f", "aux"} {
+		shown := openTerminal(t, d, append([]string{"top", "box"}, strings.Fields(options)...)...).ends(0)
+		if !strings.Contains(shown, "sleep 1000") {
+			t.Errorf("gocker top box %s shows %q, want sleep 1000", options, shown)
+		}
+	}
+	mustGocker(t, d, "rm", "-f", "box")
+}
+
 func TestDetachKeysLeaveAContainerThatGoesOn(t *testing.T) {
 	d := withSample(t)
 	term := openTerminal(t, d, "run", "-it", "--name", "left", "sample", "sh")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -43,6 +44,8 @@ var programs = map[string][]byte{}
 // that serveImages makes, and the image sample is here already. At the end nothing may be left.
 //
 //	status N COMMAND…   the command ends with exit status N
+//	until COMMAND…      it is tried until it succeeds, for a minute
+//	needs PROGRAM…      the script is skipped where the host lacks one of them; in CI that fails
 //	own-root            this script wants folders of its own, and nothing in them
 func TestScripts(t *testing.T) {
 	testenv.NeedRoot(t)
@@ -58,6 +61,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
+			env.Values["t"] = env.T()
 			env.Setenv("REGISTRY", address)
 			// Each script has its own containers, and all share the images.
 			d := dirs.Dirs{Root: shared.Root, Run: filepath.Join(env.WorkDir, "run")}
@@ -97,6 +101,20 @@ func TestScripts(t *testing.T) {
 				}
 				if fmt.Sprint(status) != args[0] {
 					ts.Fatalf("%s ended with %d, want %s", strings.Join(args[1:], " "), status, args[0])
+				}
+			},
+			"needs": func(ts *testscript.TestScript, _ bool, args []string) {
+				testenv.Needs(ts.Value("t").(testing.TB), args...)
+			},
+			"until": func(ts *testscript.TestScript, _ bool, args []string) {
+				for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+					err := ts.Exec(args[0], args[1:]...)
+					if err == nil {
+						return
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("%s did not succeed within a minute: %v", strings.Join(args, " "), err)
+					}
 				}
 			},
 			"own-root": func(ts *testscript.TestScript, _ bool, _ []string) {

@@ -15,9 +15,9 @@ import (
 func topCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top CONTAINER [PS-OPTION…]",
-		Short: "Show the processes of a container, by the host's ps",
-		Long: "Show the processes of a container. The host's ps lists them, with these options or -ef, and only those of the container\n" +
-			"are shown. Numbers and users are the host's.",
+		Short: "Show the processes of a container",
+		Long: "Show the processes of a container, as ps -ef does. With other options the host's ps lists them, and only those of the\n" +
+			"container are shown. Numbers and users are the host's.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rows, err := e.Top(args[0], args[1:]...)

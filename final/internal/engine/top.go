@@ -14,8 +14,8 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// Top lists the processes of a container as the host's ps does, with its options; "-ef" are docker's. Numbers are the
-// host's. Nothing of the container is executed. The first row has the names of the columns.
+// Top lists the processes of a container. Without options it reads /proc, and shows what ps -ef does; with them the host's ps
+// does it. Numbers are the host's. Nothing of the container is executed. The first row has the names of the columns.
 func (e Engine) Top(name string, options ...string) (rows [][]string, err error) {
 	s, err := e.running(name)
 	if err != nil {
@@ -29,18 +29,15 @@ func (e Engine) Top(name string, options ...string) (rows [][]string, err error)
 	if err != nil {
 		return nil, fmt.Errorf("top %s: %w", name, err)
 	}
+	slices.Sort(pids)
 	if len(options) == 0 {
-		options = []string{"-ef"}
+		return readProcesses(pids)
 	}
-	out, err := exec.Command("ps", options...).Output()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return nil, fmt.Errorf("ps %s: %w: %s", strings.Join(options, " "), err, strings.TrimSpace(string(exit.Stderr)))
-	case err != nil:
-		return nil, fmt.Errorf("ps: %w", err)
+	out, err := ps(pids, options)
+	if err != nil {
+		return nil, err
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
 	columns := strings.Fields(lines[0])
 	pid := slices.Index(columns, "PID")
 	if pid < 0 {
@@ -57,6 +54,27 @@ func (e Engine) Top(name string, options ...string) (rows [][]string, err error)
 		}
 	}
 	return rows, nil
+}
+
+// ps runs the host's ps. By itself it may list only what runs at its own terminal, so it is told which processes: as docker
+// does it by -q, or, where an option forbids that, by -e. The ps of busybox knows neither, and lists all.
+func ps(pids []int, options []string) (string, error) {
+	q := "-q" + strings.ReplaceAll(strings.Trim(fmt.Sprint(pids), "[]"), " ", ",")
+	var err error
+	for _, which := range [][]string{{q}, {"-e"}, nil} {
+		var out []byte
+		if out, err = exec.Command("ps", append(slices.Clone(options), which...)...).Output(); err == nil {
+			return string(out), nil
+		}
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", advice.Add(fmt.Errorf("top with options of ps: %w", err), "install ps (Debian's package procps), or leave the options out")
+	case errors.As(err, &exit):
+		return "", fmt.Errorf("ps %s: %w: %s", strings.Join(options, " "), err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return "", fmt.Errorf("ps: %w", err)
 }
 
 // cut parts a line into words, of which the last, at n, is all that is left.

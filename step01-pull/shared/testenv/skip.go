@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -24,4 +25,14 @@ func Lacks(t testing.TB, what string) {
 		t.Fatalf("this test needs %s, and in CI no test may be skipped", what)
 	}
 	t.Skipf("SKIPPED: this machine has no %s", what)
+}
+
+// Needs skips a test where one of the programs is missing, and says so. Where CI is set it fails instead.
+func Needs(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			Lacks(t, program)
+		}
+	}
 }
