@@ -61,7 +61,7 @@ func containerIDs(t testing.TB, d dirs.Dirs) (ids []string) {
 			ids = append(ids, event.Actor.ID)
 		}
 		return nil
-	})
+	}, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 					return nil
 				}
 				return show(event)
-			})
+			}, say)
 		},
 	}
 	f := cmd.Flags()

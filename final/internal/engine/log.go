@@ -86,7 +86,7 @@ func (c *container) openLog() (*log, error) {
 }
 
 func (l *log) open() (err error) {
-	if l.file, err = os.OpenFile(l.name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+	if l.file, err = os.OpenFile(l.name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
 	info, err := l.file.Stat()
@@ -96,11 +96,11 @@ func (l *log) open() (err error) {
 	return err
 }
 
-// write writes all lines at once. A disk that is full does not stop the container: what does not fit is lost.
+// write writes all lines at once. A disk that is full does not stop the container: lines that do not fit are lost.
 func (l *log) write() {
-	n, _ := l.file.Write(l.lines.Bytes())
+	l.size, _ = tail.Append(l.file, l.lines.Bytes())
 	l.lines.Reset()
-	if l.size += int64(n); l.driver.MaxSize > 0 && l.size >= l.driver.MaxSize {
+	if l.driver.MaxSize > 0 && l.size >= l.driver.MaxSize {
 		l.turn()
 	}
 }
@@ -108,7 +108,7 @@ func (l *log) write() {
 // turn begins a new file. Who reads the old one still has it. At no moment a name is missing, as a reader would take that
 // for the end: files get their next name by a link.
 func (l *log) turn() {
-	next, err := os.OpenFile(l.name+".next", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	next, err := os.OpenFile(l.name+".next", os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return // it goes on with the one that it has
 	}
@@ -196,8 +196,9 @@ type LogOptions struct {
 	Since, Until time.Time // zero: from the first, to the last
 }
 
-// Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends.
-func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) error {
+// Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. What is damaged it leaves out, and
+// says so.
+func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer, say func(format string, args ...any)) error {
 	s, err := e.find(name)
 	if err != nil {
 		return err
@@ -229,10 +230,10 @@ func (e Engine) Logs(name string, opts LogOptions, stdout, stderr io.Writer) err
 				return err
 			}
 			var line logLine
-			if err := json.Unmarshal(raw, &line); err != nil {
-				return fmt.Errorf("read the log of %s: %w", name, err)
-			}
+			err = json.Unmarshal(raw, &line)
 			switch {
+			case err != nil:
+				say("Left out %d bytes of the log of %s, which are damaged: %v", len(raw), name, err)
 			case line.Time.Before(opts.Since) || !opts.Until.IsZero() && line.Time.After(opts.Until):
 			case history:
 				kept = append(kept, line)

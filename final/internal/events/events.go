@@ -6,7 +6,6 @@ package events
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -38,8 +37,8 @@ type Actor struct {
 // A Log is the events of one pair of folders.
 type Log struct{ Dirs dirs.Dirs }
 
-// The file of the events, below the run folder. Each is a line that is appended by one write(2), so no lock is needed:
-// see O_APPEND in open(2). When it is large it becomes the old one.
+// The file of the events, a line each, below the run folder. Who writes to it holds a lock on it. When it is large it becomes the
+// old one.
 const (
 	fileName = "events.json"
 	oldName  = "events.old.json"
@@ -59,7 +58,7 @@ func (l Log) Note(kind, action, id string, labels map[string]string, attributes 
 		return
 	}
 	name := filepath.Join(l.Dirs.Run, fileName)
-	const how = os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	const how = os.O_RDWR | os.O_APPEND | os.O_CREATE
 	f, err := os.OpenFile(name, how, 0o600)
 	if errors.Is(err, os.ErrNotExist) && os.MkdirAll(l.Dirs.Run, 0o700) == nil { // no container has ever been here
 		f, err = os.OpenFile(name, how, 0o600)
@@ -68,29 +67,38 @@ func (l Log) Note(kind, action, id string, labels map[string]string, attributes 
 		return
 	}
 	defer f.Close()
-	f.Write(append(line, '\n'))
-	if info, err := f.Stat(); err == nil && info.Size() > most {
-		l.turn(name, info)
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
 	}
-}
-
-// turn makes the file of the events the old one, if nobody else has done so.
-func (l Log) turn(name string, full os.FileInfo) {
-	lock, err := os.Open(l.Dirs.Run)
 	if err != nil {
 		return
 	}
-	defer lock.Close()
-	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+	size, _ := tail.Append(f, append(line, '\n'))
+	if size < most {
+		reserve(f, size)
 		return
 	}
-	if now, err := os.Stat(name); err == nil && os.SameFile(now, full) {
+	full, err := f.Stat()
+	if err != nil {
+		return
+	}
+	if now, err := os.Stat(name); err == nil && os.SameFile(now, full) { // else somebody else has done so
 		os.Rename(name, filepath.Join(l.Dirs.Run, oldName))
 	}
 }
 
-// Read calls show for each event from since to until, as they come. A zero since is now; a zero until is never.
-func (l Log) Read(since, until time.Time, show func(Event) error) error {
+// reserve sees to it that some more events can be written when the disk is full: those of the containers that end then.
+func reserve(f *os.File, size int64) {
+	const room = 64 << 10 // bytes
+	var stat unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &stat) == nil && stat.Blocks*512 < size+room/2 {
+		unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, size, room) // not every file system can
+	}
+}
+
+// Read calls show for each event from since to until, as they come. A zero since is now; a zero until is never. What is
+// damaged it leaves out, and says so.
+func (l Log) Read(since, until time.Time, show func(Event) error, say func(format string, args ...any)) error {
 	name := filepath.Join(l.Dirs.Run, fileName)
 	files := []string{name}
 	if since.IsZero() {
@@ -116,7 +124,8 @@ func (l Log) Read(since, until time.Time, show func(Event) error) error {
 				}
 				var event Event
 				if err := json.Unmarshal(line, &event); err != nil {
-					return fmt.Errorf("read %q: %w", file, err)
+					say("Left out %d bytes of %q, which are damaged: %v", len(line), file, err)
+					continue
 				}
 				at := time.Unix(0, event.TimeNano)
 				if at.Before(since) || !until.IsZero() && at.After(until) {
@@ -147,6 +156,6 @@ func (l Log) ExitCode(id string) (status int, ok bool) {
 			ok = true
 		}
 		return nil
-	})
+	}, func(string, ...any) {})
 	return status, ok
 }

@@ -345,7 +345,7 @@ func TestSignalIsNamed(t *testing.T) {
 		return func(t *testing.T, e engine.Engine, id string, pid int) {
 			t.Helper()
 			for wrote := new(bytes.Buffer); !strings.Contains(wrote.String(), "ready"); wrote.Reset() {
-				if err := e.Logs(id, engine.LogOptions{Tail: -1}, wrote, io.Discard); err != nil {
+				if err := e.Logs(id, engine.LogOptions{Tail: -1}, wrote, io.Discard, t.Logf); err != nil {
 					t.Fatal(err)
 				}
 				if strings.Contains(wrote.String(), "ready") {
