@@ -73,7 +73,7 @@ func writeJSON(file string, value any) error {
 	if err != nil {
 		return err
 	}
-	err = os.WriteFile(file+".new", raw, 0o600)
+	err = writeRoomy(file+".new", raw)
 	if err == nil {
 		return os.Rename(file+".new", file)
 	}
@@ -84,6 +84,18 @@ func writeJSON(file string, value any) error {
 	return err
 }
 
+// writeRoomy writes a file that has room for more than is in it: for overwrite.
+func writeRoomy(file string, raw []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	const room = 4096                                                              // bytes
+	unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(raw))+room) // not every file system can
+	return errors.Join(err, f.Close())
+}
+
 // overwrite is for a disk that is full: it takes the room that the file has, and one write(2), with spaces up to its end.
 func overwrite(file string, raw []byte) error {
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
@@ -91,16 +103,15 @@ func overwrite(file string, raw []byte) error {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return err
 	}
-	const block = 4096 // what a file system gives at once, or more
-	size := int(info.Size())
-	if len(raw) > (size+block-1)/block*block {
+	const unit = 512 // of st_blocks: see inode(7)
+	if int64(len(raw)) > stat.Blocks*unit {
 		return unix.ENOSPC
 	}
-	_, err = f.Write(append(raw, bytes.Repeat([]byte(" "), max(0, size-len(raw)))...))
+	_, err = f.Write(append(raw, bytes.Repeat([]byte(" "), max(0, int(stat.Size)-len(raw)))...))
 	return err
 }
 

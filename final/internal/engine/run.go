@@ -169,12 +169,16 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		c.event("oom", c.state)
 	}
 	end := why.Look(p.Process, p.Cgroup, usage)
-	return status, errors.Join(err, c.change(func(s *State) {
+	changeErr := c.change(func(s *State) {
 		ended(s)
 		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
 		end.Sent = s.End.Sent
 		s.End = end
-	}))
+	})
+	if changeErr != nil { // the disk is full: why it ended may be long, its status is not
+		changeErr = c.change(ended)
+	}
+	return status, errors.Join(err, changeErr)
 }
 
 // connect says what the streams of a container's process are: the user's own, or pipes to all who are to have what goes
