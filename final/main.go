@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"gocker/final/internal/cli"
+	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
 	"gocker/step05-namespaces/namespaces"
@@ -14,6 +15,7 @@ import (
 
 func main() {
 	namespaces.Init()
+	doctor.Init()
 	engine.Monitor()
 	os.Exit(cli.Main(os.Args[1:]))
 }

@@ -17,6 +17,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/lsns"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -62,7 +63,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	defer context.AfterFunc(ctx, p.Kill)()
 
 	fmt.Fprintf(stdout, "3. What this program is in, and what pid %d is in, which is PID 1 in there\n", p.Pid)
-	if err := namespaces.Compare(stdout, os.Getpid(), p.Pid); err != nil {
+	if err := lsns.Compare(stdout, os.Getpid(), p.Pid); err != nil {
 		p.Abort()
 		return err
 	}

@@ -56,6 +56,10 @@ var rlimits = map[string]int{
 // See https://go.dev/issue/46279.
 func giveBackOpenFiles() { syscall.Exec("", nil, nil) }
 
+// Init must be called before main does anything else. Containers then have the limit of open files that this program was
+// started with.
+func Init() { giveBackOpenFiles() }
+
 // addRlimits has the child set its own limits, as long as it is root. They go on to all that it starts.
 func (b *birth) addRlimits(limits []specs.POSIXRlimit) error {
 	for _, l := range limits {

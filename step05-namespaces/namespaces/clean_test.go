@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -42,7 +43,7 @@ func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
 		}
 		return
 	}
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	if got, _ := output(t, sh(f, inherited)); got != clean {
 		t.Errorf("the first process has\n%s\nwant\n%s", got, clean)
 	}
@@ -78,7 +79,7 @@ func second(t *testing.T, spec *specs.Spec) (string, int) {
 }
 
 func TestTheSecondProcessIsInTheContainer(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "hostname; cat /etc/motd; pwd; ls /proc/self/fd; exit 7")
 	spec.Process.Cwd = "/tmp"
 	// A profile that denies what a debugger needs, also to whoever starts a process.
@@ -93,7 +94,7 @@ func TestTheSecondProcessIsInTheContainer(t *testing.T) {
 
 // CVE-2024-21626: a working folder in /proc/self/fd, where a folder of the host was open.
 func TestNoWorkingFolderIsOutside(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	leak, err := unix.Open("/", unix.O_RDONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 
 // As long as PID 1 is gocker's child it has files of gocker's open, and the links in /proc/1/fd do not end at any root.
 func TestNothingIsMadeThroughTheFilesOfPID1(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	host := t.TempDir()
 	leak, err := unix.Open(host, unix.O_RDONLY, 0)
 	if err != nil {
@@ -168,7 +169,7 @@ func TestNothingIsMadeThroughTheFilesOfPID1(t *testing.T) {
 }
 
 func TestNothingIsMountedInProc(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	if err := os.Symlink("/proc", filepath.Join(f.Mnt(), "door")); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestNothingIsMountedInProc(t *testing.T) {
 
 // CVE-2025-31133: what is masked is hidden behind /dev/null, and that may be anything.
 func TestNothingIsMaskedByAFalseNull(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "true")
 	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/dev") })
 	spec.Linux.MaskedPaths = []string{"/proc/version"}
@@ -223,7 +224,7 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 		t.Run(up, func(t *testing.T) {
 			dir := t.TempDir()
 			host := filepath.Join(dir, "host")
-			f := rootfs(t)
+			f := testroot.Mount(t)
 			for _, name := range []string{"sys", "dev", "mnt", "proc"} {
 				if err := os.MkdirAll(filepath.Join(host, name), 0o755); err != nil {
 					t.Fatal(err)
@@ -252,7 +253,7 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 }
 
 func TestNoFileStaysOpen(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	open := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -84,7 +85,7 @@ func denies(errno unix.Errno, names ...string) *specs.LinuxSeccomp {
 }
 
 func TestDeniedCallIsNamed(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			said, denied := ask(t, f, denies(unix.EACCES, name), name, "1", "")
@@ -100,7 +101,7 @@ func TestDeniedCallIsNamed(t *testing.T) {
 }
 
 func TestFilterThatDeniesByDefaultAsks(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	// All that a Go program needs, and not mount(2).
 	filter := denies(0)
 	filter.DefaultAction, filter.Syscalls = specs.ActErrno, []specs.LinuxSyscall{{Action: specs.ActAllow, Names: strings.Fields(`
@@ -136,7 +137,7 @@ func TestFilterThatDeniesByDefaultAsks(t *testing.T) {
 }
 
 func TestENOSYSIsNoDenial(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	said, denied := ask(t, f, denies(unix.ENOSYS, "getppid"), "getppid", "1", "")
 	if want := fmt.Sprintf("1 times %d", unix.ENOSYS); said != want || len(denied) > 0 {
 		t.Errorf("the process got %q, want %q; Denied = %+v, want none", said, want, denied)
@@ -148,7 +149,7 @@ func TestSignalsDoNotChangeAnAnswer(t *testing.T) {
 	if unix.Uname(&uts) == nil && unix.ByteSliceToString(uts.Release[:])[:2] == "5." {
 		t.Skip("SKIPPED: kernels before 5.19 do not have SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
 	}
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	said, denied := ask(t, f, denies(unix.EACCES, "getppid"), "getppid", "200", "signals")
 	if want := fmt.Sprintf("200 times %d", unix.EACCES); said != want {
 		t.Errorf("the process got %q, want %q; Denied = %+v", said, want, denied)
@@ -156,7 +157,7 @@ func TestSignalsDoNotChangeAnAnswer(t *testing.T) {
 }
 
 func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	// Programs of 40 names are denied the same call.
 	spec := sh(f, `for i in $(seq 40); do cp /usr/bin/unshare /tmp/u$i; /tmp/u$i --user true; done 2>/dev/null; true`)
 	spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
@@ -173,7 +174,7 @@ func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
 }
 
 func TestListenerEndsWithTheContainer(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	before := openFiles(t)
 	for range 5 {
 		spec := sh(f, "true")

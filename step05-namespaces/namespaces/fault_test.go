@@ -20,6 +20,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -128,10 +129,10 @@ func path(value string) func(*specs.Spec) {
 // checkPlanted plants each fault in a container of its own, and tries to start its command.
 func checkPlanted(t *testing.T, faults []planted) {
 	testenv.NeedRoot(t)
-	d, img := sample(t)
+	d, img := testroot.Sample(t)
 	for _, tt := range faults {
 		t.Run(tt.name, func(t *testing.T) {
-			f := mounted(t, d, img)
+			f := testroot.MountImage(t, d, img)
 			if tt.plant != nil {
 				tt.plant(t, f.Mnt())
 			}

@@ -8,11 +8,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step04-overlay/testroot"
 )
 
 // The same filter for calls of other architectures would let through what it should not: their numbers differ.
 func TestCallsOfOtherArchitecturesPassNoFilter(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	program := filepath.Join(f.Mnt(), "tmp", "program")
 	for _, tt := range []struct {
 		name             string

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -30,7 +31,7 @@ func use(spec *specs.Spec, typ specs.LinuxNamespaceType, path string) {
 }
 
 func TestNamespacesOfOthersAreJoined(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	r, w := io.Pipe()
 	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
 	if err != nil {
@@ -70,7 +71,7 @@ func TestNamespacesOfOthersAreJoined(t *testing.T) {
 }
 
 func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for name, tt := range map[string]struct {
 		change func(s *specs.Spec)
 		want   error
@@ -108,7 +109,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 func sysctl(s *specs.Spec, name, value string) { s.Linux.Sysctl = map[string]string{name: value} }
 
 func TestAttributesOfTheProcess(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	score, umask := 500, uint32(0o077)
 	spec := sh(f, `ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; umask; cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/ip_forward; cat /proc/sys/kernel/domainname`)
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: 128}}
@@ -125,7 +126,7 @@ func TestAttributesOfTheProcess(t *testing.T) {
 }
 
 func TestALimitThatMayNotBeRaisedSaysSo(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "true")
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: math.MaxInt64}} // beyond fs.nr_open even root may not
 	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
@@ -138,7 +139,7 @@ func TestALimitThatMayNotBeRaisedSaysSo(t *testing.T) {
 }
 
 func TestDevicesOfTheSpecAreMade(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	mode, gid := os.FileMode(0o640), uint32(7)
 	spec := sh(f, "stat -c '%n %F %t:%T %a %g' /dev/null /dev/fuse /dev/sub/disk")
 	spec.Linux.Devices = []specs.LinuxDevice{
@@ -154,7 +155,7 @@ func TestDevicesOfTheSpecAreMade(t *testing.T) {
 
 // A process that shares its pid namespace does not end others when it ends.
 func TestEndedIsBeforeTheEndOfOutput(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "sleep 1000 & echo $! > /tmp/pid; exit 3")
 	use(spec, specs.PIDNamespace, "")
 	var out bytes.Buffer

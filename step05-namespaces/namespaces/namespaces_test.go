@@ -6,23 +6,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/step01-pull/pull"
-	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -32,59 +27,7 @@ func TestMain(m *testing.M) {
 		probe(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	status := m.Run()
-	os.RemoveAll(sampleRoot)
-	os.Exit(status)
-}
-
-// rootfs mounts the sample image.
-func rootfs(t testing.TB) *overlay.FS {
-	t.Helper()
-	testenv.NeedRoot(t)
-	d, img := sample(t)
-	return mounted(t, d, img)
-}
-
-// sampleRoot is where the sample image is, for all tests: each has its own containers.
-var sampleRoot string
-
-// sample returns folders that have the sample image and no container.
-func sample(t testing.TB) (dirs.Dirs, layers.Image) {
-	t.Helper()
-	if sampleRoot == "" {
-		var err error
-		if sampleRoot, err = os.MkdirTemp("", "gocker-test-"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := testenv.Dirs(t)
-	d.Root = sampleRoot
-	ref, err := pull.ParseReference(pull.Sample)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := layers.Get(t.Context(), d, ref, t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d, img
-}
-
-func mounted(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
-	t.Helper()
-	f, err := overlay.Create(d, img, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := f.Mount(); err != nil {
-		t.Fatal(err)
-	}
-	return f
+	os.Exit(testroot.Run(m))
 }
 
 // output runs a command to its end and returns what it wrote.
@@ -107,7 +50,7 @@ func sh(f *overlay.FS, script string) *specs.Spec {
 }
 
 func TestProcessSeesOnlyItself(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for _, tt := range []struct{ name, script, want string }{
 		{"it is PID 1", "echo $$", "1"},
 		{"there is no other process", "ls -d /proc/[0-9]* | grep -c .", "4"}, // sh, ls, grep, and the subshell
@@ -140,7 +83,7 @@ func TestProcessSeesOnlyItself(t *testing.T) {
 }
 
 func TestStatusIsThatOfTheCommand(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "exit 255": 255, "sleep 60 & exit 3": 3} {
 		if _, got := output(t, sh(f, script)); got != want {
 			t.Errorf("%s ended with %d, want %d", script, got, want)
@@ -149,7 +92,7 @@ func TestStatusIsThatOfTheCommand(t *testing.T) {
 }
 
 func TestCommandThatCannotStart(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for name, file := range map[string]struct {
 		content string
 		mode    os.FileMode
@@ -195,7 +138,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 }
 
 func TestFailedCreateLeavesNoProcess(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	for name, change := range map[string]func(*specs.Spec){
 		"no such rootfs":           func(s *specs.Spec) { s.Root.Path = "/no/such/rootfs" },
 		"a mount that fails":       func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "nonsense"}) },
@@ -219,7 +162,7 @@ func TestFailedCreateLeavesNoProcess(t *testing.T) {
 }
 
 func TestUserAndFolder(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "id -u; id -g; id -G; pwd; touch /etc/x 2>/dev/null || echo refused")
 	spec.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{7, 8}}
 	spec.Process.Cwd = "/new/folder"
@@ -231,7 +174,7 @@ func TestUserAndFolder(t *testing.T) {
 func first(s string, _ int) string { return s }
 
 func TestTerminalIsTheContainersOwn(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	spec := sh(f, "tty; stty size; test -t 0 && test -t 2 && echo all; echo console > /dev/console")
 	spec.Process.Terminal = true
 	spec.Process.ConsoleSize = &specs.Box{Width: 91, Height: 37}
@@ -249,7 +192,7 @@ func TestTerminalIsTheContainersOwn(t *testing.T) {
 }
 
 func TestLongOutputArrivesWhole(t *testing.T) {
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	const n = 20_000_000
 	spec := sh(f, fmt.Sprintf("yes | head -c %d", n))
 	if got, _ := output(t, spec); len(got) != n-1 { // the last newline is trimmed
@@ -275,7 +218,7 @@ func TestNothingLeaksFromASharedRoot(t *testing.T) {
 		}
 		return
 	}
-	f := rootfs(t)
+	f := testroot.Mount(t)
 	before := mounts(t, f.Dir)
 	for range 2 { // the second run is the one that finds no /proc/self/exe, if the first left its /proc
 		if got, status := output(t, sh(f, "echo $$")); got != "1" || status != 0 {
@@ -303,80 +246,8 @@ func mounts(t *testing.T, own string) string {
 	return ours.String()
 }
 
-func TestListIsWhatLsnsSays(t *testing.T) {
-	if _, err := exec.LookPath("lsns"); err != nil {
-		t.Fatal("lsns is missing; install util-linux")
-	}
-	f := rootfs(t)
-	r, w := io.Pipe()
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Wait()
-	defer w.Close()
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	// Other processes come and go, so look at the rows of this container, whose process stays.
-	ours := func(line string) bool { return strings.Contains(line, " "+strconv.Itoa(p.Pid)+" ") }
-	var out []byte
-	for range 100 { // lsns fails if one of them goes while it looks
-		out, err = exec.Command("lsns", "--list", "--noheadings", "--notruncate", "--output", "NS,TYPE,NPROCS,PID,USER,COMMAND").Output()
-		if err == nil {
-			break
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	for line := range strings.Lines(string(out)) {
-		if ours(line) {
-			want = append(want, strings.Join(strings.Fields(line), " "))
-		}
-	}
-	list, err := namespaces.List()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, ns := range list {
-		line := fmt.Sprintf("%d %s %d %d %s %s", ns.NS, ns.Type, ns.NProcs, ns.PID, ns.User, ns.Command)
-		if ours(line) {
-			got = append(got, line)
-		}
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if len(want) != 6 || !slices.Equal(got, want) {
-		t.Errorf("List = \n%s\nlsns says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestCompareShowsBothSides(t *testing.T) {
-	f := rootfs(t)
-	p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Abort()
-	var out bytes.Buffer
-	if err := namespaces.Compare(&out, os.Getpid(), p.Pid); err != nil {
-		t.Fatal(err)
-	}
-	for _, typ := range []string{"cgroup", "ipc", "mnt", "net", "pid", "uts"} {
-		if strings.Count(out.String(), " "+typ+" ") != 2 {
-			t.Errorf("want two rows of %s in\n%s", typ, out.String())
-		}
-	}
-	if !strings.Contains(out.String(), "both") {
-		t.Errorf("want the user namespace to be of both in\n%s", out.String())
-	}
-}
-
 func BenchmarkRun(b *testing.B) {
-	f := rootfs(b)
+	f := testroot.Mount(b)
 	for b.Loop() {
 		output(b, namespaces.Spec(f.Mnt(), "bench", []string{"true"}))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"gocker/final/internal/cli"
+	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
@@ -32,6 +33,7 @@ import (
 
 func TestMain(m *testing.M) {
 	namespaces.Init()
+	doctor.Init()
 	engine.Monitor()
 	testenv.DefaultSignals()
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})

@@ -24,9 +24,9 @@ func Run(d dirs.Dirs) []check.Result {
 	all = append(all, overlay.Checks(d)...)
 	all = append(all, namespaces.Checks()...)
 	all = append(all, cgroups.Checks()...)
-	all = append(all, propagation(), namespaces.Proc(), namespaces.Inside())
-	all = append(all, userNamespaces(d)...)
-	all = append(all, namespaces.SubordinateIDs(), seccomp(), nftables(), memory())
+	all = append(all, propagation(), proc(), inside())
+	all = append(all, withoutRoot(d)...)
+	all = append(all, subordinateIDs(), seccomp(), nftables(), memory())
 	// Several packages ask for the same thing first.
 	seen := map[string]bool{}
 	var results []check.Result
@@ -73,13 +73,13 @@ func seccomp() check.Result {
 	return check.Miss("seccomp", "this kernel has no filters", "system calls cannot be denied to containers", "a kernel with CONFIG_SECCOMP_FILTER").Optional()
 }
 
-func userNamespaces(d dirs.Dirs) []check.Result {
+func withoutRoot(d dirs.Dirs) []check.Result {
 	partial, err := dirs.NewPartial(d.Containers())
 	if err != nil {
 		return nil // the check of the space said so
 	}
 	defer partial.Discard()
-	return namespaces.UserNamespaces(partial.Path)
+	return userNamespaces(partial.Path)
 }
 
 // nftables are not used yet: container networks will need them. It asks for the generation of the rules, which changes

@@ -7,12 +7,12 @@ import (
 	"os"
 	"slices"
 
-	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/lsns"
 )
 
 // A UsedNamespace is a namespace, and whose it is.
 type UsedNamespace struct {
-	namespaces.Namespace
+	lsns.Namespace
 	Users []string // "host", which is where gocker itself is, and the names of containers
 }
 
@@ -31,13 +31,13 @@ func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := namespaces.List()
+	list, err := lsns.List()
 	if err != nil {
 		return nil, err
 	}
 	users := map[uint64][]string{}
 	use := func(name string, pid int) {
-		for _, ns := range namespaces.Of(list, pid) {
+		for _, ns := range lsns.Of(list, pid) {
 			users[ns.NS] = append(users[ns.NS], name)
 		}
 	}

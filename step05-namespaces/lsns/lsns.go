@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces
+package lsns
 
 import (
 	"bytes"
@@ -51,7 +51,7 @@ func List() ([]Namespace, error) {
 	found := map[uint64]*Namespace{}
 	for _, pid := range pids {
 		for _, typ := range nsTypes {
-			inode, err := inode(pid, typ)
+			inode, err := Inode(pid, typ)
 			if err != nil {
 				continue
 			}
@@ -63,7 +63,7 @@ func List() ([]Namespace, error) {
 	}
 	var list []Namespace
 	for _, ns := range found {
-		if ns.User, ns.Command, err = describe(ns.PID); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		if ns.User, ns.Command, err = Describe(ns.PID); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue
 		} else if err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func List() ([]Namespace, error) {
 func Of(list []Namespace, pid int) map[string]Namespace {
 	of := map[string]Namespace{}
 	for _, typ := range nsTypes {
-		inode, err := inode(pid, typ)
+		inode, err := Inode(pid, typ)
 		if err != nil {
 			continue
 		}
@@ -89,8 +89,8 @@ func Of(list []Namespace, pid int) map[string]Namespace {
 	return of
 }
 
-// inode is the number in the link that readlink(1) shows as "pid:[4026531836]".
-func inode(pid int, typ string) (uint64, error) {
+// Inode is the number in the link that readlink(1) shows as "pid:[4026531836]".
+func Inode(pid int, typ string) (uint64, error) {
 	info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "ns", typ))
 	if err != nil {
 		return 0, err
@@ -98,8 +98,8 @@ func inode(pid int, typ string) (uint64, error) {
 	return info.Sys().(*syscall.Stat_t).Ino, nil
 }
 
-// describe says whose a process is and how it was called. A kernel thread was not called: its name stands for it.
-func describe(pid int) (owner, command string, err error) {
+// Describe says whose a process is and how it was called. A kernel thread was not called: its name stands for it.
+func Describe(pid int) (owner, command string, err error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	info, err := os.Stat(dir)
 	if err != nil {

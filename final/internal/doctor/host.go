@@ -1,0 +1,160 @@
+//go:build linux
+
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/lsns"
+)
+
+// userNamespaces tells whether this user can make a user namespace and map ids into it, and mount an overlay there:
+// what containers without root will need. dir is an empty folder for the overlay. The map must be written to be sure:
+// some kernels let the namespace be made and refuse the map. See user_namespaces(7).
+func userNamespaces(dir string) []check.Result {
+	const name, breaks = "user namespaces", "containers without root"
+	miss := func(found, mend string) []check.Result {
+		return []check.Result{check.Miss(name, found, breaks, mend).Optional()}
+	}
+	cmd := exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{overlayProbe, dir},
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+		},
+	}
+	var said strings.Builder
+	cmd.Stderr = &said
+	err := cmd.Start()
+	if err == nil {
+		results := []check.Result{check.Good(name, "can be made, and ids can be mapped").Optional()}
+		if err := cmd.Wait(); err != nil {
+			return append(results, check.Miss("overlay without root", said.String(), breaks,
+				"a kernel from 5.11 on, and a folder that is not on an overlay itself").Optional())
+		}
+		return append(results, check.Good("overlay without root", "can be mounted in a user namespace").Optional())
+	}
+	for _, s := range []struct{ file, forbids, mend string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for gocker with the rule userns"},
+	} {
+		if check.Text(s.file) == s.forbids {
+			return miss(fmt.Sprintf("%v: %s is %s", err, s.file, s.forbids), s.mend)
+		}
+	}
+	if readOnly("/proc") {
+		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
+	}
+	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
+}
+
+// overlayProbe is the name under which this program mounts an overlay in the folder that is its argument, and ends.
+const overlayProbe = "gocker-overlay-probe"
+
+// Init must be called before main does anything else: if this process is the child of a check, it does that and never
+// returns. Only a program with a single thread may enter a user namespace, and what Go starts anew is one until main
+// begins.
+func Init() {
+	if os.Args[0] == overlayProbe {
+		probeOverlay(os.Args[1])
+	}
+}
+
+func probeOverlay(dir string) {
+	var options []string
+	for _, option := range []string{"lowerdir", "upperdir", "workdir"} {
+		path := filepath.Join(dir, option)
+		options = append(options, option+"="+path)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			fmt.Fprint(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	// userxattr: who is root only in a user namespace cannot write trusted.overlay.*, but user.overlay.*.
+	err := unix.Mount("overlay", filepath.Join(dir, "lowerdir"), "overlay", 0, strings.Join(options, ",")+",userxattr")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "mount overlay: %v", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func readOnly(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
+
+// proc tells whether /proc shows all and can be written.
+func proc() check.Result {
+	const name, breaks = "/proc", "lsns and ps miss processes; sysctls and id maps cannot be written"
+	if readOnly("/proc") {
+		return check.Miss(name, "read-only", breaks, "mount -o remount,rw /proc").Optional()
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo") // what cannot be read says nothing
+	for line := range strings.Lines(string(mounts)) {
+		if at, options, ok := strings.Cut(line, " - proc "); ok && strings.Contains(at, " /proc ") && hides(options) {
+			return check.Miss(name, "mounted with hidepid: other users' processes are hidden", breaks, "mount -o remount,hidepid=0 /proc").Optional()
+		}
+	}
+	return check.Good(name, "shows all processes").Optional()
+}
+
+// hides tells whether one of a proc mount's options is hidepid, and not off: see proc(5).
+func hides(options string) bool {
+	_, value, ok := strings.Cut(options, "hidepid=")
+	return ok && !strings.HasPrefix(value, "0") && !strings.HasPrefix(value, "off")
+}
+
+// inside tells whether this process is in a container itself. The namespaces that the kernel starts with have fixed
+// inode numbers: see include/linux/proc_ns.h in its sources.
+func inside() check.Result {
+	initial := map[string]uint64{"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
+	var in []string
+	for typ, first := range initial {
+		if ns, err := lsns.Inode(os.Getpid(), typ); err == nil && ns != first {
+			in = append(in, typ)
+		}
+	}
+	slices.Sort(in)
+	if len(in) > 0 {
+		return check.Miss("host", "inside a container: its own "+strings.Join(in, ", ")+" namespaces",
+			"it can forbid what its own host allows, and limits hold only below its own", "run gocker on the host, or give that container what the lines above miss").Optional()
+	}
+	return check.Good("host", "not inside a container").Optional()
+}
+
+// subordinateIDs tells whether this user has ids to map, and the programs that may map them: see subuid(5) and
+// newuidmap(1).
+func subordinateIDs() check.Result {
+	const name, breaks = "subordinate ids", "containers without root have one user only"
+	uid := strconv.Itoa(os.Getuid())
+	user, _, err := lsns.Describe(os.Getpid())
+	if err != nil {
+		user = uid
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if !slices.ContainsFunc(strings.Split(check.Text(file), "\n"), func(line string) bool {
+			return strings.HasPrefix(line, user+":") || strings.HasPrefix(line, uid+":")
+		}) {
+			return check.Miss(name, file+" has none for "+user, breaks, "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "+user).Optional()
+		}
+	}
+	for _, program := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return check.Miss(name, filepath.Base(program)+" is not installed", breaks, "apt-get install uidmap").Optional()
+		}
+	}
+	return check.Good(name, "%s has some", user).Optional()
+}
