@@ -18,6 +18,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/inside"
 )
 
 // ErrUnsupported says that a spec wants something that this package does not do. Nothing is left out silently.
@@ -113,7 +114,7 @@ func writeProc(name, value string) error {
 	}
 	w := os.NewFile(uintptr(fd), name)
 	defer w.Close()
-	if !isFileSystem(w, unix.PROC_SUPER_MAGIC) {
+	if !inside.IsFileSystem(w, unix.PROC_SUPER_MAGIC) {
 		return fmt.Errorf("write %q: it is not of a proc file system", name)
 	}
 	_, err = w.WriteString(value)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/inside"
 )
 
 // defaultDevices are those without which programs do not work: see config-linux.md, "Default Devices".
@@ -28,7 +30,7 @@ func makeDevices(more []specs.LinuxDevice) error {
 			return fmt.Errorf("make the device %q: %w", d.Path, err)
 		}
 	}
-	dev, err := find("/dev")
+	dev, err := inside.Find("/dev")
 	if err != nil {
 		return err
 	}
@@ -58,7 +60,7 @@ func makeDevice(d specs.LinuxDevice) error {
 		mode = uint32(d.FileMode.Perm())
 	}
 	dir, name := filepath.Split(d.Path)
-	folder, err := findOrMake(dir, false)
+	folder, err := inside.FindOrMake(dir, false)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func id(n *uint32) int {
 
 // findNull finds the null device, to hide files behind: the real one, which an image or a volume at /dev may not be.
 func findNull() (*os.File, error) {
-	null, err := find(os.DevNull)
+	null, err := inside.Find(os.DevNull)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/inside"
 )
 
 // ErrInProc says that something is to be mounted in /proc: that is how a container would be shown false files, by which
@@ -131,25 +132,25 @@ func mayReplace(spec *specs.Spec, m specs.Mount) bool {
 func mountOne(spec *specs.Spec, m specs.Mount, tree *os.File) error {
 	isFile := false
 	if tree != nil {
-		folder, err := isFolder(tree)
+		folder, err := inside.IsFolder(tree)
 		if err != nil {
 			return fmt.Errorf("bind %q: %w", m.Source, err)
 		}
 		isFile = !folder
 	}
-	point, err := findOrMake(m.Destination, isFile)
+	point, err := inside.FindOrMake(m.Destination, isFile)
 	if err != nil {
 		return fmt.Errorf("make a mount point: %w", err)
 	}
 	defer point.Close()
-	if isFileSystem(point, unix.PROC_SUPER_MAGIC) && !mayReplace(spec, m) {
+	if inside.IsFileSystem(point, unix.PROC_SUPER_MAGIC) && !mayReplace(spec, m) {
 		return fmt.Errorf("mount on %q: %w", m.Destination, ErrInProc)
 	}
 	if tree != nil {
 		return bind(m, tree, point)
 	}
 	flags, _, data := mountOptions(m)
-	if err := mountOn(point, m.Source, m.Type, flags, data); err != nil {
+	if err := inside.MountOn(point, m.Source, m.Type, flags, data); err != nil {
 		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
 	}
 	if m.Destination == "/dev" {
@@ -201,12 +202,12 @@ func treeOf(name string, flags uint) (tree *os.File, err error) {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 			return err
 		}
-		f, err := find("/" + parts[4])
+		f, err := inside.Find("/" + parts[4])
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		tree, err = cloneTree(f, flags)
+		tree, err = inside.CloneTree(f, flags)
 		return err
 	})
 	return tree, err
@@ -225,7 +226,7 @@ func bind(m specs.Mount, tree, point *os.File) error {
 	if err := unix.MountSetattr(int(tree.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return fmt.Errorf("set the options %q of the bind of %q (this needs Linux %s): %w", m.Options, m.Source, leastKernel, err)
 	}
-	if err := attach(tree, point); err != nil {
+	if err := inside.Attach(tree, point); err != nil {
 		return fmt.Errorf("bind %q on %q: %w", m.Source, m.Destination, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/inside"
 )
 
 // Namespaces hide things, they do not take power away: root in a container is root, with the same user id as the
@@ -108,7 +109,7 @@ func coverPaths(linux *specs.Linux) error {
 }
 
 func cover(path string, how func(*os.File) error) error {
-	f, err := find(path)
+	f, err := inside.Find(path)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
@@ -120,28 +121,28 @@ func cover(path string, how func(*os.File) error) error {
 }
 
 func mask(f *os.File) error {
-	folder, err := isFolder(f)
+	folder, err := inside.IsFolder(f)
 	if err != nil {
 		return err
 	}
 	if folder {
-		return mountOn(f, "tmpfs", "tmpfs", unix.MS_RDONLY, "size=0")
+		return inside.MountOn(f, "tmpfs", "tmpfs", unix.MS_RDONLY, "size=0")
 	}
 	null, err := findNull()
 	if err != nil {
 		return err
 	}
 	defer null.Close()
-	tree, err := cloneTree(null, 0)
+	tree, err := inside.CloneTree(null, 0)
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	return attach(tree, f)
+	return inside.Attach(tree, f)
 }
 
 func makeReadonly(f *os.File) error {
-	tree, err := cloneTree(f, unix.AT_RECURSIVE)
+	tree, err := inside.CloneTree(f, unix.AT_RECURSIVE)
 	if err != nil {
 		return err
 	}
@@ -151,5 +152,5 @@ func makeReadonly(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	return attach(tree, f)
+	return inside.Attach(tree, f)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/inside"
 )
 
 // A rootfs is a root file system on its way to be complete.
@@ -95,7 +96,7 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 
 // leave leaves a mount to the child.
 func (r *rootfs) leave(m specs.Mount) error {
-	point, err := findOrMake(m.Destination, false)
+	point, err := inside.FindOrMake(m.Destination, false)
 	if err != nil {
 		return fmt.Errorf("make a mount point: %w", err)
 	}
@@ -142,7 +143,7 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 	}
 	r.tellCovers(spec.Linux)
 	r.tellMissing(spec.Process.Cwd, nil)
-	folder, err := findOrMake(spec.Process.Cwd, false) // as docker does
+	folder, err := inside.FindOrMake(spec.Process.Cwd, false) // as docker does
 	if err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
 	}

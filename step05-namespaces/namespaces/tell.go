@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/inside"
 )
 
 // What is done here, in the words of unshare(1), mount(8) and setpriv(1): for a story.
@@ -81,13 +82,13 @@ func (r *rootfs) tellMissing(name string, tree *os.File) {
 	if r.tell == nil {
 		return
 	}
-	if f, err := find(name); err == nil {
+	if f, err := inside.Find(name); err == nil {
 		f.Close()
 		return
 	}
 	isFile := false
 	if tree != nil {
-		folder, err := isFolder(tree)
+		folder, err := inside.IsFolder(tree)
 		isFile = err == nil && !folder
 	}
 	if isFile {
@@ -165,7 +166,7 @@ func (r *rootfs) tellCovers(linux *specs.Linux) {
 	each := func(why string, paths []string, do string) {
 		var there []string
 		for _, path := range paths {
-			if f, err := find(path); err == nil {
+			if f, err := inside.Find(path); err == nil {
 				there = append(there, inRoot(path))
 				f.Close()
 			}

@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"gocker/step05-namespaces/inside"
 )
 
 // openTerminal makes a pseudo-terminal of the container's own devpts, so that its name, /dev/pts/0, means the same
@@ -33,7 +35,7 @@ func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
 			master.Close()
 		}
 	}()
-	if !isFileSystem(master, unix.DEVPTS_SUPER_MAGIC) {
+	if !inside.IsFileSystem(master, unix.DEVPTS_SUPER_MAGIC) {
 		return nil, nil, fmt.Errorf("%s is not of a devpts", ptmx)
 	}
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
@@ -77,15 +79,15 @@ func (p *Process) takeTerminal(process *specs.Process) (slave *os.File, err erro
 // bindConsole makes the terminal of the first process /dev/console: some programs write there, whoever they are. See
 // config-linux.md, "Default Devices".
 func bindConsole(slave *os.File) error {
-	point, err := findOrMake("/dev/console", true)
+	point, err := inside.FindOrMake("/dev/console", true)
 	if err != nil {
 		return err
 	}
 	defer point.Close()
-	tree, err := cloneTree(slave, 0)
+	tree, err := inside.CloneTree(slave, 0)
 	if err == nil {
 		defer tree.Close()
-		err = attach(tree, point)
+		err = inside.Attach(tree, point)
 	}
 	if err != nil {
 		return fmt.Errorf("bind it on /dev/console: %w", err)

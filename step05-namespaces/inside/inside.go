@@ -1,6 +1,17 @@
 //go:build linux
 
-package namespaces
+// Package inside finds and makes files by the names that they have in a container.
+//
+// Names in a container are the image's: its /dev may be a link to /etc, and a mount point a link to nothing. The thread
+// that follows them here is the container's, after pivot_root: its root folder is the container's own. Nothing of the
+// host has a name any more: ".." and links end at that root, so there is no need to check where a name leads, nor for
+// RESOLVE_IN_ROOT, which is for programs that look in from outside.
+//
+// One kind of link leads out all the same: those of a proc file system. /proc/1/root, cwd and fd/5 are not followed by
+// name, they are the file itself, wherever it is; and as long as PID 1 is gocker's child, that may be one of the host.
+// So they are refused, by RESOLVE_NO_MAGICLINKS. And a name is looked up only once: what comes back is a descriptor, and
+// that is what is mounted on, so nobody can swap the name in between. See openat2(2) and proc_pid_fd(5).
+package inside
 
 import (
 	"fmt"
@@ -11,18 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names in a container are the image's: its /dev may be a link to /etc, and a mount point a link to nothing. Who follows
-// them here is the container's thread after pivot, whose root folder is the container's own. Nothing of the host has a
-// name any more: ".." and links end at that root, so there is no need to check where a name leads, nor for
-// RESOLVE_IN_ROOT, which is for those who look in from outside.
-//
-// One kind of link leads out all the same: those of a proc file system. /proc/1/root, cwd and fd/5 are not followed by
-// name, they are the file itself, wherever it is; and as long as PID 1 is gocker's child, that may be one of the host.
-// So they are refused, by RESOLVE_NO_MAGICLINKS. And a name is looked up only once: what comes back is a descriptor, and
-// that is what is mounted on, so nobody can swap the name in between. See openat2(2) and proc_pid_fd(5).
-
-// find opens what a name is in the container, only to refer to it.
-func find(name string) (*os.File, error) {
+// Find opens what a name is in the container, only to refer to it.
+func Find(name string) (*os.File, error) {
 	fd, err := findAt(unix.AT_FDCWD, name, 0)
 	if err != nil {
 		return nil, err
@@ -34,9 +35,9 @@ func findAt(at int, name string, flags uint64) (int, error) {
 	return unix.Openat2(at, name, &unix.OpenHow{Flags: flags | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
 }
 
-// findOrMake is find, and makes what is missing: a folder, or an empty file. Where a link leads to nothing, it makes
+// FindOrMake is find, and makes what is missing: a folder, or an empty file. Where a link leads to nothing, it makes
 // that, as docker does.
-func findOrMake(name string, isFile bool) (*os.File, error) {
+func FindOrMake(name string, isFile bool) (*os.File, error) {
 	const mostLinks = 40 // the kernel's own limit: see path_resolution(7)
 	fd, err := findOrMakeAt(unix.AT_FDCWD, name, isFile, mostLinks)
 	if err != nil {
@@ -81,29 +82,29 @@ func findOrMakeAt(at int, name string, isFile bool, links int) (int, error) {
 	return findAt(at, base, kind|unix.O_NOFOLLOW)
 }
 
-// isFileSystem tells whether a file is of the file system that is known by this magic number: see statfs(2).
-func isFileSystem(f *os.File, magic int64) bool {
+// IsFileSystem tells whether a file is of the file system that is known by this magic number: see statfs(2).
+func IsFileSystem(f *os.File, magic int64) bool {
 	var fs unix.Statfs_t
 	return unix.Fstatfs(int(f.Fd()), &fs) == nil && int64(fs.Type) == magic
 }
 
-// isFolder tells whether a descriptor is one of a folder.
-func isFolder(f *os.File) (bool, error) {
+// IsFolder tells whether a descriptor is one of a folder.
+func IsFolder(f *os.File) (bool, error) {
 	var stat unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &stat)
 	return stat.Mode&unix.S_IFMT == unix.S_IFDIR, err
 }
 
-// mountOn mounts a new file system on a folder. mount(2) knows only names, and "." is one that cannot be swapped.
-func mountOn(point *os.File, source, fstype string, flags uintptr, data string) error {
+// MountOn mounts a new file system on a folder. mount(2) knows only names, and "." is one that cannot be swapped.
+func MountOn(point *os.File, source, fstype string, flags uintptr, data string) error {
 	if err := unix.Fchdir(int(point.Fd())); err != nil {
 		return err
 	}
 	return unix.Mount(source, ".", fstype, flags, data)
 }
 
-// cloneTree is a copy of a mount, with a file or folder as its root, that is not mounted anywhere yet. See open_tree(2).
-func cloneTree(f *os.File, flags uint) (*os.File, error) {
+// CloneTree is a copy of a mount, with a file or folder as its root, that is not mounted anywhere yet. See open_tree(2).
+func CloneTree(f *os.File, flags uint) (*os.File, error) {
 	tree, err := unix.OpenTree(int(f.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|flags)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func cloneTree(f *os.File, flags uint) (*os.File, error) {
 	return os.NewFile(uintptr(tree), f.Name()), nil
 }
 
-// attach mounts a tree on a file or folder. See move_mount(2).
-func attach(tree, point *os.File) error {
+// Attach mounts a tree on a file or folder. See move_mount(2).
+func Attach(tree, point *os.File) error {
 	return unix.MoveMount(int(tree.Fd()), "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
