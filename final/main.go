@@ -10,11 +10,9 @@ import (
 	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
-	"gocker/step05-namespaces/namespaces"
 )
 
 func main() {
-	namespaces.Init()
 	doctor.Init()
 	engine.Monitor()
 	os.Exit(cli.Main(os.Args[1:]))

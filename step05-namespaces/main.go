@@ -22,7 +22,6 @@ import (
 )
 
 func main() {
-	namespaces.Init()
 	lesson.Main("step05-namespaces", run)
 }
 

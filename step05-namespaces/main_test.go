@@ -14,11 +14,6 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
-func TestMain(m *testing.M) {
-	namespaces.Init()
-	os.Exit(m.Run())
-}
-
 func TestRunEndsWithTheCommandsStatus(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)

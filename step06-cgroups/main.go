@@ -27,7 +27,6 @@ import (
 )
 
 func main() {
-	namespaces.Init()
 	lesson.Main("step06-cgroups", run)
 }
 

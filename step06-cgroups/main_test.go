@@ -16,14 +16,8 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
-
-func TestMain(m *testing.M) {
-	namespaces.Init()
-	os.Exit(m.Run())
-}
 
 func output(t *testing.T, d dirs.Dirs, args ...string) (string, error) {
 	t.Helper()

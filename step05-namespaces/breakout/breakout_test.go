@@ -14,11 +14,6 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
-func TestMain(m *testing.M) {
-	namespaces.Init()
-	os.Exit(m.Run())
-}
-
 // build makes a root folder with nothing in it but breakout, and returns the folder.
 func build(t *testing.T) (rootfs string) {
 	testenv.NeedRoot(t)

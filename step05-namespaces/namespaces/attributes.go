@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -18,6 +17,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/inside"
 )
 
@@ -52,25 +52,16 @@ var rlimits = map[string]int{
 	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
 }
 
-// giveBackOpenFiles gives up the higher limit of open files that package syscall takes for Go programs at once. It gives
-// that back itself to what it executes, but what our child executes it does not know; so here it tries to execute nothing.
-// See https://go.dev/issue/46279.
-func giveBackOpenFiles() { syscall.Exec("", nil, nil) }
-
-// Init must be called before main does anything else. Containers then have the limit of open files that this program was
-// started with.
-func Init() { giveBackOpenFiles() }
-
 // addRlimits has the child set its own limits, as long as it is root. They go on to all that it starts.
-func (b *birth) addRlimits(limits []specs.POSIXRlimit) error {
+func (p *Process) addRlimits(limits []specs.POSIXRlimit) error {
 	for _, l := range limits {
 		number, ok := rlimits[l.Type]
 		if !ok {
 			return fmt.Errorf("limit %q: %w", l.Type, ErrUnsupported)
 		}
 		what := fmt.Sprintf("set %s to %d, and at most %d", l.Type, l.Soft, l.Hard)
-		b.add(what, unix.SYS_PRLIMIT64, 0, number, unsafe.Pointer(&unix.Rlimit{Cur: l.Soft, Max: l.Hard}), 0)
-		b.tell.Run(story.Become, "a limit that it may lower", "prlimit",
+		p.list.Add(what, unix.SYS_PRLIMIT64, 0, number, unsafe.Pointer(&unix.Rlimit{Cur: l.Soft, Max: l.Hard}), 0)
+		p.later.Run(story.Become, "a limit that it may lower", "prlimit",
 			fmt.Sprintf("--%s=%s:%s", strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), rlimit(l.Soft), rlimit(l.Hard)))
 	}
 	return nil
@@ -86,8 +77,8 @@ func rlimit(n uint64) string {
 
 // adviseOn adds what to do about a call of the child that failed.
 func adviseOn(err error) error {
-	var failed failedCall
-	if errors.As(err, &failed) && failed.number == unix.SYS_PRLIMIT64 && failed.errno == unix.EPERM {
+	var failed birth.Failed
+	if errors.As(err, &failed) && failed.Number == unix.SYS_PRLIMIT64 && failed.Errno == unix.EPERM {
 		return advice.Add(err, "only who has CAP_SYS_RESOURCE may raise a hard limit; ulimit -H -a says what yours are")
 	}
 	return err

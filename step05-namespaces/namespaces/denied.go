@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/birth"
 )
 
 // Whom a filter says "no" to learns an error number, and nobody else learns anything. A filter can also say "ask": then the
@@ -90,27 +92,16 @@ func askInstead(program []bpf.Instruction, spec *specs.LinuxSeccomp) (errno sysc
 	return errno
 }
 
-// addListening loads a filter that asks, and sends its listener to the parent: it has the lowest number that is free, and
-// what a child has open is known.
-func (b *birth) addListening(filter *unix.SockFprog) {
+// addListening loads a filter that asks, and sends its listener to the parent.
+func addListening(list *birth.List, filter *unix.SockFprog) {
 	// Where the kernel can (5.19), signals do not interrupt who waits for an answer: a call would fail with EINTR that should
 	// fail with EPERM. If it knows the flag, it says EFAULT, as there is no program here.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0); errno != unix.EFAULT {
 		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
-	b.add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, unsafe.Pointer(filter))
-	listener := 3
-	if b.theirs == listener {
-		listener++
-	}
-	rights := unix.UnixRights(listener)
-	said := &unix.Iovec{Base: (*byte)(unsafe.Pointer(&b.report))}
-	said.SetLen(int(unsafe.Sizeof(b.report)))
-	message := &unix.Msghdr{Iov: said, Control: &rights[0]}
-	message.SetIovlen(1)
-	message.SetControllen(len(rights))
-	b.add("hand over the listener", unix.SYS_SENDMSG, b.theirs, unsafe.Pointer(message), 0)
+	list.Add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, unsafe.Pointer(filter))
+	list.Send()
 }
 
 // notification is struct seccomp_notif of linux/seccomp.h, and response is struct seccomp_notif_resp.

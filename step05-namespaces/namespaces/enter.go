@@ -72,16 +72,16 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := p.addBeginning(); err != nil {
 		return err
 	}
-	p.birth.add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
-	p.birth.tell.Run(story.Become, "the container's cgroup is the root that it sees", "nsenter", fmt.Sprint("--target=", pid), "--cgroup")
-	p.birth.tell.Run(story.Join, "the folder that it begins in", "cd", spec.Process.Cwd)
-	p.birth.addWait()
+	p.list.Add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
+	p.later.Run(story.Become, "the container's cgroup is the root that it sees", "nsenter", fmt.Sprint("--target=", pid), "--cgroup")
+	p.later.Run(story.Join, "the folder that it begins in", "cd", spec.Process.Cwd)
+	p.list.Wait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
 	if err := p.clone(0, spec.Process); err != nil {
 		return err
 	}
-	p.retell(p.birth.told)
+	p.retell(p.told)
 	return nil
 }

@@ -16,33 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step05-namespaces/birth"
 )
-
-// candidates are the files that a command may be. There is always one.
-func candidates(process *specs.Process) []string {
-	command := process.Args[0]
-	if command == "" || strings.Contains(command, "/") {
-		return []string{command}
-	}
-	var paths []string
-	for _, dir := range filepath.SplitList(searchPath(process.Env)) {
-		paths = append(paths, filepath.Join(dir, command))
-	}
-	if len(paths) == 0 {
-		return []string{""}
-	}
-	return paths
-}
-
-// searchPath is the value of PATH, the last one as the shells see it.
-func searchPath(env []string) (path string) {
-	for _, variable := range env {
-		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
-			path = value
-		}
-	}
-	return path
-}
 
 // whyNotExecuted finds the reason why none of the candidates was executed; errno is what execve(2) said of tried. It is
 // called on a thread that is in the container, and that has nothing else to do there any more.
@@ -50,14 +25,14 @@ func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) e
 	kind, says := ErrNotExecutable, errno.Error()+": "
 	if errno == unix.ENOENT || errno == unix.ENOTDIR {
 		// If one of them is there after all, then what is missing is something that it needs.
-		here := slices.IndexFunc(candidates(process), func(path string) bool {
+		here := slices.IndexFunc(birth.Candidates(process.Args[0], process.Env), func(path string) bool {
 			_, err := os.Lstat(path)
 			return err == nil
 		})
 		if here < 0 {
 			return notFound(process)
 		}
-		kind, says, tried = ErrNotFound, "", candidates(process)[here]
+		kind, says, tried = ErrNotFound, "", birth.Candidates(process.Args[0], process.Env)[here]
 	}
 	f := faultOf(process, errno)
 	if f.reason == "" {
@@ -75,7 +50,7 @@ func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) e
 // firstLine is that of the script that process executed, without its newline, and "" if it was none. It is called on a
 // thread that is in the container.
 func firstLine(process *specs.Process) string {
-	for _, path := range candidates(process) {
+	for _, path := range birth.Candidates(process.Args[0], process.Env) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(process.Cwd, path)
 		}
@@ -117,7 +92,7 @@ func faultOf(process *specs.Process, errno syscall.Errno) fault {
 
 // notFound is the error for a command of which there is no file, with what comes nearest to it.
 func notFound(process *specs.Process) error {
-	command, path := process.Args[0], searchPath(process.Env)
+	command, path := process.Args[0], birth.SearchPath(process.Env)
 	err := fmt.Errorf("%w: %q", ErrNotFound, command)
 	folder, base := filepath.Split(command)
 	if folder == "" {

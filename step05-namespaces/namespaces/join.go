@@ -93,15 +93,15 @@ func (o nsSet) enter() error {
 }
 
 // addCgroupNamespace has the child take its cgroup namespace.
-func (b *birth) addCgroupNamespace(o nsSet) {
+func (p *Process) addCgroupNamespace(o nsSet) {
 	if o.made&unix.CLONE_NEWCGROUP != 0 {
-		b.add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-		b.tell.Run(story.Become, "the cgroup that it is in is the root that it sees", "unshare", "--cgroup")
+		p.list.Add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+		p.later.Run(story.Become, "the cgroup that it is in is the root that it sees", "unshare", "--cgroup")
 	}
 	for _, j := range o.joined {
 		if j.flag == unix.CLONE_NEWCGROUP {
-			b.add("join the cgroup namespace", unix.SYS_SETNS, int(j.file.Fd()), unix.CLONE_NEWCGROUP)
-			b.tell.Run(story.Become, "it sees cgroups as others do", "nsenter", "--cgroup="+j.file.Name())
+			p.list.Add("join the cgroup namespace", unix.SYS_SETNS, int(j.file.Fd()), unix.CLONE_NEWCGROUP)
+			p.later.Run(story.Become, "it sees cgroups as others do", "nsenter", "--cgroup="+j.file.Name())
 		}
 	}
 }

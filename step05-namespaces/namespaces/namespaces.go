@@ -43,6 +43,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/birth"
 )
 
 // Why a command did not start. The exit statuses that shells, docker and podman use for them are 127 and 126.
@@ -94,7 +95,10 @@ type Process struct {
 	Terminal *os.File // the master side of its terminal, if the spec wants one; the caller closes it
 
 	tell    story.Story
-	birth   *birth
+	later   story.Story // keeps in told what there is to tell of the child's calls, until they are made
+	told    []story.Line
+	list    *birth.List
+	bound   bool // the child dies with us
 	streams *streams
 	place   func() (opened, error) // these two are being made ready on other threads;
 	filter  func() (filter, error) // who calls them waits until they are
@@ -221,13 +225,13 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := p.addBeginning(); err != nil {
 		return err
 	}
-	b := p.birth
-	b.addDeathSignal() // a container without its gocker would be nobody's
-	b.addCgroupNamespace(own)
-	b.addMounts(root.child, own.made&unix.CLONE_NEWCGROUP != 0)
-	b.addReport()
-	untilReport := len(b.told)
-	b.addWait()
+	p.bound = true
+	p.list.DieWithParent() // a container without its gocker would be nobody's
+	p.addCgroupNamespace(own)
+	p.addMounts(root.child, own.made&unix.CLONE_NEWCGROUP != 0)
+	p.list.Report()
+	untilReport := len(p.told)
+	p.list.Wait()
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
@@ -237,11 +241,11 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := p.isReady(); err != nil {
 		return err
 	}
-	p.retell(b.told[:untilReport])
+	p.retell(p.told[:untilReport])
 	if err := root.finish(spec); err != nil {
 		return err
 	}
-	p.retell(b.told[untilReport:])
+	p.retell(p.told[untilReport:])
 	return nil
 }
 
@@ -272,8 +276,9 @@ func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place, ask bool) 
 	p.filter = elsewhere(func() (filter, error) { return compileFilter(spec.Linux.Seccomp, ask) })
 	if p.tell != nil {
 		p.place() // what is told comes one after the other
+		p.later = func(line story.Line) { p.told = append(p.told, line) }
 	}
-	if p.birth, err = newBirth(p.tell != nil); err != nil || spec.Process.Terminal {
+	if p.list, err = birth.NewList(); err != nil || spec.Process.Terminal {
 		return err
 	}
 	p.streams, err = openStreams(stdio)
@@ -302,13 +307,12 @@ func (p *Process) clone(flags int, process *specs.Process) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.Pid, p.pidfd, err = p.birth.clone(flags, place); err != nil {
+	if p.Pid, p.pidfd, err = p.list.Clone(flags); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
 	}
 	if flags&unix.CLONE_NEWPID != 0 {
 		p.tell.Run(story.Enter, "a child in a new pid namespace; it dies when its parent does", "unshare", "--pid", "--fork", "--kill-child")
 	}
-	p.birth.closeTheirs()
 	place.close()
 	p.streams.flow()
 	if score := process.OOMScoreAdj; score != nil {
@@ -320,7 +324,7 @@ func (p *Process) clone(flags int, process *specs.Process) (err error) {
 
 // isReady waits until the child is as far as it can be without its parent.
 func (p *Process) isReady() error {
-	err := p.birth.read()
+	err := p.list.Read()
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -336,7 +340,7 @@ func (p *Process) isReady() error {
 // Start lets the child execute its command. ErrNotFound and ErrNotExecutable say that it could not; then the process
 // is gone.
 func (p *Process) Start() error {
-	err := p.birth.proceed()
+	err := p.list.Proceed()
 	if err == nil {
 		err = <-p.started
 	}
@@ -348,25 +352,25 @@ func (p *Process) Start() error {
 
 // hasBecome tells what became of the child when it was let go: nil if it executes its command, or was killed.
 func (p *Process) hasBecome(process *specs.Process) error {
-	err := p.birth.read()
-	if err == nil && p.birth.sent != nil { // it has handed over a listener, and goes on
+	err := p.list.Read()
+	if sent := p.list.Sent(); err == nil && sent != nil { // it has handed over a listener, and goes on
 		filter, _ := p.filter()
-		go p.denied.listen(p.birth.sent, filter.asks)
-		err = p.birth.read()
+		go p.denied.listen(sent, filter.asks)
+		err = p.list.Read()
 	}
 	err = adviseOn(err)
-	p.birth.ours.Close()
-	var failed failedCall
+	p.list.Close()
+	var failed birth.Failed
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
 	case errors.As(err, &failed) && len(p.Denied()) > 0:
-		if failed.number == unix.SYS_EXECVE {
+		if failed.Number == unix.SYS_EXECVE {
 			err = fmt.Errorf("%w: %w", ErrNotExecutable, err)
 		}
 		return advice.Add(fmt.Errorf("%w: the seccomp filter denied %s", err, p.Denied()[0].Call), "no command begins without this call: let it through in the profile")
-	case errors.As(err, &failed) && failed.number == unix.SYS_EXECVE:
-		return whyNotExecuted(process, failed.what, failed.errno)
+	case errors.As(err, &failed) && failed.Number == unix.SYS_EXECVE:
+		return whyNotExecuted(process, failed.What, failed.Errno)
 	}
 	return err
 }
@@ -389,9 +393,8 @@ func (p *Process) discard() {
 			place.close()
 		}
 	}
-	if p.birth != nil {
-		p.birth.ours.Close()
-		p.birth.closeTheirs()
+	if p.list != nil {
+		p.list.Close()
 	}
 	if p.streams != nil {
 		p.streams.discard()

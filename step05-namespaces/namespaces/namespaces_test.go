@@ -22,7 +22,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	namespaces.Init()
 	if len(os.Args) == 5 && os.Args[1] == "probe" {
 		probe(os.Args[2], os.Args[3], os.Args[4])
 		return

@@ -160,20 +160,20 @@ func (r *rootfs) finish(spec *specs.Spec) error {
 }
 
 // addMounts has the child mount what shows its own namespaces. ownCgroups says that it has a cgroup namespace.
-func (b *birth) addMounts(mounts []childMount, ownCgroups bool) {
+func (p *Process) addMounts(mounts []childMount, ownCgroups bool) {
 	for _, m := range mounts {
 		flags, _, data := mountOptions(m.Mount)
 		what := fmt.Sprintf("mount %s on %q", m.Type, m.Destination)
-		b.add(what, unix.SYS_FCHDIR, int(m.point.Fd()))
-		b.add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
+		p.list.Add(what, unix.SYS_FCHDIR, int(m.point.Fd()))
+		p.list.Add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
 		switch {
-		case b.tell == nil:
+		case p.later == nil:
 		case isProc(m.Mount):
-			b.tell.Run(story.Inside, "by the child, as /proc shows the pid namespace of who mounts it", mountCommand(m.Mount)...)
+			p.later.Run(story.Inside, "by the child, as /proc shows the pid namespace of who mounts it", mountCommand(m.Mount)...)
 		case ownCgroups:
-			b.tell.Run(story.Join, "by the child, as it shows the cgroup namespace of who mounts it", append([]string{"unshare", "--cgroup"}, mountCommand(m.Mount)...)...)
+			p.later.Run(story.Join, "by the child, as it shows the cgroup namespace of who mounts it", append([]string{"unshare", "--cgroup"}, mountCommand(m.Mount)...)...)
 		default:
-			b.tell.Run(story.Join, "by the child", mountCommand(m.Mount)...)
+			p.later.Run(story.Join, "by the child", mountCommand(m.Mount)...)
 		}
 	}
 }

@@ -188,13 +188,13 @@ func (r *rootfs) tellFolder(folder string) {
 }
 
 // tellDoors tells that the child goes into its cgroup, or is born there.
-func (b *birth) tellDoors(doors []*os.File) {
+func (p *Process) tellDoors(doors []*os.File) {
 	var writes []string
 	for _, door := range doors {
 		writes = append(writes, "echo 0 >"+story.Quote(door.Name()))
 	}
 	if len(writes) > 0 {
-		b.tell.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
+		p.later.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
 	}
 }
 

@@ -27,12 +27,10 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
-	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
 
 func TestMain(m *testing.M) {
-	namespaces.Init()
 	doctor.Init()
 	engine.Monitor()
 	testenv.DefaultSignals()

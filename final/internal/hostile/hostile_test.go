@@ -31,7 +31,6 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
-	"gocker/step05-namespaces/namespaces"
 )
 
 // The bounds of every single command, of its memory in bytes and of its time. Both are far above what one needs: they
@@ -46,7 +45,6 @@ const (
 const child = "GOCKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	namespaces.Init()
 	engine.Monitor()
 	road := os.Getenv(child)
 	if road == "" {

@@ -22,7 +22,6 @@ import (
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
 
@@ -36,7 +35,6 @@ var probes = map[string]func(args []string){
 }
 
 func TestMain(m *testing.M) {
-	namespaces.Init()
 	engine.Monitor()
 	if len(os.Args) > 2 && os.Args[1] == "probe" {
 		probes[os.Args[2]](os.Args[3:])

@@ -1,0 +1,109 @@
+//go:build linux
+
+package birth
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hide hides the child's copy of our memory from processes of the container that it is born into. See prctl(2).
+func (l *List) Hide() {
+	l.Add("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	// Our side of the socket is in its copy too. With that open it would never hear that we have died.
+	l.Add("close gocker's side of the socket", unix.SYS_CLOSE, int(l.ours.Fd()))
+}
+
+// DieWithParent has the child die with the thread that made it. A change of its user makes it forget that: then it needs
+// it once more. See PR_SET_PDEATHSIG in prctl(2).
+func (l *List) DieWithParent() {
+	l.Add("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
+}
+
+// CloseAll closes what the child has open of gocker's, and of whoever started that, but for its standard streams: nothing
+// of the host may be found open in a container, and no name in /proc/self/fd may lead there. The socket closes at
+// execve(2).
+func (l *List) CloseAll() {
+	const what = "close inherited files"
+	if l.theirs > 3 {
+		l.Add(what, unix.SYS_CLOSE_RANGE, 3, l.theirs-1, 0)
+	}
+	l.Add(what, unix.SYS_CLOSE_RANGE, l.theirs+1, uintptr(^uint32(0)), 0)
+}
+
+// sigsetSize is how large the kernel has a set of signals, in bytes.
+const sigsetSize = 8
+
+// DefaultSignals undoes what gocker, or whoever started it, does at a signal. Handlers end with execve(2), but what is
+// ignored stays ignored: with SIGPIPE so, "yes | head" would not end.
+func (l *List) DefaultSignals() {
+	byDefault := new([4]uint64) // a struct sigaction with SIG_DFL, which is 0
+	for sig := 1; sig <= 64; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			l.Add("sigaction", unix.SYS_RT_SIGACTION, sig, unsafe.Pointer(byDefault), 0, sigsetSize)
+		}
+	}
+}
+
+// ChangeFolder changes to the working folder. Then that must have a name inside: what getcwd(2) has for one that is not
+// below the root folder is "(unreachable)…", and that is no folder's.
+func (l *List) ChangeFolder(folder string) {
+	name := new([unix.PathMax]byte)
+	what := fmt.Sprintf("change to the working folder %q", folder)
+	l.Add(what, unix.SYS_CHDIR, folder)
+	l.Add(what, unix.SYS_GETCWD, unsafe.Pointer(name), len(name))
+	l.Add(what+", which is outside of the container", unix.SYS_CHDIR, unsafe.Pointer(name))
+}
+
+// Exec executes a command as execvp(3) does: where its name has no slash, the first one that is found in PATH. Signals
+// may come from then on.
+func (l *List) Exec(args, env []string) error {
+	argv, err := syscall.SlicePtrFromStrings(args)
+	if err != nil {
+		return fmt.Errorf("arguments %q: %w", args, err)
+	}
+	envp, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return fmt.Errorf("environment %q: %w", env, err)
+	}
+	l.Add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(new(unix.Sigset_t)), 0, sigsetSize)
+	for _, path := range Candidates(args[0], env) {
+		l.Add(path, unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envp[0])).orNext = true
+	}
+	return nil
+}
+
+// Candidates are the files that a command may be, in the order of PATH. There is always one.
+func Candidates(command string, env []string) []string {
+	if command == "" || strings.Contains(command, "/") {
+		return []string{command}
+	}
+	var paths []string
+	for _, dir := range filepath.SplitList(SearchPath(env)) {
+		paths = append(paths, filepath.Join(dir, command))
+	}
+	if len(paths) == 0 {
+		return []string{""}
+	}
+	return paths
+}
+
+// SearchPath is the value of PATH, the last one as the shells see it.
+func SearchPath(env []string) (path string) {
+	for _, variable := range env {
+		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
+			path = value
+		}
+	}
+	return path
+}
+
+// A Go program has taken the higher limit of open files at its start. What it starts by os/exec gets back the limit that
+// was there before; what our child executes does not, as package syscall does not know of it. So the limit is given back
+// here, by an attempt to execute nothing. See https://go.dev/issue/46279.
+func init() { syscall.Exec("", nil, nil) }
