@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step03-layers/layers"
-	"gocker/step04-overlay/check"
 )
 
 // A Change is one name that a container changed, with docker diff's letters.
@@ -29,10 +28,7 @@ type Change struct {
 // opened. A container that runs may put a link in the place of a folder between two looks at its name, and what it leads to
 // would be the host's.
 func (f *FS) LookAside(look func() error) error {
-	return check.OnThread(func() error {
-		if err := leave(); err != nil {
-			return err
-		}
+	return aside(func() error {
 		dir := f.Upperdir()
 		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind %q to itself: %w", dir, err)
@@ -41,8 +37,8 @@ func (f *FS) LookAside(look func() error) error {
 		if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
 			return fmt.Errorf("follow no link below %q: %w", dir, err)
 		}
-		return look()
-	})
+		return nil
+	}, look)
 }
 
 // Moved tells whether an error says that a name in upperdir is not what it was a moment ago.

@@ -225,13 +225,35 @@ func (f *FS) mountInLinks() error {
 // MountAside mounts for one thread alone, in a mount namespace of its own, and calls use there. Afterwards nothing is
 // mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.
 func (f *FS) MountAside(use func() error) error {
+	mount := f.mountInLinks
+	if data := f.options(f.Lower); len(data) < os.Getpagesize() {
+		mount = func() error { return f.mount(data) }
+	}
+	return aside(mount, use)
+}
+
+// ErrNotMounted says that nothing is mounted at Mnt.
+var ErrNotMounted = errors.New("the file system is not mounted")
+
+// MountedAside is MountAside for one that somebody else has mounted, and who may unmount it meanwhile.
+func (f *FS) MountedAside(use func() error) error {
+	return aside(func() error {
+		var mnt, dir unix.Stat_t
+		if err := errors.Join(unix.Stat(f.Mnt(), &mnt), unix.Stat(f.Dir, &dir)); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotMounted, err)
+		}
+		if mnt.Dev == dir.Dev {
+			return fmt.Errorf("%w: %s", ErrNotMounted, f.Mnt())
+		}
+		return nil
+	}, use)
+}
+
+// aside calls both on one thread in a mount namespace of its own.
+func aside(mount, use func() error) error {
 	return check.OnThread(func() error {
 		if err := leave(); err != nil {
 			return err
-		}
-		mount := f.mountInLinks
-		if data := f.options(f.Lower); len(data) < os.Getpagesize() {
-			mount = func() error { return f.mount(data) }
 		}
 		if err := mount(); err != nil {
 			return err

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/cp"
+	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -56,7 +58,7 @@ func (e Engine) CopyTo(from string, input io.Reader, container, to string, opts 
 // withRoot calls do with the root folder of a container, as the container sees it, which may run. Nothing of the container
 // is executed.
 func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
-	for {
+	for began := time.Now(); ; {
 		s, err := e.find(container)
 		if err != nil {
 			return err
@@ -68,10 +70,15 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 		f, err := overlay.Open(e.Dirs, s.ID)
 		if err == nil {
 			defer f.Close()
-			return e.withStoppedRoot(f, spec, do)
+			return e.withIdleRoot(s, spec, (*overlay.FS).MountAside, do)
 		}
 		if !errors.Is(err, dirs.ErrLocked) {
 			return err
+		}
+		if s.Status == StateRestarting {
+			if err := e.withIdleRoot(s, spec, (*overlay.FS).MountedAside, do); !errors.Is(err, overlay.ErrNotMounted) {
+				return err
+			}
 		}
 		root, err := e.runningRoot(s)
 		if err == nil {
@@ -82,7 +89,7 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 			return err
 		}
 		// Its process has just ended, or is about to begin.
-		if err := e.waitEnd(s, killTime); err != nil {
+		if err := e.waitEnd(s, tail.PollTime); err != nil && time.Since(began) > killTime {
 			return err
 		}
 	}
@@ -104,12 +111,13 @@ func (e Engine) runningRoot(s State) (*os.File, error) {
 	return root, nil
 }
 
-func (e Engine) withStoppedRoot(f *overlay.FS, spec *specs.Spec, do func(root *os.File, spec *specs.Spec) error) error {
-	view, err := e.view(f.ID)
+// withIdleRoot is withRoot for a container without a process. aside says where its file system is mounted for us.
+func (e Engine) withIdleRoot(s State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
+	view, err := e.view(s.ID)
 	if err != nil {
 		return err
 	}
-	return view.MountAside(func() error {
+	return aside(view, func() error {
 		if err := namespaces.View(spec); err != nil {
 			return err
 		}
