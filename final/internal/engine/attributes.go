@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/tinyinit"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -72,17 +73,17 @@ func setAttributes(spec *specs.Spec, opts Attributes) error {
 const initPath = "/dev/init"
 
 // addInit puts tinyinit in front of the command. It finds no commands by PATH, so that is done here.
-func (c *container) addInit() error {
-	process := c.spec.Process
-	command, err := c.findCommand(process)
+func addInit(f *overlay.FS, spec *specs.Spec) error {
+	process := spec.Process
+	command, err := findCommand(f, process)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.fs.Dir, "init")
+	file := filepath.Join(f.Dir, "init")
 	if err := os.WriteFile(file, tinyinit.Program(), 0o755); err != nil {
 		return err
 	}
-	c.spec.Mounts = append(c.spec.Mounts, specs.Mount{
+	spec.Mounts = append(spec.Mounts, specs.Mount{
 		Destination: initPath, Type: "bind", Source: file, Options: []string{"rbind", "rprivate", "ro", "exec"}, // /run may be noexec
 	})
 	process.Args = append([]string{initPath, command}, process.Args...)
@@ -90,12 +91,12 @@ func (c *container) addInit() error {
 }
 
 // findCommand is the first file in PATH that has the command's name, as the image's links lead.
-func (c *container) findCommand(process *specs.Process) (string, error) {
+func findCommand(f *overlay.FS, process *specs.Process) (string, error) {
 	command := process.Args[0]
 	if strings.Contains(command, "/") {
 		return command, nil
 	}
-	root, err := os.Open(c.fs.Mnt())
+	root, err := os.Open(f.Mnt())
 	if err != nil {
 		return "", err
 	}

@@ -44,15 +44,15 @@ func (e Engine) Changes(name string) ([]ContainerChange, error) {
 	err = f.LookAside(func() error {
 		all, _, err := splitChanges(f, spec.Mounts)
 		if err == nil {
-			changes, err = describe(all, f, img)
+			changes, err = lookAt(all, f, img)
 		}
 		return err
 	})
 	return changes, err
 }
 
-// describe looks at what is changed.
-func describe(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []ContainerChange, err error) {
+// lookAt looks at what is changed.
+func lookAt(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []ContainerChange, err error) {
 	for _, c := range all {
 		change := ContainerChange{Change: c}
 		at := filepath.Join(f.Upperdir(), c.Path)

@@ -60,6 +60,9 @@ type State struct {
 	End                        why.End       // and what else was known then
 }
 
+// StateRestarting is the status of a container that has ended and will be started again.
+const StateRestarting = "restarting"
+
 // stateName is the file of a container's state.
 const stateName = "state.json"
 

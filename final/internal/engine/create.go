@@ -8,59 +8,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/attach"
-	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
-	"gocker/step05-namespaces/namespaces"
 )
-
-// RunOptions are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
-// state keeps them.
-type RunOptions struct {
-	Image       pull.Reference
-	Pull        string   // "always", "missing", also if empty, or "never"
-	Platform    string   // of the image, "linux/arm64"; empty is this machine's
-	Args        []string // instead of the image's Cmd
-	Entrypoint  *string  // instead of the image's Entrypoint and Cmd; "" is none at all
-	Name        string
-	Hostname    string
-	Env         []string // KEY=value
-	Labels      map[string]string
-	Workdir     string
-	User        string
-	Terminal    bool
-	Interactive bool
-	Detached    bool // nobody is attached when it starts
-
-	Replace     bool   // remove the container that has the name
-	CIDFile     string // is written with the id
-	Remove      bool   // at its end
-	Usage       bool   // tell on standard error, at its end, what it used
-	RemoveImage bool   // then too, if nobody else uses it
-	StopSignal  string
-	StopTimeout *int // seconds from the stop signal to SIGKILL; negative: for ever
-	Restart     RestartPolicy
-	Log         LogDriver
-
-	Limits     Limits
-	Mounts     Mounts
-	Isolation  Isolation
-	Attributes Attributes
-	Names      Names
-}
 
 // A container is one that this process has: it holds the lock on its folder, and its file system is mounted.
 type container struct {
@@ -99,6 +59,10 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err := e.nameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}
+	lent, err := e.lent(opts.Mounts.From)
+	if err != nil {
+		return nil, err
+	}
 	// Package json looks at all that a type has when it meets it first. For these two that is a millisecond, which passes
 	// here while the image is read.
 	go json.Marshal([]any{specs.Spec{}, State{}})
@@ -133,34 +97,11 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err := f.Mount(); err != nil {
 		return nil, err
 	}
-	if c.spec, err = e.spec(f, img.Config.Config, opts); err != nil {
-		return nil, err
-	}
-	if err := limit(c.spec, f.ID, opts.Limits, opts.Isolation.Privileged); err != nil {
-		return nil, err
-	}
-	volumes, locks, err := e.addMounts(f, c.spec, img.Config.Config.Volumes, opts.Mounts)
-	c.state.Volumes = volumes
-	defer func() { // when config.json says that they are used
-		for _, lock := range locks {
-			lock.Close()
-		}
-	}()
+	d, err := describe(f, img.Config.Config, opts, lent, e.Volumes())
+	defer d.release() // when config.json says that it has its volumes
+	c.spec, c.state.Volumes, c.state.Command = d.Spec, d.Volumes, d.Command
 	if err != nil {
 		return nil, err
-	}
-	if err := c.addNames(); err != nil {
-		return nil, err
-	}
-	c.state.Command = c.spec.Process.Args
-	if opts.Attributes.Init {
-		if err := c.addInit(); err != nil {
-			return nil, err
-		}
-	}
-	c.spec.Annotations = maps.Clone(img.Config.Config.Labels)
-	for key, value := range opts.Labels {
-		c.spec.Annotations = put(c.spec.Annotations, key, value)
 	}
 	c.state.Annotations = c.spec.Annotations
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), c.spec); err != nil {
@@ -176,40 +117,6 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	}
 	c.event("create", c.state)
 	return c, context.Cause(ctx)
-}
-
-// check finds what is wrong with the options before anything is done.
-func (o RunOptions) check() error {
-	switch {
-	case o.Remove && o.Restart.Name != "" && o.Restart.Name != "no":
-		return advice.Add(errors.New("--rm and --restart contradict each other"), "a container that is removed at its end cannot be started again")
-	case o.Replace && o.Name == "":
-		return advice.Add(errors.New("--replace: which container?"), "name it: --name NAME")
-	case !slices.Contains([]string{"", "always", "missing", "never"}, o.Pull):
-		return advice.Add(fmt.Errorf("--pull %q: %w", o.Pull, ErrOption), "there are always, missing and never")
-	}
-	if err := checkProcess(o.Workdir, o.Env); err != nil {
-		return err
-	}
-	if o.StopSignal != "" {
-		if _, err := parseSignal(o.StopSignal); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkProcess is for the flags that run and exec have in common.
-func checkProcess(workdir string, env []string) error {
-	if workdir != "" && !filepath.IsAbs(workdir) {
-		return advice.Add(fmt.Errorf("--workdir %q: %w", workdir, ErrOption), "write its whole name: /DIR")
-	}
-	for _, variable := range env {
-		if strings.HasPrefix(variable, "=") {
-			return advice.Add(fmt.Errorf("--env %q: %w", variable, ErrOption), "write NAME=VALUE")
-		}
-	}
-	return nil
 }
 
 // image opens the image, and pulls it where it is not here.
@@ -244,48 +151,6 @@ func (e Engine) image(ctx context.Context, opts RunOptions, say func(format stri
 	return img.Image, err
 }
 
-// spec describes the container: the image's config, changed by the flags.
-func (e Engine) spec(f *overlay.FS, config v1.Config, opts RunOptions) (*specs.Spec, error) {
-	args := append(slices.Clone(config.Entrypoint), cmpOr(opts.Args, config.Cmd)...)
-	if opts.Entrypoint != nil {
-		args = opts.Args
-		if *opts.Entrypoint != "" {
-			args = append([]string{*opts.Entrypoint}, opts.Args...)
-		}
-	}
-	if len(args) == 0 {
-		return nil, advice.Add(fmt.Errorf("image %s has no command", opts.Image), "name one: gocker run %s COMMAND", opts.Image)
-	}
-	user, err := lookUser(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd...)
-	if err != nil {
-		return nil, err
-	}
-	hostname, err := hostname(opts, f.ID)
-	if err != nil {
-		return nil, err
-	}
-	spec := namespaces.Spec(f.Mnt(), hostname, args)
-	// Programs such as Java's size themselves by the limits that they read there.
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
-	spec.Process.User = user.User
-	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
-	env := append(spec.Process.Env, "HOSTNAME="+hostname, "HOME="+user.home)
-	if spec.Process.Terminal = opts.Terminal; opts.Terminal {
-		env = append(env, "TERM=xterm")
-	}
-	spec.Process.Env = lastOfEach(append(append(env, config.Env...), opts.Env...))
-	if err := setAttributes(spec, opts.Attributes); err != nil {
-		return nil, err
-	}
-	if err := isolate(spec, opts.Isolation); err != nil {
-		return nil, err
-	}
-	if err := restrict(spec, opts.Isolation); err != nil {
-		return nil, err
-	}
-	return spec, nil
-}
-
 // writeID makes the file of --cidfile, which may not be there.
 func writeID(name, id string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -297,27 +162,4 @@ func writeID(name, id string) error {
 	}
 	_, err = f.WriteString(id)
 	return errors.Join(err, f.Close())
-}
-
-func cmpOr(a, b []string) []string {
-	if len(a) > 0 {
-		return a
-	}
-	return b
-}
-
-// lastOfEach keeps the last value of every variable, at the place of the first.
-func lastOfEach(env []string) []string {
-	var out []string
-	at := map[string]int{}
-	for _, variable := range env {
-		key, _, _ := strings.Cut(variable, "=")
-		if i, ok := at[key]; ok {
-			out[i] = variable
-			continue
-		}
-		at[key] = len(out)
-		out = append(out, variable)
-	}
-	return out
 }

@@ -5,6 +5,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
 
@@ -35,40 +37,36 @@ ff02::2	ip6-allrouters
 // addNames writes the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
 // its own and nobody's image. One that shares the network of another container has those of that, and one with the host's
 // network begins with the host's.
-func (c *container) addNames() error {
-	opts := c.state.Options.Names
-	folder := c.fs.Dir
-	if other, ok := strings.CutPrefix(c.state.Options.Isolation.Network, ofContainer); ok {
+func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options RunOptions) error {
+	opts := options.Names
+	folder := f.Dir
+	if other, ok := strings.CutPrefix(options.Isolation.Network, ofContainer); ok {
 		if len(opts.Hosts)+len(opts.DNS)+len(opts.DNSSearch)+len(opts.DNSOptions) > 0 {
 			return fmt.Errorf("--add-host and --dns: %w where the network is another container's", ErrOption)
 		}
-		folder = c.Dirs.Container(other)
+		folder = filepath.Join(filepath.Dir(f.Dir), other)
 	} else {
-		name, err := hostname(c.state.Options, c.state.ID)
+		files, err := namesOf(hostname, options.Isolation.Network == "host", opts)
 		if err != nil {
 			return err
 		}
-		files, err := namesOf(name, c.state.Options.Isolation.Network == "host", opts)
-		if err != nil {
-			return err
-		}
-		for _, name := range sortedKeys(files) {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
 			file := filepath.Join(folder, name)
 			if err := os.WriteFile(file, files[name], 0o644); err != nil {
 				return err
 			}
-			if c.Tell != nil {
-				c.Tell.Sh(story.Host, "what is to be its /etc/"+name, story.Quote("printf", "%s", string(files[name]))+" >"+story.Quote(file))
+			if f.Tell != nil {
+				f.Tell.Sh(story.Host, "what is to be its /etc/"+name, story.Quote("printf", "%s", string(files[name]))+" >"+story.Quote(file))
 			}
 		}
 	}
 	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
 		destination := filepath.Join("/etc", name)
-		isMounted := slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool { return m.Destination == destination })
+		isMounted := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == destination })
 		if isMounted || !isThere(filepath.Join(folder, name)) {
 			continue // the user has another one, or the other container's
 		}
-		c.spec.Mounts = append(c.spec.Mounts, specs.Mount{
+		spec.Mounts = append(spec.Mounts, specs.Mount{
 			Destination: destination, Type: "bind", Source: filepath.Join(folder, name), Options: []string{"rbind", "rprivate"},
 		})
 	}

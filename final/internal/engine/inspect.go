@@ -61,7 +61,7 @@ func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err erro
 			*path = file
 		}
 	}
-	if i.Mounts, err = e.mountPoints(s, spec); err != nil {
+	if i.Mounts, err = mountPoints(e.Volumes(), spec, s.Bundle); err != nil {
 		return i, err
 	}
 	if size {

@@ -51,24 +51,44 @@ func (i *Isolation) shares() []share {
 
 const ofContainer, ofFile = "container:", "ns:"
 
-// nameOthers puts the ids of containers in the place of their names, which may change.
-func (e Engine) nameOthers(opts *Isolation) error {
-	for _, s := range opts.shares() {
-		name, ok := strings.CutPrefix(*s.mode, ofContainer)
-		if !ok || !s.other {
-			continue
+// others are the shares that are another container's.
+func (i *Isolation) others() (others []share) {
+	for _, s := range i.shares() {
+		if s.other && strings.HasPrefix(*s.mode, ofContainer) {
+			others = append(others, s)
 		}
-		other, err := e.find(name)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", s.flag, *s.mode, err)
-		}
-		if s.typ == specs.IPCNamespace && other.Options.Isolation.IPC != "shareable" {
-			return advice.Add(fmt.Errorf("%s %s: that container does not share it", s.flag, *s.mode), "start that one with --ipc shareable")
-		}
-		*s.mode = ofContainer + other.ID
+	}
+	return others
+}
+
+// name is the other container's, or its id.
+func (s share) name() string { return strings.TrimPrefix(*s.mode, ofContainer) }
+
+// setID puts the id of the other container in the place of its name, which may change.
+func (s share) setID(id string) { *s.mode = ofContainer + id }
+
+// mayJoin is an error if the other container does not share the namespace.
+func (s share) mayJoin(other Isolation) error {
+	if s.typ == specs.IPCNamespace && other.IPC != "shareable" {
+		return advice.Add(errors.New("that container does not share it"), "start that one with --ipc shareable")
 	}
 	return nil
 }
+
+// join names the namespace of the other container, whose first process is pid: it has one as long as that runs.
+func (s share) join(spec *specs.Spec, pid int) {
+	proc := fmt.Sprintf("/proc/%d", pid)
+	for i, ns := range spec.Linux.Namespaces {
+		if ns.Type == s.typ {
+			spec.Linux.Namespaces[i].Path = filepath.Join(proc, "ns", s.file)
+		}
+	}
+	if s.typ == specs.IPCNamespace {
+		setMount(spec, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: filepath.Join(proc, "root/dev/shm"), Options: []string{"rbind"}})
+	}
+}
+
+func (s share) String() string { return s.flag + " " + *s.mode }
 
 // isolate takes away the namespaces whose host's ones are wanted, and names those of others by their files.
 func isolate(spec *specs.Spec, opts Isolation) error {
@@ -115,35 +135,6 @@ func shareMemory(spec *specs.Spec, mode string) {
 			}
 		}
 	}
-}
-
-// joinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down.
-func (c *container) joinOthers() error {
-	joins := false
-	for _, s := range c.state.Options.Isolation.shares() {
-		id, ok := strings.CutPrefix(*s.mode, ofContainer)
-		if !ok {
-			continue
-		}
-		joins = true
-		other, err := c.running(id)
-		if err != nil {
-			return advice.Add(fmt.Errorf("%s %s: %w", s.flag, *s.mode, err), "start it first: gocker start %s", id)
-		}
-		proc := fmt.Sprintf("/proc/%d", other.Pid)
-		for i, ns := range c.spec.Linux.Namespaces {
-			if ns.Type == s.typ {
-				c.spec.Linux.Namespaces[i].Path = filepath.Join(proc, "ns", s.file)
-			}
-		}
-		if s.typ == specs.IPCNamespace {
-			setMount(c.spec, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: filepath.Join(proc, "root/dev/shm"), Options: []string{"rbind"}})
-		}
-	}
-	if !joins {
-		return nil
-	}
-	return writeJSON(filepath.Join(c.fs.Dir, "config.json"), c.spec)
 }
 
 // hostname is what a container is called: with the host's network as the host, as docker has it.

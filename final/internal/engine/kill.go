@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -21,11 +20,8 @@ import (
 	"gocker/step01-pull/shared/dirs"
 )
 
-// What can be wrong with ending a container.
-var (
-	ErrNotRunning = errors.New("the container is not running")
-	ErrSignal     = errors.New("no such signal")
-)
+// ErrNotRunning says that a container does not run.
+var ErrNotRunning = errors.New("the container is not running")
 
 // killTime is how long a killed container may take to be cleaned up.
 const killTime = 10 * time.Second
@@ -261,18 +257,4 @@ func (e Engine) waitEnd(s State, timeout time.Duration) error {
 			return advice.Add(fmt.Errorf("container %s has not ended after %s", s.ID, timeout), "kill it: gocker kill %s", s.ID)
 		}
 	}
-}
-
-func parseSignal(s string) (unix.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
-		return unix.Signal(n), nil
-	}
-	name := strings.ToUpper(s)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
-	}
-	return 0, advice.Add(fmt.Errorf("%w: %q", ErrSignal, s), "signals are those of signal(7), by name or number")
 }

@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	docker "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/disk"
@@ -38,34 +37,6 @@ func (s State) Condition() string {
 		return "paused"
 	}
 	return string(s.Status)
-}
-
-// mountPoints are those that the user asked for.
-func (e Engine) mountPoints(s State, spec *specs.Spec) ([]docker.MountPoint, error) {
-	points := []docker.MountPoint{}
-	for _, m := range spec.Mounts {
-		if m.Type != "bind" || filepath.Dir(m.Source) == s.Bundle { // hosts, hostname, resolv.conf
-			continue
-		}
-		p := docker.MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
-		for _, option := range m.Options {
-			switch option {
-			case "ro":
-				p.Mode = option
-			case "shared", "rshared", "slave", "rslave", "private":
-				p.Propagation = mount.Propagation(option)
-			}
-		}
-		name, isVolume, err := e.Volumes().NameOf(m.Source)
-		if err != nil {
-			return nil, err
-		}
-		if isVolume {
-			p.Type, p.Driver, p.Name, p.Propagation = "volume", "local", name, ""
-		}
-		points = append(points, p)
-	}
-	return points, nil
 }
 
 func networkOf(s State) string { return cmp.Or(s.Options.Isolation.Network, "none") }
@@ -119,7 +90,7 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 				return nil, err
 			}
 			l.Labels = spec.Annotations
-			if l.Mounts, err = e.mountPoints(s, spec); err != nil {
+			if l.Mounts, err = mountPoints(e.Volumes(), spec, s.Bundle); err != nil {
 				return nil, err
 			}
 		}

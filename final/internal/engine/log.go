@@ -10,12 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/docker/go-units"
 
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
@@ -25,35 +21,6 @@ import (
 // logName is the file in a container's folder with what it wrote: a JSON object a line, as docker's json-file has it.
 // One that is full becomes log.json.1, that one log.json.2, and so on.
 const logName = "log.json"
-
-// A LogDriver says where goes what a container writes.
-type LogDriver struct {
-	Name    string // "json-file", also if empty, or "none"
-	MaxSize int64  // bytes of a file; 0: it may grow for ever
-	MaxFile int    // how many there are at most; 0 is 1
-}
-
-// ParseLog reads --log-driver and --log-opt.
-func ParseLog(driver string, options []string) (l LogDriver, err error) {
-	if l.Name = driver; driver != "" && driver != "json-file" && driver != "none" {
-		return l, advice.Add(fmt.Errorf("--log-driver %q: %w", driver, ErrOption), "there are json-file and none")
-	}
-	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
-		switch {
-		case key == "max-size" && driver != "none":
-			l.MaxSize, err = units.RAMInBytes(value)
-		case key == "max-file" && driver != "none":
-			l.MaxFile, err = strconv.Atoi(value)
-		default:
-			err = ErrOption
-		}
-		if err != nil || l.MaxSize < 0 || l.MaxFile < 0 {
-			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, errors.Join(err)), "json-file has max-size, for example 10m, and max-file, a number")
-		}
-	}
-	return l, nil
-}
 
 type logLine struct {
 	Log    string    `json:"log"` // a line with its newline, or the piece of a long one

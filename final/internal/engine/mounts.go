@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+	docker "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/volumes"
@@ -20,9 +23,6 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
-
-// ErrOption says that a flag's value is not one that gocker knows.
-var ErrOption = errors.New("not supported")
 
 // Mounts are the flags of "run" that say what is mounted.
 type Mounts struct {
@@ -44,7 +44,7 @@ type wish struct {
 
 // addMounts adds what the user and the image want to be mounted. Volumes are made and filled, and stay until the caller
 // closes their locks; anonymous are the names of those that are for this container only.
-func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opts Mounts) (anonymous []string, locks []*os.File, err error) {
+func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opts Mounts, lent [][]docker.MountPoint, store volumes.Store) (anonymous []string, locks []*os.File, err error) {
 	spec.Root.Readonly = opts.Readonly
 	if opts.ShmSize != "" {
 		if err := setShmSize(spec, opts.ShmSize); err != nil {
@@ -55,8 +55,8 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, from := range opts.From {
-		others, err := e.wishesOf(from)
+	for i, from := range opts.From {
+		others, err := wishesOf(from, lent[i])
 		if err != nil {
 			return nil, nil, fmt.Errorf("--volumes-from %q: %w", from, err)
 		}
@@ -66,7 +66,7 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 			}
 		}
 	}
-	for _, folder := range sortedKeys(ofImage) {
+	for _, folder := range slices.Sorted(maps.Keys(ofImage)) {
 		w := wish{Mount: specs.Mount{Destination: filepath.Join("/", folder)}, volume: &volumes.Volume{}}
 		if w.Destination == "/" {
 			return nil, nil, errors.New("the image wants a volume at /: that would hide all of it")
@@ -80,7 +80,7 @@ func (e Engine) addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]st
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
 	for _, w := range wishes {
-		lock, err := e.provide(f, &w)
+		lock, err := provide(f, &w, store)
 		if lock != nil {
 			locks = append(locks, lock)
 		}
@@ -100,20 +100,11 @@ func isWished(wishes []wish, destination string) bool {
 }
 
 // wishesOf are what a container has of volumes, and of the host. What is read-only there is so here.
-func (e Engine) wishesOf(from string) (wishes []wish, err error) {
-	name, mode, _ := strings.Cut(from, ":")
+func wishesOf(from string, points []docker.MountPoint) (wishes []wish, err error) {
+	_, mode, _ := strings.Cut(from, ":")
 	if !slices.Contains([]string{"", "ro", "rw"}, mode) {
 		return nil, advice.Add(fmt.Errorf("%w: %q", ErrOption, mode), "write CONTAINER[:ro]")
 	}
-	s, err := e.find(name)
-	if err != nil {
-		return nil, err
-	}
-	spec, err := e.readSpec(s.ID)
-	if err != nil {
-		return nil, err
-	}
-	points, err := e.mountPoints(s, spec)
 	for _, p := range points {
 		w := wish{Mount: specs.Mount{Type: "bind", Source: p.Source, Destination: p.Destination}}
 		if p.Name != "" {
@@ -126,7 +117,7 @@ func (e Engine) wishesOf(from string) (wishes []wish, err error) {
 		}
 		wishes = append(wishes, w)
 	}
-	return wishes, err
+	return wishes, nil
 }
 
 // setMount adds a mount, in place of the usual one if there is one at the same place.
@@ -153,29 +144,29 @@ func setShmSize(spec *specs.Spec, size string) error {
 }
 
 // provide sees that what is to be mounted is there. lock is that of a volume, or nil.
-func (e Engine) provide(f *overlay.FS, w *wish) (lock *os.File, err error) {
+func provide(f *overlay.FS, w *wish, store volumes.Store) (lock *os.File, err error) {
 	switch {
 	case w.volume != nil:
 		w.volume.Anonymous = w.volume.Name == ""
 		anonymous := w.volume.Anonymous
-		if *w.volume, lock, err = e.Volumes().Open(*w.volume); err != nil {
+		if *w.volume, lock, err = store.Open(*w.volume); err != nil {
 			return nil, err
 		}
 		w.volume.Anonymous = anonymous // one that is named again is not this container's only
 		w.Type = "bind"
-		if w.Source, err = e.Volumes().Mountpoint(w.volume.Name); err != nil {
+		if w.Source, err = store.Mountpoint(w.volume.Name); err != nil {
 			return lock, err
 		}
-		e.Tell.Run(story.Host, "a volume is a folder of the host, too", "mkdir", "-p", w.Source)
+		f.Tell.Run(story.Host, "a volume is a folder of the host, too", "mkdir", "-p", w.Source)
 		if w.nocopy {
 			return lock, nil
 		}
-		return lock, e.Volumes().Fill(w.volume.Name, f, w.Destination)
+		return lock, store.Fill(w.volume.Name, f, w.Destination)
 	case w.Type == "bind" && w.make && !isThere(w.Source):
 		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("make the folder of the host that is to be bound: %w", err)
 		}
-		e.Tell.Run(story.Host, "a folder of the host that is to be bound", "mkdir", "-p", w.Source)
+		f.Tell.Run(story.Host, "a folder of the host that is to be bound", "mkdir", "-p", w.Source)
 	case w.Type == "bind":
 		if _, err := os.Stat(w.Source); err != nil {
 			return nil, advice.Add(fmt.Errorf("bind: %w", err), "make it first: mkdir -p %s", w.Source)
@@ -351,4 +342,32 @@ func parseTmpfs(value string) (wish, error) {
 		m.Options = append(m.Options, strings.Split(options, ",")...)
 	}
 	return wish{Mount: m}, nil
+}
+
+// mountPoints are the volumes and folders of the host that a container has, in docker's words; bundle is its own folder.
+func mountPoints(store volumes.Store, spec *specs.Spec, bundle string) ([]docker.MountPoint, error) {
+	points := []docker.MountPoint{}
+	for _, m := range spec.Mounts {
+		if m.Type != "bind" || filepath.Dir(m.Source) == bundle { // hosts, hostname, resolv.conf
+			continue
+		}
+		p := docker.MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
+		for _, option := range m.Options {
+			switch option {
+			case "ro":
+				p.Mode = option
+			case "shared", "rshared", "slave", "rslave", "private":
+				p.Propagation = mount.Propagation(option)
+			}
+		}
+		name, isVolume, err := store.NameOf(m.Source)
+		if err != nil {
+			return nil, err
+		}
+		if isVolume {
+			p.Type, p.Driver, p.Name, p.Propagation = "volume", "local", name, ""
+		}
+		points = append(points, p)
+	}
+	return points, nil
 }

@@ -20,7 +20,7 @@ func (e Engine) imageEvent(action string, img layers.Image, id, name string) {
 
 // volumeEvents note that a container begins or ends to have its volumes.
 func (c *container) volumeEvents(action string) {
-	points, _ := c.mountPoints(c.state, c.spec)
+	points, _ := mountPoints(c.Volumes(), c.spec, c.state.Bundle)
 	for _, p := range points {
 		switch {
 		case p.Type != "volume":

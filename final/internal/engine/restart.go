@@ -10,9 +10,6 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// StateRestarting is the status of a container that has ended and will be started again.
-const StateRestarting = "restarting"
-
 // A RestartPolicy says whether a container's monitor starts it again when it has ended. Nobody does so after the machine
 // was started again: there is no daemon.
 type RestartPolicy struct {

@@ -4,9 +4,7 @@ package engine
 
 import (
 	"errors"
-	"maps"
 	"os"
-	"slices"
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/volumes"
@@ -83,6 +81,3 @@ func (c *container) removeVolumes() (err error) {
 	}
 	return err
 }
-
-// sortedKeys are the keys of a map, in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,137 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+)
+
+// What can be wrong with options.
+var (
+	ErrOption = errors.New("not supported") // a flag's value is not one that gocker knows
+	ErrSignal = errors.New("no such signal")
+)
+
+// RunOptions are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
+// state keeps them.
+type RunOptions struct {
+	Image       pull.Reference
+	Pull        string   // "always", "missing", also if empty, or "never"
+	Platform    string   // of the image, "linux/arm64"; empty is this machine's
+	Args        []string // instead of the image's Cmd
+	Entrypoint  *string  // instead of the image's Entrypoint and Cmd; "" is none at all
+	Name        string
+	Hostname    string
+	Env         []string // KEY=value
+	Labels      map[string]string
+	Workdir     string
+	User        string
+	Terminal    bool
+	Interactive bool
+	Detached    bool // nobody is attached when it starts
+
+	Replace     bool   // remove the container that has the name
+	CIDFile     string // is written with the id
+	Remove      bool   // at its end
+	Usage       bool   // tell on standard error, at its end, what it used
+	RemoveImage bool   // then too, if nobody else uses it
+	StopSignal  string
+	StopTimeout *int // seconds from the stop signal to SIGKILL; negative: for ever
+	Restart     RestartPolicy
+	Log         LogDriver
+
+	Limits     Limits
+	Mounts     Mounts
+	Isolation  Isolation
+	Attributes Attributes
+	Names      Names
+}
+
+// check finds what is wrong with the options before anything is done.
+func (o RunOptions) check() error {
+	switch {
+	case o.Remove && o.Restart.Name != "" && o.Restart.Name != "no":
+		return advice.Add(errors.New("--rm and --restart contradict each other"), "a container that is removed at its end cannot be started again")
+	case o.Replace && o.Name == "":
+		return advice.Add(errors.New("--replace: which container?"), "name it: --name NAME")
+	case !slices.Contains([]string{"", "always", "missing", "never"}, o.Pull):
+		return advice.Add(fmt.Errorf("--pull %q: %w", o.Pull, ErrOption), "there are always, missing and never")
+	}
+	if err := checkProcess(o.Workdir, o.Env); err != nil {
+		return err
+	}
+	if o.StopSignal != "" {
+		if _, err := parseSignal(o.StopSignal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkProcess is for the flags that run and exec have in common.
+func checkProcess(workdir string, env []string) error {
+	if workdir != "" && !filepath.IsAbs(workdir) {
+		return advice.Add(fmt.Errorf("--workdir %q: %w", workdir, ErrOption), "write its whole name: /DIR")
+	}
+	for _, variable := range env {
+		if strings.HasPrefix(variable, "=") {
+			return advice.Add(fmt.Errorf("--env %q: %w", variable, ErrOption), "write NAME=VALUE")
+		}
+	}
+	return nil
+}
+
+// A LogDriver says where goes what a container writes.
+type LogDriver struct {
+	Name    string // "json-file", also if empty, or "none"
+	MaxSize int64  // bytes of a file; 0: it may grow for ever
+	MaxFile int    // how many there are at most; 0 is 1
+}
+
+// ParseLog reads --log-driver and --log-opt.
+func ParseLog(driver string, options []string) (l LogDriver, err error) {
+	if l.Name = driver; driver != "" && driver != "json-file" && driver != "none" {
+		return l, advice.Add(fmt.Errorf("--log-driver %q: %w", driver, ErrOption), "there are json-file and none")
+	}
+	for _, option := range options {
+		key, value, _ := strings.Cut(option, "=")
+		switch {
+		case key == "max-size" && driver != "none":
+			l.MaxSize, err = units.RAMInBytes(value)
+		case key == "max-file" && driver != "none":
+			l.MaxFile, err = strconv.Atoi(value)
+		default:
+			err = ErrOption
+		}
+		if err != nil || l.MaxSize < 0 || l.MaxFile < 0 {
+			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, errors.Join(err)), "json-file has max-size, for example 10m, and max-file, a number")
+		}
+	}
+	return l, nil
+}
+
+// parseSignal reads "SIGTERM", "TERM" or "15".
+func parseSignal(s string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
+		return unix.Signal(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	return 0, advice.Add(fmt.Errorf("%w: %q", ErrSignal, s), "signals are those of signal(7), by name or number")
+}
