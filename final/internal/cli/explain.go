@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/explain"
 	"gocker/step04-overlay/story"
@@ -42,7 +43,7 @@ func (e explainFlag) tell() story.Story {
 }
 
 // rehearse writes the script of a container.
-func rehearse(e *engine.Engine, opts engine.RunOptions, out io.Writer) error {
+func rehearse(e *engine.Engine, opts describe.Options, out io.Writer) error {
 	var script explain.Script
 	e.Tell = script.Tell
 	err := e.Rehearse(opts, say)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/pull"
@@ -34,7 +35,7 @@ func inspectCommand(e *engine.Engine) *cobra.Command {
 			kinds := inspectKinds
 			if kind != "" {
 				if !slices.Contains(kinds, kind) {
-					return advice.Add(fmt.Errorf("--type %q: %w", kind, engine.ErrOption), "there are %s", strings.Join(kinds, ", "))
+					return advice.Add(fmt.Errorf("--type %q: %w", kind, describe.ErrOption), "there are %s", strings.Join(kinds, ", "))
 				}
 				kinds = []string{kind}
 			}

@@ -7,11 +7,11 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"gocker/final/internal/engine"
+	"gocker/final/internal/describe"
 )
 
 // isolationFlags say what a container shares with others, and what it may do.
-func isolationFlags(f *pflag.FlagSet, opts *engine.Isolation) {
+func isolationFlags(f *pflag.FlagSet, opts *describe.Isolation) {
 	f.StringVar(&opts.Network, "network", "none", "`none|host|container:NAME`: only a loopback interface of its own, all that the host has, or another container's")
 	f.StringVar(&opts.PID, "pid", "", "process numbers of the `host|container:NAME`")
 	f.StringVar(&opts.IPC, "ipc", "", "shared memory of the `host|container:NAME`, or its own: private, shareable with others, or none")
@@ -31,13 +31,13 @@ func (o only) String() string { return "" }
 func (o only) Type() string   { return "string" }
 func (o only) Set(value string) error {
 	if value != string(o) {
-		return fmt.Errorf("%w: there is only %s", engine.ErrOption, string(o))
+		return fmt.Errorf("%w: there is only %s", describe.ErrOption, string(o))
 	}
 	return nil
 }
 
 // attributeFlags are what the kernel keeps for a process, or for a namespace.
-func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
+func attributeFlags(f *pflag.FlagSet, opts *describe.Attributes) {
 	f.Var((*list)(&opts.Ulimits), "ulimit", "limit of each process: `NAME=SOFT[:HARD]`, for example nofile=1024")
 	f.Var((*list)(&opts.Sysctls), "sysctl", "`NAME=VALUE` of its own network and ipc namespaces, for example net.ipv4.ip_forward=1")
 	f.Var((*commaList)(&opts.GroupAdd), "group-add", "more `groups` of the user, by name or number")
@@ -47,7 +47,7 @@ func attributeFlags(f *pflag.FlagSet, opts *engine.Attributes) {
 }
 
 // nameFlags say how a container finds others.
-func nameFlags(f *pflag.FlagSet, opts *engine.Names) {
+func nameFlags(f *pflag.FlagSet, opts *describe.Names) {
 	f.Var((*list)(&opts.Hosts), "add-host", "a line of /etc/hosts: `NAME:ADDRESS`")
 	f.Var((*list)(&opts.DNS), "dns", "`address` of a name server, in place of the host's")
 	f.Var((*list)(&opts.DNSSearch), "dns-search", "`domain` to look names up in")

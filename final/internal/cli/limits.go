@@ -5,12 +5,12 @@ package cli
 import (
 	"github.com/spf13/pflag"
 
-	"gocker/final/internal/engine"
+	"gocker/final/internal/describe"
 	"gocker/step06-cgroups/cgroups"
 )
 
 // resourceFlags say what a container gets of the machine.
-func resourceFlags(f *pflag.FlagSet, limits *engine.Limits) {
+func resourceFlags(f *pflag.FlagSet, limits *describe.Limits) {
 	changeableFlags(f, &limits.Limits)
 	f.Var((*list)(&limits.ReadBPS), "device-read-bps", "most bytes read a second: `DEVICE:NUMBER` with b, k, m or g")
 	f.Var((*list)(&limits.WriteBPS), "device-write-bps", "most bytes written a second: `DEVICE:NUMBER` with b, k, m or g")

@@ -5,11 +5,11 @@ package cli
 import (
 	"github.com/spf13/pflag"
 
-	"gocker/final/internal/engine"
+	"gocker/final/internal/describe"
 )
 
 // mountFlags say what is mounted in a container.
-func mountFlags(f *pflag.FlagSet, opts *engine.Mounts) {
+func mountFlags(f *pflag.FlagSet, opts *describe.Mounts) {
 	f.VarP((*list)(&opts.Volumes), "volume", "v", "mount a folder of the host, a volume by its name, or a new one: `[SOURCE:]/DIR[:ro]`")
 	f.Var((*list)(&opts.Mounts), "mount", "the same in words: `type=bind|volume|tmpfs,source=…,target=/DIR[,readonly]`")
 	f.Var((*list)(&opts.Tmpfs), "tmpfs", "mount an empty folder in memory: `/DIR[:options]`")

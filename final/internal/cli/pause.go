@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 )
 
@@ -41,7 +42,7 @@ func updateCommand(e *engine.Engine) *cobra.Command {
 				return exit{exitGocker, errors.New("update wants a flag that says what to change; see: gocker update --help")}
 			}
 			if cmd.Flags().Changed("restart") {
-				policy, err := engine.ParseRestart(restart)
+				policy, err := describe.ParseRestart(restart)
 				if err != nil {
 					return exit{exitGocker, err}
 				}

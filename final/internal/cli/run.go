@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -29,7 +30,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
 		Args: wantImage,
 	}
-	runFlags(e, cmd, func(opts engine.RunOptions, say sayer) error {
+	runFlags(e, cmd, func(opts describe.Options, say sayer) error {
 		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
@@ -66,7 +67,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, for gocker start",
 		Args:  wantImage,
 	}
-	runFlags(e, cmd, func(opts engine.RunOptions, say sayer) error {
+	runFlags(e, cmd, func(opts describe.Options, say sayer) error {
 		id, err := e.Create(opts, say)
 		if err != nil {
 			return exit{failedStatus(err, exitGocker), err}
@@ -93,8 +94,8 @@ func say(format string, args ...any) {
 
 // runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
 // it prints a script instead.
-func runFlags(e *engine.Engine, cmd *cobra.Command, do func(engine.RunOptions, sayer) error) {
-	var opts engine.RunOptions
+func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sayer) error) {
+	var opts describe.Options
 	var explained explainFlag
 	var quiet bool
 	f := cmd.Flags()
@@ -141,7 +142,7 @@ func oneName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 
 // generalFlags registers the flags that are of no other group. What it returns puts those into opts that are to be read
 // first.
-func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() error) {
+func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error) {
 	var entrypoint, restart, logDriver string
 	var stopTimeout int
 	var envFiles, labels, labelFiles, logOpts []string
@@ -184,8 +185,8 @@ func generalFlags(f *pflag.FlagSet, opts *engine.RunOptions) (finish func() erro
 			opts.Labels[key] = value
 		}
 		var restartErr, logErr error
-		opts.Restart, restartErr = engine.ParseRestart(restart)
-		opts.Log, logErr = engine.ParseLog(logDriver, logOpts)
+		opts.Restart, restartErr = describe.ParseRestart(restart)
+		opts.Log, logErr = describe.ParseLog(logDriver, logOpts)
 		return errors.Join(envErr, labelErr, restartErr, logErr)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
@@ -30,7 +31,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if driver != "local" {
-				return advice.Add(fmt.Errorf("--driver %q: %w", driver, engine.ErrOption), "there is only local; for what is mounted elsewhere: run -v /DIR:/DIR")
+				return advice.Add(fmt.Errorf("--driver %q: %w", driver, describe.ErrOption), "there is only local; for what is mounted elsewhere: run -v /DIR:/DIR")
 			}
 			known := map[string]string{}
 			for _, label := range labels {
@@ -148,7 +149,7 @@ func volumeFits(v volumes.Volume, dangling bool, filters []string) (bool, error)
 		case "driver":
 			fits = value == "local"
 		default:
-			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are name, label, driver and dangling")
+			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are name, label, driver and dangling")
 		}
 		if !fits {
 			return false, nil
@@ -202,7 +203,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, filter := range filters {
 				if key, _, _ := strings.Cut(filter, "="); key != "label" && key != "label!" {
-					return exit{exitGocker, advice.Add(fmt.Errorf("--filter %q: %w", filter, engine.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")}
+					return exit{exitGocker, advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")}
 				}
 			}
 			if !force {

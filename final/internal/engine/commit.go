@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/shlex"
 
+	"gocker/final/internal/describe"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -218,7 +219,7 @@ func changeConfig(config *v1.Config, line string) error {
 		for _, pair := range pairs {
 			config.Env = append(config.Env, pair[0]+"="+pair[1])
 		}
-		config.Env = lastOfEach(config.Env)
+		config.Env = describe.LastOfEach(config.Env)
 	case "LABEL":
 		pairs, err := parsePairs(words, rest)
 		if err != nil {

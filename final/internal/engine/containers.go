@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/names"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
@@ -43,7 +44,7 @@ type State struct {
 	Image   string // the reference that it was made of
 	ImageID string // the image's config: 64 hex digits
 	Command []string
-	Options RunOptions
+	Options describe.Options
 	Volumes []string // that were made for it only, by name
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
@@ -34,7 +35,7 @@ type container struct {
 }
 
 // Create makes a container, and no process. Start starts it.
-func (e Engine) Create(opts RunOptions, say func(format string, args ...any)) (id string, err error) {
+func (e Engine) Create(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
 	c, err := e.create(ctx, opts, say)
@@ -46,14 +47,14 @@ func (e Engine) Create(opts RunOptions, say func(format string, args ...any)) (i
 
 // create makes a container: its folder, its name, config.json, and at the very end state.json. If it fails, nothing is
 // left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and if we die, it goes.
-func (e Engine) create(ctx context.Context, opts RunOptions, say func(format string, args ...any)) (_ *container, err error) {
+func (e Engine) create(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (_ *container, err error) {
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
 	}
 	if r := check.Privilege(); !r.OK {
 		return nil, check.Explain(errors.New("make a container"), []check.Result{r})
 	}
-	if err := opts.check(); err != nil {
+	if err := opts.Check(); err != nil {
 		return nil, err
 	}
 	if err := e.nameOthers(&opts.Isolation); err != nil {
@@ -97,8 +98,8 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 	if err := f.Mount(); err != nil {
 		return nil, err
 	}
-	d, err := describe(f, img.Config.Config, opts, lent, e.Volumes())
-	defer d.release() // when config.json says that it has its volumes
+	d, err := describe.Container(f, img.Config.Config, opts, lent, e.Volumes())
+	defer d.Release() // when config.json says that it has its volumes
 	c.spec, c.state.Volumes, c.state.Command = d.Spec, d.Volumes, d.Command
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (e Engine) create(ctx context.Context, opts RunOptions, say func(format str
 }
 
 // image opens the image, and pulls it where it is not here.
-func (e Engine) image(ctx context.Context, opts RunOptions, say func(format string, args ...any)) (layers.Image, error) {
+func (e Engine) image(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (layers.Image, error) {
 	var platform *v1.Platform
 	if opts.Platform != "" {
 		var err error

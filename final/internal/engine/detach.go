@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -51,7 +52,7 @@ type monitorReply struct {
 }
 
 // Detach makes a container and runs it in the background. It returns its id once its command has started.
-func (e Engine) Detach(opts RunOptions, say func(format string, args ...any)) (id string, err error) {
+func (e Engine) Detach(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
 	c, err := e.create(ctx, opts, say)
@@ -275,7 +276,7 @@ func (c *container) again(s *State, status int) bool {
 	case <-c.server.Stopped:
 		return false
 	default:
-		return s.Options.Restart.again(status, s.Restarts)
+		return s.Options.Restart.Again(status, s.Restarts)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
@@ -126,7 +127,7 @@ func (e Engine) PruneContainers(filters []string, removed func(id string)) (byte
 			continue
 		}
 		if !strings.HasPrefix(filter, "label=") {
-			return 0, advice.Add(fmt.Errorf("filter %q: %w", filter, ErrOption), "filters are until=, label=")
+			return 0, advice.Add(fmt.Errorf("filter %q: %w", filter, describe.ErrOption), "filters are until=, label=")
 		}
 		labels = append(labels, filter)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
@@ -65,7 +66,7 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if r := check.Privilege(); !r.OK {
 		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
 	}
-	if err := checkProcess(opts.Workdir, opts.Env); err != nil {
+	if err := describe.CheckProcess(opts.Workdir, opts.Env); err != nil {
 		return -1, err
 	}
 	s, err := e.running(name)
@@ -89,17 +90,17 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 		if err != nil {
 			return -1, err
 		}
-		u, err := lookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
+		u, err := describe.LookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
 		if err != nil {
 			return -1, err
 		}
 		process.User = u.User
-		process.Env = lastOfEach(append(process.Env, "HOME="+u.home))
+		process.Env = describe.LastOfEach(append(process.Env, "HOME="+u.Home))
 	}
 	if opts.Privileged {
 		process.Capabilities = nil // nothing is taken away
 	}
-	process.Env = lastOfEach(append(process.Env, opts.Env...))
+	process.Env = describe.LastOfEach(append(process.Env, opts.Env...))
 	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
 		return -1, err

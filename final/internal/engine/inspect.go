@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/describe"
 	"gocker/step06-cgroups/cgroups"
 )
 
@@ -61,7 +62,7 @@ func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err erro
 			*path = file
 		}
 	}
-	if i.Mounts, err = mountPoints(e.Volumes(), spec, s.Bundle); err != nil {
+	if i.Mounts, err = describe.MountPoints(e.Volumes(), spec, s.Bundle); err != nil {
 		return i, err
 	}
 	if size {
@@ -102,10 +103,13 @@ func inspectConfig(s State, spec *specs.Spec, image v1.Config) *docker.Config {
 		Hostname: spec.Hostname, Domainname: spec.Domainname, User: o.User, AttachStdin: o.Interactive && !o.Detached,
 		AttachStdout: !o.Detached, AttachStderr: !o.Detached, Tty: o.Terminal, OpenStdin: o.Interactive, StdinOnce: o.Interactive && !o.Detached,
 		Env: spec.Process.Env, Image: s.Image, Volumes: image.Volumes, WorkingDir: spec.Process.Cwd, Labels: spec.Annotations,
-		Entrypoint: image.Entrypoint, Cmd: cmpOr(o.Args, image.Cmd), StopSignal: s.StopSignal, StopTimeout: o.StopTimeout,
+		Entrypoint: image.Entrypoint, Cmd: o.Args, StopSignal: s.StopSignal, StopTimeout: o.StopTimeout,
 	}
 	if o.User == "" {
 		c.User = image.User
+	}
+	if len(o.Args) == 0 {
+		c.Cmd = image.Cmd
 	}
 	if o.Entrypoint != nil {
 		c.Entrypoint, c.Cmd = nil, o.Args

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/describe"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -30,7 +31,7 @@ const killTime = 10 * time.Second
 // not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). One that is to end it ends it for good: its restart
 // policy does not start it again.
 func (e Engine) Kill(name, signal string) error {
-	sig, err := parseSignal(signal)
+	sig, err := describe.ParseSignal(signal)
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (e Engine) Kill(name, signal string) error {
 	if err != nil {
 		return err
 	}
-	if stop, err := parseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
+	if stop, err := describe.ParseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
 		e.noRestart(s.ID)
 	}
 	return e.signal(s.ID, sig, "gocker kill")
@@ -90,7 +91,7 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	if err != nil || !active(s) { // docker says so too
 		return err
 	}
-	sig, err := parseSignal(cmp.Or(opts.Signal, s.StopSignal))
+	sig, err := describe.ParseSignal(cmp.Or(opts.Signal, s.StopSignal))
 	if err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 		}
 		return 0, nil
 	default:
-		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, ErrOption), "there are stopped, next-exit, removed and running")
+		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, describe.ErrOption), "there are stopped, next-exit, removed and running")
 	}
 	if now, err := e.find(s.ID); err == nil {
 		return now.ExitCode, nil

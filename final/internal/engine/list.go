@@ -16,6 +16,7 @@ import (
 	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -90,7 +91,7 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 				return nil, err
 			}
 			l.Labels = spec.Annotations
-			if l.Mounts, err = mountPoints(e.Volumes(), spec, s.Bundle); err != nil {
+			if l.Mounts, err = describe.MountPoints(e.Volumes(), spec, s.Bundle); err != nil {
 				return nil, err
 			}
 		}
@@ -148,7 +149,7 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 			ok = false
 		}
 		if !ok {
-			return nil, false, advice.Add(fmt.Errorf("filter %q: %w", filter, ErrOption), listFilters)
+			return nil, false, advice.Add(fmt.Errorf("filter %q: %w", filter, describe.ErrOption), listFilters)
 		}
 		if err != nil {
 			return nil, false, fmt.Errorf("filter %q: %w", filter, err)

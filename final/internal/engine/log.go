@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -30,7 +31,7 @@ type logLine struct {
 
 // A log is open for writing.
 type log struct {
-	driver LogDriver
+	driver describe.LogDriver
 	name   string
 
 	mu      sync.Mutex

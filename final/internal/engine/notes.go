@@ -5,6 +5,7 @@ package engine
 import (
 	"strconv"
 
+	"gocker/final/internal/describe"
 	"gocker/step03-layers/layers"
 )
 
@@ -20,7 +21,7 @@ func (e Engine) imageEvent(action string, img layers.Image, id, name string) {
 
 // volumeEvents note that a container begins or ends to have its volumes.
 func (c *container) volumeEvents(action string) {
-	points, _ := mountPoints(c.Volumes(), c.spec, c.state.Bundle)
+	points, _ := describe.MountPoints(c.Volumes(), c.spec, c.state.Bundle)
 	for _, p := range points {
 		switch {
 		case p.Type != "volume":

@@ -9,33 +9,34 @@ import (
 
 	docker "github.com/moby/moby/api/types/container"
 
+	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
 )
 
 // nameOthers puts the ids of containers in the place of their names, which may change.
-func (e Engine) nameOthers(opts *Isolation) error {
-	for _, s := range opts.others() {
-		other, err := e.find(s.name())
+func (e Engine) nameOthers(opts *describe.Isolation) error {
+	for _, s := range opts.Others() {
+		other, err := e.find(s.Name())
 		if err == nil {
-			err = s.mayJoin(other.Options.Isolation)
+			err = s.MayJoin(other.Options.Isolation)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
-		s.setID(other.ID)
+		s.SetID(other.ID)
 	}
 	return nil
 }
 
 // joinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down.
 func (c *container) joinOthers() error {
-	others := c.state.Options.Isolation.others()
+	others := c.state.Options.Isolation.Others()
 	for _, s := range others {
-		other, err := c.running(s.name())
+		other, err := c.running(s.Name())
 		if err != nil {
-			return advice.Add(fmt.Errorf("%s: %w", s, err), "start it first: gocker start %s", s.name())
+			return advice.Add(fmt.Errorf("%s: %w", s, err), "start it first: gocker start %s", s.Name())
 		}
-		s.join(c.spec, other.Pid)
+		s.Join(c.spec, other.Pid)
 	}
 	if len(others) == 0 {
 		return nil
@@ -65,5 +66,5 @@ func (e Engine) pointsOf(name string) ([]docker.MountPoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mountPoints(e.Volumes(), spec, s.Bundle)
+	return describe.MountPoints(e.Volumes(), spec, s.Bundle)
 }

@@ -5,13 +5,14 @@ package engine
 import (
 	"errors"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/runtime"
 	"gocker/step05-namespaces/namespaces"
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
 // again: for e.Tell to hear what that takes.
-func (e Engine) Rehearse(opts RunOptions, say func(format string, args ...any)) (err error) {
+func (e Engine) Rehearse(opts describe.Options, say func(format string, args ...any)) (err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
 	c, err := e.create(ctx, opts, say)

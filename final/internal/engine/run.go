@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/describe"
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
@@ -38,7 +39,7 @@ type Streams struct {
 //
 // Where that can be, its process is our child and has our own streams. Where the container may outlive us, because
 // somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
-func (e Engine) Run(opts RunOptions, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
+func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
 	defer signals.stop()
@@ -46,7 +47,7 @@ func (e Engine) Run(opts RunOptions, attached AttachOptions, streams Streams, sa
 	if err != nil {
 		return -1, err
 	}
-	if opts.Terminal || opts.Restart.wanted() || !attached.SigProxy {
+	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {
 		follow, err := c.detachAttached(attached, streams)
 		if err != nil {
 			return -1, errors.Join(err, c.remove(true))

@@ -9,13 +9,14 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/describe"
 	"gocker/step06-cgroups/cgroups"
 )
 
 // UpdateOptions are the flags of "gocker update". What is empty stays as it is.
 type UpdateOptions struct {
 	Limits  cgroups.Limits
-	Restart *RestartPolicy
+	Restart *describe.RestartPolicy
 }
 
 // Update changes a container, now if it runs, and for its next start.
@@ -24,8 +25,8 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 	if err != nil {
 		return err
 	}
-	if opts.Restart != nil && opts.Restart.wanted() && s.Options.Remove {
-		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, ErrOption)
+	if opts.Restart != nil && opts.Restart.Wanted() && s.Options.Remove {
+		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, describe.ErrOption)
 	}
 	var updateErr error
 	s, err = e.change(s.ID, func(s *State) { // so only one changes config.json at a time

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/testenv"
@@ -136,7 +137,7 @@ type planted struct {
 	name    string
 	limits  cgroups.Limits
 	args    []string // of the probe, or, if the first one is "sh", a command
-	change  func(*engine.RunOptions)
+	change  func(*describe.Options)
 	meddle  func(t *testing.T, e engine.Engine, id string, pid int) // while it runs, in the background
 	verdict string
 	reasons []string
@@ -157,7 +158,7 @@ func ask(t *testing.T, faults []planted) {
 	}
 	for _, tt := range faults {
 		t.Run(tt.name, func(t *testing.T) {
-			opts := engine.RunOptions{Image: ref, Limits: engine.Limits{Limits: tt.limits}, Args: tt.args, Mounts: engine.Mounts{Volumes: []string{self + ":/probe:ro"}}}
+			opts := describe.Options{Image: ref, Limits: describe.Limits{Limits: tt.limits}, Args: tt.args, Mounts: describe.Mounts{Volumes: []string{self + ":/probe:ro"}}}
 			if tt.args[0] != "sh" {
 				opts.Args = append([]string{"/probe", "probe"}, tt.args...)
 			}
@@ -245,7 +246,7 @@ func TestMemoryLimitIsNamed(t *testing.T) {
 		{name: "the least limit", limits: memory("6m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, verdict: killed, reasons: []string{"6MiB"}},
 		{name: "two of them", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero; tail /dev/zero; exit 1"}, verdict: "status 1, after a process in it was " + killed, named: []string{"the kernel killed tail"}, reasons: []string{"16MiB"}},
 		{name: "a process in the background", limits: memory("16m"), args: []string{"sh", "-c", "tail /dev/zero & wait; exit 4"}, verdict: "status 4, after a process in it was " + killed, reasons: []string{"16MiB"}},
-		{name: "another user", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: func(o *engine.RunOptions) { o.User = "guest" }, verdict: killed, reasons: []string{"16MiB"}},
+		{name: "another user", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: func(o *describe.Options) { o.User = "guest" }, verdict: killed, reasons: []string{"16MiB"}},
 		{name: "of a cgroup above", args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("16m")), verdict: "killed by the memory limit of a cgroup above, ", reasons: []string{"has a limit of 16MiB for all that is in it", "raise the limit there"}},
 		{name: "of a cgroup above, and a larger one of its own", limits: memory("64m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("16m")), verdict: "a cgroup above, ", reasons: []string{"has a limit of 16MiB", "its limit is 64MiB"}},
 		{name: "its own, and a larger one of a cgroup above", limits: memory("16m"), args: []string{"sh", "-c", "exec tail /dev/zero"}, change: below(t, memory("64m")), verdict: "status 137: " + killed, reasons: []string{"16MiB"}},
@@ -254,7 +255,7 @@ func TestMemoryLimitIsNamed(t *testing.T) {
 }
 
 // below has a container made in a cgroup that has limits, too.
-func below(t *testing.T, limits cgroups.Limits) func(*engine.RunOptions) {
+func below(t *testing.T, limits cgroups.Limits) func(*describe.Options) {
 	testenv.NeedRoot(t)
 	resources, err := limits.Resources()
 	if err != nil {
@@ -271,7 +272,7 @@ func below(t *testing.T, limits cgroups.Limits) func(*engine.RunOptions) {
 			t.Error(err)
 		}
 	})
-	return func(o *engine.RunOptions) { o.Limits.CgroupParent = name }
+	return func(o *describe.Options) { o.Limits.CgroupParent = name }
 }
 
 var parents int
@@ -367,7 +368,7 @@ func TestSignalIsNamed(t *testing.T) {
 		{name: "memory that it may not touch", args: []string{"die", "no access"}, verdict: "status 139: its first process broke down, SIGSEGV"},
 		{name: "memory that it may not write", args: []string{"die", "read-only"}, verdict: "its first process broke down, SIGSEGV"},
 		{name: "a file that is shorter than its map", args: []string{"die", "no file behind it"}, verdict: "status 135: its first process broke down, SIGBUS"},
-		{name: "a call that the filter kills for", args: []string{"call", "sethostname"}, change: func(o *engine.RunOptions) { o.Isolation.SecurityOpts = []string{"seccomp=" + kills} }, verdict: "killed by the seccomp filter"},
+		{name: "a call that the filter kills for", args: []string{"call", "sethostname"}, change: func(o *describe.Options) { o.Isolation.SecurityOpts = []string{"seccomp=" + kills} }, verdict: "killed by the seccomp filter"},
 		{name: "gocker stop, and it has a handler", args: trap("TERM"), meddle: ready(stop(60)), verdict: "status 5, after gocker stop sent SIGTERM"},
 		{name: "gocker kill, and it has a handler", args: trap("HUP"), meddle: ready(kill("HUP")), verdict: "status 5, after gocker kill sent SIGHUP"},
 		{name: "a child, by SIGKILL", args: []string{"sh", "-c", "sh -c 'kill -9 $$'"}, verdict: "status 137: its first process says so of one that SIGKILL ended"},
@@ -409,7 +410,7 @@ func TestScriptIsNamedWhoseInterpreterIsNotFound(t *testing.T) {
 		if err := os.WriteFile(file, []byte(tt.line+"\necho hello\r\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		faults = append(faults, planted{name: name, args: []string{"sh"}, change: func(o *engine.RunOptions) {
+		faults = append(faults, planted{name: name, args: []string{"sh"}, change: func(o *describe.Options) {
 			o.Args = []string{"/app"}
 			o.Mounts.Volumes = append(o.Mounts.Volumes, file+":/app:ro")
 		}, verdict: "status 127, by itself", reasons: []string{tt.reason, strconv.Quote(tt.line)}})

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"fmt"
@@ -39,13 +39,13 @@ func (p RestartPolicy) String() string {
 	return p.Name
 }
 
-// wanted tells whether a container may be started again.
-func (p RestartPolicy) wanted() bool { return p.Name != "" && p.Name != "no" }
+// Wanted tells whether a container may be started again.
+func (p RestartPolicy) Wanted() bool { return p.Name != "" && p.Name != "no" }
 
-// again tells whether a container that has ended with status, and was started again so many times, is to be so once more.
-func (p RestartPolicy) again(status, restarts int) bool {
+// Again tells whether a container that has ended with status, and was started again so many times, is to be so once more.
+func (p RestartPolicy) Again(status, restarts int) bool {
 	if p.Name == "on-failure" {
 		return status != 0 && (p.Max == 0 || restarts < p.Max)
 	}
-	return p.wanted()
+	return p.Wanted()
 }

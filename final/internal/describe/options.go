@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"errors"
@@ -23,9 +23,9 @@ var (
 	ErrSignal = errors.New("no such signal")
 )
 
-// RunOptions are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
+// Options are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
 // state keeps them.
-type RunOptions struct {
+type Options struct {
 	Image       pull.Reference
 	Pull        string   // "always", "missing", also if empty, or "never"
 	Platform    string   // of the image, "linux/arm64"; empty is this machine's
@@ -58,8 +58,8 @@ type RunOptions struct {
 	Names      Names
 }
 
-// check finds what is wrong with the options before anything is done.
-func (o RunOptions) check() error {
+// Check finds what is wrong with the options before anything is done.
+func (o Options) Check() error {
 	switch {
 	case o.Remove && o.Restart.Name != "" && o.Restart.Name != "no":
 		return advice.Add(errors.New("--rm and --restart contradict each other"), "a container that is removed at its end cannot be started again")
@@ -68,19 +68,19 @@ func (o RunOptions) check() error {
 	case !slices.Contains([]string{"", "always", "missing", "never"}, o.Pull):
 		return advice.Add(fmt.Errorf("--pull %q: %w", o.Pull, ErrOption), "there are always, missing and never")
 	}
-	if err := checkProcess(o.Workdir, o.Env); err != nil {
+	if err := CheckProcess(o.Workdir, o.Env); err != nil {
 		return err
 	}
 	if o.StopSignal != "" {
-		if _, err := parseSignal(o.StopSignal); err != nil {
+		if _, err := ParseSignal(o.StopSignal); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkProcess is for the flags that run and exec have in common.
-func checkProcess(workdir string, env []string) error {
+// CheckProcess is for the flags that run and exec have in common.
+func CheckProcess(workdir string, env []string) error {
 	if workdir != "" && !filepath.IsAbs(workdir) {
 		return advice.Add(fmt.Errorf("--workdir %q: %w", workdir, ErrOption), "write its whole name: /DIR")
 	}
@@ -121,8 +121,8 @@ func ParseLog(driver string, options []string) (l LogDriver, err error) {
 	return l, nil
 }
 
-// parseSignal reads "SIGTERM", "TERM" or "15".
-func parseSignal(s string) (unix.Signal, error) {
+// ParseSignal reads "SIGTERM", "TERM" or "15".
+func ParseSignal(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
 		return unix.Signal(n), nil
 	}

@@ -1,6 +1,8 @@
 //go:build linux
 
-package engine
+// Package describe makes the description of a container, as the OCI runtime specification has it, of an image's config and
+// the options of gocker run.
+package describe
 
 import (
 	"cmp"
@@ -21,25 +23,25 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
-// A description is what a container is made by.
-type description struct {
+// A Description is what a container is made by.
+type Description struct {
 	Spec    *specs.Spec
 	Command []string   // the container's own, without the init that may stand in front of it
 	Volumes []string   // the names of those that were made for it only
 	locks   []*os.File // of its volumes
 }
 
-// release lets others remove the container's volumes again.
-func (d description) release() {
+// Release lets others remove the container's volumes again.
+func (d Description) Release() {
 	for _, lock := range d.locks {
 		lock.Close()
 	}
 }
 
-// describe describes a container whose root is mounted: its image's config, changed by the flags. It makes what the
+// Container describes a container whose root is mounted: its image's config, changed by the flags. It makes what the
 // container is to have mounted: volumes, and files in its own folder. lent is what the containers of --volumes-from have.
 // The description is to be released also after an error.
-func describe(f *overlay.FS, config v1.Config, opts RunOptions, lent [][]docker.MountPoint, store volumes.Store) (d description, err error) {
+func Container(f *overlay.FS, config v1.Config, opts Options, lent [][]docker.MountPoint, store volumes.Store) (d Description, err error) {
 	hostname, err := hostname(opts, f.ID)
 	if err != nil {
 		return d, err
@@ -61,15 +63,14 @@ func describe(f *overlay.FS, config v1.Config, opts RunOptions, lent [][]docker.
 			return d, err
 		}
 	}
-	d.Spec.Annotations = maps.Clone(config.Labels)
-	for key, value := range opts.Labels {
-		d.Spec.Annotations = put(d.Spec.Annotations, key, value)
-	}
+	d.Spec.Annotations = map[string]string{}
+	maps.Copy(d.Spec.Annotations, config.Labels)
+	maps.Copy(d.Spec.Annotations, opts.Labels)
 	return d, nil
 }
 
 // newSpec describes the container: the image's config, changed by the flags.
-func newSpec(f *overlay.FS, config v1.Config, hostname string, opts RunOptions) (*specs.Spec, error) {
+func newSpec(f *overlay.FS, config v1.Config, hostname string, opts Options) (*specs.Spec, error) {
 	args := append(slices.Clone(config.Entrypoint), cmpOr(opts.Args, config.Cmd)...)
 	if opts.Entrypoint != nil {
 		args = opts.Args
@@ -80,7 +81,7 @@ func newSpec(f *overlay.FS, config v1.Config, hostname string, opts RunOptions) 
 	if len(args) == 0 {
 		return nil, advice.Add(fmt.Errorf("image %s has no command", opts.Image), "name one: gocker run %s COMMAND", opts.Image)
 	}
-	user, err := lookUser(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd...)
+	user, err := LookUser(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd...)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +90,11 @@ func newSpec(f *overlay.FS, config v1.Config, hostname string, opts RunOptions) 
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
 	spec.Process.User = user.User
 	spec.Process.Cwd = filepath.Join("/", cmp.Or(opts.Workdir, config.WorkingDir))
-	env := append(spec.Process.Env, "HOSTNAME="+hostname, "HOME="+user.home)
+	env := append(spec.Process.Env, "HOSTNAME="+hostname, "HOME="+user.Home)
 	if spec.Process.Terminal = opts.Terminal; opts.Terminal {
 		env = append(env, "TERM=xterm")
 	}
-	spec.Process.Env = lastOfEach(append(append(env, config.Env...), opts.Env...))
+	spec.Process.Env = LastOfEach(append(append(env, config.Env...), opts.Env...))
 	if err := setAttributes(spec, opts.Attributes); err != nil {
 		return nil, err
 	}
@@ -113,8 +114,8 @@ func cmpOr(a, b []string) []string {
 	return b
 }
 
-// lastOfEach keeps the last value of every variable, at the place of the first.
-func lastOfEach(env []string) []string {
+// LastOfEach keeps the last value of every variable, at the place of the first.
+func LastOfEach(env []string) []string {
 	var out []string
 	at := map[string]int{}
 	for _, variable := range env {

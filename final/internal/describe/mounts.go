@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"encoding/csv"
@@ -344,8 +344,8 @@ func parseTmpfs(value string) (wish, error) {
 	return wish{Mount: m}, nil
 }
 
-// mountPoints are the volumes and folders of the host that a container has, in docker's words; bundle is its own folder.
-func mountPoints(store volumes.Store, spec *specs.Spec, bundle string) ([]docker.MountPoint, error) {
+// MountPoints are the volumes and folders of the host that a container has, in docker's words; bundle is its own folder.
+func MountPoints(store volumes.Store, spec *specs.Spec, bundle string) ([]docker.MountPoint, error) {
 	points := []docker.MountPoint{}
 	for _, m := range spec.Mounts {
 		if m.Type != "bind" || filepath.Dir(m.Source) == bundle { // hosts, hostname, resolv.conf

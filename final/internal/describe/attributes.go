@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ type Attributes struct {
 	Init       bool   // PID 1 is not the command, but a small program that starts it
 }
 
-// setAttributes puts them into the spec; groups are those of lookUser.
+// setAttributes puts them into the spec; groups are those of LookUser.
 func setAttributes(spec *specs.Spec, opts Attributes) error {
 	if opts.Umask != "" {
 		n, err := strconv.ParseUint(opts.Umask, 8, 9)

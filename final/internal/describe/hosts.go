@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ ff02::2	ip6-allrouters
 // addNames writes the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
 // its own and nobody's image. One that shares the network of another container has those of that, and one with the host's
 // network begins with the host's.
-func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options RunOptions) error {
+func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options) error {
 	opts := options.Names
 	folder := f.Dir
 	if other, ok := strings.CutPrefix(options.Isolation.Network, ofContainer); ok {

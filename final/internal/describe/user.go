@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"bufio"
@@ -23,20 +23,21 @@ import (
 // ErrUser says that a user or group is not one that the image knows.
 var ErrUser = errors.New("no such user or group in the image")
 
-type user struct {
+// A User is a process's, and the folder that is its home.
+type User struct {
 	specs.User
-	home string
+	Home string
 }
 
-// lookUser finds who "user[:group]" is, by the image's /etc/passwd and /etc/group; both are names or numbers, and a
+// LookUser finds who "user[:group]" is, by the image's /etc/passwd and /etc/group; both are names or numbers, and a
 // number need not be listed. Without a group it is the user's own and all that list it; more are added in any case. See
 // passwd(5) and group(5).
-func lookUser(f *overlay.FS, wanted string, more ...string) (user, error) {
+func LookUser(f *overlay.FS, wanted string, more ...string) (User, error) {
 	name, group, hasGroup := strings.Cut(wanted, ":")
 	if name == "" {
 		name = "0"
 	}
-	u := user{home: "/"}
+	u := User{Home: "/"}
 	passwd, err := lines(f, "etc/passwd", 7)
 	if err != nil {
 		return u, err
@@ -58,7 +59,7 @@ func lookUser(f *overlay.FS, wanted string, more ...string) (user, error) {
 			return u, fmt.Errorf("%w: the line of %q in /etc/passwd has the group %q", ErrUser, name, line[3])
 		}
 		u.UID, _ = parseID(line[2])
-		u.GID, u.home = gid, line[5]
+		u.GID, u.Home = gid, line[5]
 		if !hasGroup {
 			for _, g := range groups {
 				if gid, ok := parseID(g[2]); ok && slices.Contains(strings.Split(g[3], ","), line[0]) {

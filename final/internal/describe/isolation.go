@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package describe
 
 import (
 	"errors"
@@ -29,8 +29,8 @@ type Isolation struct {
 	SecurityOpts    []string
 }
 
-// A share is one of the flags: what it says, and which namespace it is about.
-type share struct {
+// A Share is one of the flags: what it says, and which namespace it is about.
+type Share struct {
 	flag  string
 	mode  *string
 	typ   specs.LinuxNamespaceType
@@ -39,8 +39,8 @@ type share struct {
 	other bool     // whether it may be another container's
 }
 
-func (i *Isolation) shares() []share {
-	return []share{
+func (i *Isolation) shares() []Share {
+	return []Share{
 		{"--network", &i.Network, specs.NetworkNamespace, "net", []string{"none"}, true},
 		{"--pid", &i.PID, specs.PIDNamespace, "pid", []string{"private"}, true},
 		{"--ipc", &i.IPC, specs.IPCNamespace, "ipc", []string{"private", "shareable", "none"}, true},
@@ -51,8 +51,8 @@ func (i *Isolation) shares() []share {
 
 const ofContainer, ofFile = "container:", "ns:"
 
-// others are the shares that are another container's.
-func (i *Isolation) others() (others []share) {
+// Others are the shares that are another container's.
+func (i *Isolation) Others() (others []Share) {
 	for _, s := range i.shares() {
 		if s.other && strings.HasPrefix(*s.mode, ofContainer) {
 			others = append(others, s)
@@ -61,22 +61,22 @@ func (i *Isolation) others() (others []share) {
 	return others
 }
 
-// name is the other container's, or its id.
-func (s share) name() string { return strings.TrimPrefix(*s.mode, ofContainer) }
+// Name is the other container's, or its id.
+func (s Share) Name() string { return strings.TrimPrefix(*s.mode, ofContainer) }
 
-// setID puts the id of the other container in the place of its name, which may change.
-func (s share) setID(id string) { *s.mode = ofContainer + id }
+// SetID puts the id of the other container in the place of its name, which may change.
+func (s Share) SetID(id string) { *s.mode = ofContainer + id }
 
-// mayJoin is an error if the other container does not share the namespace.
-func (s share) mayJoin(other Isolation) error {
+// MayJoin is an error if the other container does not share the namespace.
+func (s Share) MayJoin(other Isolation) error {
 	if s.typ == specs.IPCNamespace && other.IPC != "shareable" {
 		return advice.Add(errors.New("that container does not share it"), "start that one with --ipc shareable")
 	}
 	return nil
 }
 
-// join names the namespace of the other container, whose first process is pid: it has one as long as that runs.
-func (s share) join(spec *specs.Spec, pid int) {
+// Join names the namespace of the other container, whose first process is pid: it has one as long as that runs.
+func (s Share) Join(spec *specs.Spec, pid int) {
 	proc := fmt.Sprintf("/proc/%d", pid)
 	for i, ns := range spec.Linux.Namespaces {
 		if ns.Type == s.typ {
@@ -88,7 +88,7 @@ func (s share) join(spec *specs.Spec, pid int) {
 	}
 }
 
-func (s share) String() string { return s.flag + " " + *s.mode }
+func (s Share) String() string { return s.flag + " " + *s.mode }
 
 // isolate takes away the namespaces whose host's ones are wanted, and names those of others by their files.
 func isolate(spec *specs.Spec, opts Isolation) error {
@@ -138,7 +138,7 @@ func shareMemory(spec *specs.Spec, mode string) {
 }
 
 // hostname is what a container is called: with the host's network as the host, as docker has it.
-func hostname(opts RunOptions, id string) (string, error) {
+func hostname(opts Options, id string) (string, error) {
 	switch {
 	case opts.Hostname != "" && opts.Isolation.UTS == "host":
 		return "", advice.Add(errors.New("--hostname with --uts host: it would rename this machine"), "leave out one of them")
