@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -88,7 +89,7 @@ func profilePull(image string) error {
 	if err := pprof.StartCPUProfile(&raw); err != nil {
 		return err
 	}
-	_, err = engine.Engine{Dirs: dirs.Default()}.Pull(context.Background(), ref, engine.PullOptions{})
+	_, err = engine.Engine{Dirs: dirs.Default()}.Images().Pull(context.Background(), ref, images.PullOptions{})
 	pprof.StopCPUProfile()
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step02-untar/untar"
@@ -33,7 +34,7 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			write := func(w io.Writer) error { return e.Save(w, refs, format == "docker-archive") }
+			write := func(w io.Writer) error { return e.Images().Save(w, refs, format == "docker-archive") }
 			if output != "" {
 				return writeFile(output, write)
 			}
@@ -81,7 +82,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			loaded := func(img engine.Loaded) {
+			loaded := func(img images.Loaded) {
 				before := map[bool]string{false: "Loaded image: ", true: ""}[quiet]
 				for _, name := range img.Names {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s%s\n", before, name)
@@ -97,7 +98,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 					return err
 				}
 				if info.IsDir() {
-					return e.LoadFolder(ctx, input, limits, loaded)
+					return e.Images().LoadFolder(ctx, input, limits, loaded)
 				}
 				f, err := os.Open(input)
 				if err != nil {
@@ -108,7 +109,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker load -i FILE")
 			}
-			return e.Load(ctx, in, limits, loaded)
+			return e.Images().Load(ctx, in, limits, loaded)
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from the folder of an OCI layout, not from standard input")

@@ -114,7 +114,7 @@ func containerNames(e *engine.Engine, command string) (names []string) {
 }
 
 func imageNames(e *engine.Engine) (names []string) {
-	images, _ := e.ImageNames()
+	images, _ := e.Images().Names()
 	for _, name := range slices.Sorted(maps.Keys(images)) {
 		for _, tag := range slices.Sorted(maps.Keys(images[name])) {
 			if !strings.HasPrefix(tag, "sha256:") {

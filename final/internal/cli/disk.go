@@ -109,7 +109,7 @@ type (
 )
 
 func printUsage(w io.Writer, e *engine.Engine, usage engine.DiskUsage) error {
-	names, err := e.ImageNames()
+	names, err := e.Images().Names()
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func pruneVolumes(w io.Writer, e *engine.Engine, unwanted func(volumes.Volume) b
 }
 
 func pruneImages(w io.Writer, e *engine.Engine, all bool, filters []string) (int64, error) {
-	p, err := e.PruneImages(all, filters)
+	p, err := e.Images().Prune(all, filters)
 	if len(p.Untagged)+len(p.Deleted)+len(p.Leftovers) > 0 {
 		fmt.Fprintln(w, "Deleted Images:")
 		for _, name := range p.Untagged {

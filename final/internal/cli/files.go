@@ -36,7 +36,7 @@ func imageFilesCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			files, err := e.Files(ref, strings.Join(args[1:], ""))
+			files, err := e.Images().Files(ref, strings.Join(args[1:], ""))
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ func imageLayersCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			contents, err := e.Contents(ref)
+			contents, err := e.Images().Contents(ref)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -41,13 +42,13 @@ func imageInspectCommand(e *engine.Engine) *cobra.Command {
 		Short: "Tell all that is known of images, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var found []engine.ImageInspection
+			var found []images.Inspection
 			var all error
 			for _, arg := range args {
 				ref, err := pull.ParseReference(arg)
 				if err == nil {
-					var i engine.ImageInspection
-					if i, err = e.InspectImage(ref); err == nil {
+					var i images.Inspection
+					if i, err = e.Images().Inspect(ref); err == nil {
 						found = append(found, i)
 					}
 				}
@@ -87,7 +88,7 @@ func historyCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			steps, err := e.History(ref)
+			steps, err := e.Images().History(ref)
 			if err != nil {
 				return err
 			}
@@ -175,12 +176,12 @@ func imageHashesCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			h, err := e.Hashes(ref, verify)
+			h, err := e.Images().Hashes(ref, verify)
 			if err != nil {
 				return err
 			}
 			if format != "" {
-				err = printInspected(cmd.OutOrStdout(), format, []engine.Hashes{h})
+				err = printInspected(cmd.OutOrStdout(), format, []images.Hashes{h})
 			} else {
 				printHashes(cmd.OutOrStdout(), h, verify)
 			}
@@ -195,7 +196,7 @@ func imageHashesCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-func printHashes(w io.Writer, h engine.Hashes, verified bool) {
+func printHashes(w io.Writer, h images.Hashes, verified bool) {
 	for _, sent := range h.Sent {
 		name := cmp.Or(sent.Reference, "an archive")
 		if sent.Digest != sent.Manifest {

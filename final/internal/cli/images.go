@@ -43,7 +43,7 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 			if len(args) > 0 {
 				filters = append(filters, "reference="+args[0])
 			}
-			images, err := e.Images(filters, digests || format == "json" || strings.Contains(format, ".Digest"))
+			images, err := e.Images().List(filters, digests || format == "json" || strings.Contains(format, ".Digest"))
 			if err != nil {
 				return err
 			}
@@ -100,7 +100,7 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 					all = errors.Join(all, err)
 					continue
 				}
-				untagged, deleted, err := e.Rmi(ref, force)
+				untagged, deleted, err := e.Images().Remove(ref, force)
 				for _, name := range untagged {
 					fmt.Fprintln(cmd.OutOrStdout(), "Untagged:", name)
 				}
@@ -127,7 +127,7 @@ func tagCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return e.Tag(refs[0], refs[1])
+			return e.Images().Tag(refs[0], refs[1])
 		},
 	}
 }
@@ -141,7 +141,7 @@ func untagCommand(e *engine.Engine) *cobra.Command {
 			for _, arg := range args {
 				ref, err := pull.ParseReference(arg)
 				if err == nil {
-					err = e.Untag(ref)
+					err = e.Images().Untag(ref)
 				}
 				all = errors.Join(all, err)
 			}

@@ -100,7 +100,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return e.InspectImage(ref)
+		return e.Images().Inspect(ref)
 	}
 	return inspectVolume(e, name)
 }

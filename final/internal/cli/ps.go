@@ -60,7 +60,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			names, err := e.ImageNames()
+			names, err := e.Images().Names()
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 	"gocker/final/internal/registry"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -30,7 +31,7 @@ import (
 )
 
 func pullCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.PullOptions
+	var opts images.PullOptions
 	var platform string
 	var quiet, all bool
 	cmd := &cobra.Command{
@@ -66,7 +67,7 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name string, quiet bool, opts engine.PullOptions) error {
+func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name string, quiet bool, opts images.PullOptions) error {
 	ref, err := pull.ParseReference(name)
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 	fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
 	show := newBars(out, "Pull complete", "Already exists")
 	opts.Progress = show.progress
-	img, err := e.Pull(ctx, ref, opts)
+	img, err := e.Images().Pull(ctx, ref, opts)
 	show.end()
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 		status = "Downloaded newer image for"
 	}
 	fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
-	fmt.Fprintln(stdout, engine.FullName(ref))
+	fmt.Fprintln(stdout, images.FullName(ref))
 	return nil
 }
 
@@ -153,8 +154,8 @@ func (b *bars) progress(layer v1.Descriptor, done int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	id := dirs.Short(layer.Digest.Hex)
-	if b.screen == nil || done == engine.Kept {
-		if text := map[bool]string{true: b.kept, false: b.complete}[done == engine.Kept]; !b.said[layer.Digest] && (done == engine.Kept || done == layer.Size) {
+	if b.screen == nil || done == images.Kept {
+		if text := map[bool]string{true: b.kept, false: b.complete}[done == images.Kept]; !b.said[layer.Digest] && (done == images.Kept || done == layer.Size) {
 			b.said[layer.Digest] = true
 			if b.screen != nil {
 				fmt.Fprintf(b.screen, "%s: %s\n", id, text)

@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 )
 
 func pushCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.PushOptions
+	var opts images.PushOptions
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "push [flags] NAME[:TAG]",
@@ -31,17 +32,17 @@ func pushCommand(e *engine.Engine) *cobra.Command {
 			if quiet {
 				out = io.Discard
 			}
-			fmt.Fprintf(out, "The push refers to repository [%s]\n", strings.TrimSuffix(engine.FullName(ref), ":"+ref.Tag))
+			fmt.Fprintf(out, "The push refers to repository [%s]\n", strings.TrimSuffix(images.FullName(ref), ":"+ref.Tag))
 			show := newBars(out, "Pushed", "Layer already exists")
 			opts.Progress = show.progress
-			digest, size, err := e.Push(ctx, ref, opts)
+			digest, size, err := e.Images().Push(ctx, ref, opts)
 			show.end()
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(out, "%s: digest: %s size: %d\n", ref.Tag, digest, size)
 			if quiet {
-				fmt.Fprintln(cmd.OutOrStdout(), engine.FullName(ref))
+				fmt.Fprintln(cmd.OutOrStdout(), images.FullName(ref))
 			}
 			return nil
 		},

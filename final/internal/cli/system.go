@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/images"
 )
 
 func systemCommand(e *engine.Engine) *cobra.Command {
@@ -25,7 +26,7 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong := 0
-			checked, err := e.Check(func(f engine.Finding) {
+			checked, err := e.Images().Check(func(f images.Finding) {
 				if !f.Kept {
 					wrong++
 				}

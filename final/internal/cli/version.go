@@ -135,7 +135,7 @@ func inform(e *engine.Engine) (i information, err error) {
 	if err != nil {
 		return i, err
 	}
-	images, err := e.Images(nil, false)
+	images, err := e.Images().List(nil, false)
 	if err != nil {
 		return i, err
 	}

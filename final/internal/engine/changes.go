@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/images"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )
@@ -100,7 +101,7 @@ func splitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change
 		case hasTarget[c.Path] && c.Kind == 'A':
 			isTarget = true
 		case hasTarget[c.Path] && c.Kind == 'C':
-			if isTarget, err = isSame(filepath.Join(f.Lower[c.Below], c.Path), at, isAs); err != nil && !overlay.Moved(err) {
+			if isTarget, err = images.IsSame(filepath.Join(f.Lower[c.Below], c.Path), at, images.IsAs); err != nil && !overlay.Moved(err) {
 				return nil, nil, err
 			}
 		}

@@ -120,7 +120,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	}
 	e.event("commit", s, "comment", opts.Message, "imageID", id, "imageRef", ref)
 	for _, name := range names {
-		e.imageEvent("tag", img, id, name.String())
+		e.Images().Note("tag", img, id, name.String())
 	}
 	return img, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
@@ -130,7 +131,7 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 		}
 	}
 	if opts.Pull == "always" {
-		img, err := e.Pull(ctx, opts.Image, PullOptions{Platform: platform})
+		img, err := e.Images().Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
 		return img.Image, err
 	}
 	image, err := layers.Lookup(e.Dirs, opts.Image)
@@ -148,7 +149,7 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 	} else {
 		say("Unable to find image %s here: pulling it", opts.Image)
 	}
-	img, err := e.Pull(ctx, opts.Image, PullOptions{Platform: platform})
+	img, err := e.Images().Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
 	return img.Image, err
 }
 

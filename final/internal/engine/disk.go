@@ -10,6 +10,8 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
+	"gocker/final/internal/filter"
+	"gocker/final/internal/images"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
@@ -28,7 +30,7 @@ type DiskUsage struct {
 
 // ImageUsage is that of one image, which may have several names.
 type ImageUsage struct {
-	NamedImage
+	images.Named
 	Shared, Unique int64 // bytes of the files in layers that others have, too, and of those that nobody else has
 	Containers     int
 }
@@ -51,7 +53,7 @@ func (e Engine) DiskUsage() (u DiskUsage, err error) {
 	if u.Containers, err = e.containerUsage(); err != nil {
 		return u, err
 	}
-	named, err := e.Images(nil, false)
+	named, err := e.Images().List(nil, false)
 	if err != nil {
 		return u, err
 	}
@@ -81,7 +83,7 @@ func (e Engine) DiskUsage() (u DiskUsage, err error) {
 		}
 	}
 	for _, image := range named {
-		i := ImageUsage{NamedImage: image, Containers: containers[image.Summary.Digest]}
+		i := ImageUsage{Named: image, Containers: containers[image.Summary.Digest]}
 		for _, layer := range of[image.ID] {
 			if have[layer.ChainID] > 1 {
 				i.Shared += layer.Files
@@ -119,17 +121,17 @@ func (e Engine) volumeUsage() (usage []VolumeUsage, err error) {
 func (e Engine) PruneContainers(filters []string, removed func(id string)) (bytes int64, err error) {
 	var until time.Time
 	var labels []string
-	for _, filter := range filters {
-		if text, ok := strings.CutPrefix(filter, "until="); ok {
-			if until, err = parseUntil(text); err != nil {
+	for _, f := range filters {
+		if text, ok := strings.CutPrefix(f, "until="); ok {
+			if until, err = filter.Until(text); err != nil {
 				return 0, err
 			}
 			continue
 		}
-		if !strings.HasPrefix(filter, "label=") {
-			return 0, advice.Add(fmt.Errorf("filter %q: %w", filter, describe.ErrOption), "filters are until=, label=")
+		if !strings.HasPrefix(f, "label=") {
+			return 0, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=")
 		}
-		labels = append(labels, filter)
+		labels = append(labels, f)
 	}
 	listed, err := e.List(ListOptions{All: true, Filters: labels})
 	for _, l := range listed {

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"gocker/final/internal/events"
+	"gocker/final/internal/images"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
@@ -21,3 +22,6 @@ func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }
 
 // Volumes are those that containers may have.
 func (e Engine) Volumes() volumes.Store { return volumes.Store{Dirs: e.Dirs} }
+
+// Images are those that containers are made of.
+func (e Engine) Images() images.Store { return images.Store{Dirs: e.Dirs} }

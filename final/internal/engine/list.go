@@ -173,7 +173,7 @@ func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	ancestor, err := e.open(ref)
+	ancestor, err := e.Images().Open(ref)
 	if errors.Is(err, layers.ErrNoImage) {
 		return func(Listed) bool { return false }, nil
 	}
@@ -206,9 +206,6 @@ func (e Engine) ContainerSize(s State) (size Size, err error) {
 	size.Root = size.Changed + image.Size
 	return size, nil
 }
-
-// ImageNames are the names that images have here: {"alpine": {"latest": "{image}"}, …}.
-func (e Engine) ImageNames() (map[string]map[string]string, error) { return layers.List(e.Dirs) }
 
 // ImageName is the name that the container's image goes by: the one that it was made of, or the image's id, if that name
 // is another image's by now, or nobody's.

@@ -6,17 +6,11 @@ import (
 	"strconv"
 
 	"gocker/final/internal/describe"
-	"gocker/step03-layers/layers"
 )
 
 // event notes what happens to a container.
 func (e Engine) event(action string, s State, attributes ...string) {
 	e.Events().Note("container", action, s.ID, s.Annotations, append([]string{"image", s.Image, "name", s.Name}, attributes...)...)
-}
-
-// imageEvent notes what happens to an image. To registries and who pulls it is known by a name, to all others by its digest.
-func (e Engine) imageEvent(action string, img layers.Image, id, name string) {
-	e.Events().Note("image", action, id, img.Config.Config.Labels, "name", name)
 }
 
 // volumeEvents note that a container begins or ends to have its volumes.

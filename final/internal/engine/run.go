@@ -91,7 +91,7 @@ func (c *container) end(err error) error {
 	}
 	err = errors.Join(err, c.remove(true))
 	if c.state.Options.RemoveImage {
-		c.Rmi(c.state.Options.Image, false) // if another container uses it, it stays
+		c.Images().Remove(c.state.Options.Image, false) // if another container uses it, it stays
 	}
 	return err
 }

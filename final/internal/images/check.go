@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"bytes"
@@ -32,34 +32,34 @@ type Finding struct {
 type Checked struct{ Images, Layers int }
 
 // Check recomputes everything in the store and calls found for what is wrong. No image can be removed meanwhile.
-func (e Engine) Check(found func(Finding)) (Checked, error) {
-	lock, err := e.holdLayers()
+func (s Store) Check(found func(Finding)) (Checked, error) {
+	lock, err := s.holdLayers()
 	if err != nil {
 		return Checked{}, err
 	}
 	defer lock.Close()
-	if err := e.leftovers(found); err != nil { // first: who makes a partial removes those that nobody holds
+	if err := s.leftovers(found); err != nil { // first: who makes a partial removes those that nobody holds
 		return Checked{}, err
 	}
-	ids, err := e.imageIDs()
+	ids, err := s.ids()
 	if err != nil {
 		return Checked{}, err
 	}
-	names, err := layers.List(e.Dirs)
+	names, err := layers.List(s.Dirs)
 	if err != nil {
-		found(Finding{Path: e.Dirs.ImagesJSON(), What: err.Error(), Advice: advice.Of(err)})
+		found(Finding{Path: s.Dirs.ImagesJSON(), What: err.Error(), Advice: advice.Of(err)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		for _, tag := range slices.Sorted(maps.Keys(names[name])) {
 			if id := names[name][tag]; !slices.Contains(ids, id) {
-				found(Finding{Path: e.Dirs.ImagesJSON(), What: fmt.Sprintf("%s:%s is the image %s, which is not here", name, tag, id), Advice: "pull it again, or take the name off: gocker untag " + name + ":" + tag})
+				found(Finding{Path: s.Dirs.ImagesJSON(), What: fmt.Sprintf("%s:%s is the image %s, which is not here", name, tag, id), Advice: "pull it again, or take the name off: gocker untag " + name + ":" + tag})
 			}
 		}
 	}
 	verified := map[string]layers.Verified{}
 	defer closeAll(verified)
 	for _, id := range ids {
-		if err := e.checkImage(id, verified, found); err != nil {
+		if err := s.checkImage(id, verified, found); err != nil {
 			return Checked{}, err
 		}
 	}
@@ -73,16 +73,16 @@ func closeAll(verified map[string]layers.Verified) {
 }
 
 // holdLayers keeps everything that is in the store there.
-func (e Engine) holdLayers() (*os.File, error) {
-	if err := os.MkdirAll(e.Dirs.Layers(), 0o755); err != nil {
+func (s Store) holdLayers() (*os.File, error) {
+	if err := os.MkdirAll(s.Dirs.Layers(), 0o755); err != nil {
 		return nil, err
 	}
-	return dirs.LockShared(e.Dirs.Layers())
+	return dirs.LockShared(s.Dirs.Layers())
 }
 
-// imageIDs lists the folders of the images that are here.
-func (e Engine) imageIDs() (ids []string, err error) {
-	folders, err := dirs.Glob(e.Dirs.Images(), "*")
+// ids lists the folders of the images that are here.
+func (s Store) ids() (ids []string, err error) {
+	folders, err := dirs.Glob(s.Dirs.Images(), "*")
 	for _, folder := range folders {
 		if id := filepath.Base(folder); pull.IsImage(id) {
 			ids = append(ids, id)
@@ -92,19 +92,19 @@ func (e Engine) imageIDs() (ids []string, err error) {
 }
 
 // checkImage checks an image and those of its layers that are not verified yet.
-func (e Engine) checkImage(id string, verified map[string]layers.Verified, found func(Finding)) error {
-	unverified, wrong := layers.VerifyImage(e.Dirs, id)
-	wrong = append(wrong, e.checkOrigins(id)...)
+func (s Store) checkImage(id string, verified map[string]layers.Verified, found func(Finding)) error {
+	unverified, wrong := layers.VerifyImage(s.Dirs, id)
+	wrong = append(wrong, s.checkOrigins(id)...)
 	for _, what := range wrong {
-		found(Finding{Path: e.Dirs.Image(id), What: what, Advice: "remove the image and pull it again: gocker rmi -f " + id})
+		found(Finding{Path: s.Dirs.Image(id), What: what, Advice: "remove the image and pull it again: gocker rmi -f " + id})
 	}
 	var below layers.Stack
 	for _, layer := range unverified {
 		v, ok := verified[layer.ChainID]
 		if !ok {
-			folder := e.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))
+			folder := s.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))
 			var err error
-			if v, err = layers.Verify(e.Dirs, layer, below); err != nil {
+			if v, err = layers.Verify(s.Dirs, layer, below); err != nil {
 				return fmt.Errorf("verify layer %q: %w", folder, err)
 			}
 			verified[layer.ChainID] = v
@@ -118,13 +118,13 @@ func (e Engine) checkImage(id string, verified map[string]layers.Verified, found
 }
 
 // checkOrigins compares what is kept of registries with its digests, and with the image.
-func (e Engine) checkOrigins(id string) (wrong []string) {
-	origins, err := e.origins(id)
+func (s Store) checkOrigins(id string) (wrong []string) {
+	origins, err := s.origins(id)
 	if err != nil {
 		return []string{fmt.Sprintf("origins.json: %v", err)}
 	}
 	for _, origin := range origins {
-		raw, err := e.document(id, origin.Manifest)
+		raw, err := s.document(id, origin.Manifest)
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("manifest of %s: %v", origin.Reference, err))
 			continue
@@ -134,7 +134,7 @@ func (e Engine) checkOrigins(id string) (wrong []string) {
 			err = fmt.Errorf("%s is the manifest of image %s", origin.Manifest, dirs.Short(manifest.Config.Digest.Hex))
 		}
 		if err == nil && origin.Digest != origin.Manifest {
-			_, err = e.document(id, origin.Digest)
+			_, err = s.document(id, origin.Digest)
 		}
 		if err != nil {
 			wrong = append(wrong, err.Error())
@@ -144,8 +144,8 @@ func (e Engine) checkOrigins(id string) (wrong []string) {
 }
 
 // document reads a manifest or an index that a registry sent, and compares it with its digest.
-func (e Engine) document(id, digest string) ([]byte, error) {
-	raw, err := os.ReadFile(filepath.Join(e.Dirs.Image(id), strings.TrimPrefix(digest, "sha256:")+".json"))
+func (s Store) document(id, digest string) ([]byte, error) {
+	raw, err := os.ReadFile(filepath.Join(s.Dirs.Image(id), strings.TrimPrefix(digest, "sha256:")+".json"))
 	if err != nil {
 		return nil, err
 	}
@@ -156,16 +156,16 @@ func (e Engine) document(id, digest string) ([]byte, error) {
 }
 
 // leftovers finds what crashes and broken pulls have left. The caller holds layers/.
-func (e Engine) leftovers(found func(Finding)) error {
+func (s Store) leftovers(found func(Finding)) error {
 	const next = "the next pull or load removes it, or: gocker image prune"
-	stale, err := e.stale()
+	stale, err := s.stale()
 	if err != nil {
 		return err
 	}
 	for _, path := range stale {
 		found(Finding{Path: path, What: "a process that died has left it, " + size(path), Advice: next})
 	}
-	broken, err := e.brokenPulls()
+	broken, err := s.brokenPulls()
 	if err != nil {
 		return err
 	}
@@ -173,21 +173,21 @@ func (e Engine) leftovers(found func(Finding)) error {
 		found(Finding{Path: lock.Name(), What: "left of a pull that broke off, " + size(lock.Name()), Advice: "pull the image again, which goes on there, or: gocker image prune", Kept: true})
 		lock.Close()
 	}
-	unused, err := layers.Unused(e.Dirs)
+	unused, err := layers.Unused(s.Dirs)
 	for _, chainID := range unused {
-		path := e.Dirs.Layer(chainID)
+		path := s.Dirs.Layer(chainID)
 		found(Finding{Path: path, What: "a layer that no image has, " + size(path), Advice: next})
 	}
 	return err
 }
 
 // stale lists the unfinished files and folders that nobody is at work on.
-func (e Engine) stale() (paths []string, err error) {
-	parents, err := dirs.Glob(e.Dirs.AllTmp(), "*")
+func (s Store) stale() (paths []string, err error) {
+	parents, err := dirs.Glob(s.Dirs.AllTmp(), "*")
 	if err != nil {
 		return nil, err
 	}
-	for _, parent := range append([]string{e.Dirs.Layers(), e.Dirs.Images(), e.Dirs.AllTmp()}, parents...) {
+	for _, parent := range append([]string{s.Dirs.Layers(), s.Dirs.Images(), s.Dirs.AllTmp()}, parents...) {
 		found, err := dirs.Stale(parent)
 		if err != nil {
 			return nil, err
@@ -198,8 +198,8 @@ func (e Engine) stale() (paths []string, err error) {
 }
 
 // brokenPulls locks the folders of images that were on their way in, and whose pull has ended.
-func (e Engine) brokenPulls() (locks []*os.File, err error) {
-	folders, err := dirs.Glob(e.Dirs.AllTmp(), "*")
+func (s Store) brokenPulls() (locks []*os.File, err error) {
+	folders, err := dirs.Glob(s.Dirs.AllTmp(), "*")
 	for _, folder := range folders {
 		if !pull.IsImage(filepath.Base(folder)) {
 			continue

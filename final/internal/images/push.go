@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"context"
@@ -24,8 +24,8 @@ type PushOptions struct {
 
 // Push sends the image with the name ref to the registry that the name says. An image that came from a registry has the
 // same digest there. It returns the digest and the size, in bytes, of the manifest.
-func (e Engine) Push(ctx context.Context, ref pull.Reference, opts PushOptions) (digest v1.Hash, size int64, err error) {
-	names, err := layers.List(e.Dirs)
+func (s Store) Push(ctx context.Context, ref pull.Reference, opts PushOptions) (digest v1.Hash, size int64, err error) {
+	names, err := layers.List(s.Dirs)
 	if err != nil {
 		return digest, 0, err
 	}
@@ -33,22 +33,22 @@ func (e Engine) Push(ctx context.Context, ref pull.Reference, opts PushOptions) 
 	if !ok {
 		return digest, 0, advice.Add(fmt.Errorf("push %q: %w of this name", ref, layers.ErrNoImage), "to give one the name: gocker tag IMAGE %s", ref)
 	}
-	img, err := layers.Open(e.Dirs, id)
+	img, err := layers.Open(s.Dirs, id)
 	if err != nil {
 		return digest, 0, err
 	}
-	s, err := e.stored(img, false, opts.Progress)
+	sent, err := s.stored(img, false, opts.Progress)
 	if err != nil {
 		return digest, 0, fmt.Errorf("push %q: %w", ref, err)
 	}
-	image, err := s.image()
+	image, err := sent.image()
 	if err != nil {
 		return digest, 0, err
 	}
 	if err := opts.Push(ctx, ref, image); err != nil {
 		return digest, 0, err
 	}
-	for _, layer := range s.layers {
+	for _, layer := range sent.layers {
 		if !layer.opened.Load() {
 			opts.Progress(layer.desc, Kept)
 		}
@@ -56,7 +56,7 @@ func (e Engine) Push(ctx context.Context, ref pull.Reference, opts PushOptions) 
 	if digest, err = image.Digest(); err != nil {
 		return digest, 0, err
 	}
-	e.imageEvent("push", img, ref.String(), ref.Name)
+	s.Note("push", img, ref.String(), ref.Name)
 	origin := Origin{ref.String(), digest.String(), digest.String(), img.Config.Platform().String()}
-	return digest, int64(len(s.raw)), e.addOrigin(id, origin, map[string][]byte{digest.Hex + ".json": s.raw})
+	return digest, int64(len(sent.raw)), s.addOrigin(id, origin, map[string][]byte{digest.Hex + ".json": sent.raw})
 }

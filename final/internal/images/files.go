@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"archive/tar"
@@ -47,12 +47,12 @@ type LayerContent struct {
 
 // Files returns what the layers of an image did to a name and to all below it, sorted. Links in the name are followed as a
 // container would.
-func (e Engine) Files(ref pull.Reference, name string) ([]FileHistory, error) {
-	img, err := e.open(ref)
+func (s Store) Files(ref pull.Reference, name string) ([]FileHistory, error) {
+	img, err := s.Open(ref)
 	if err != nil {
 		return nil, err
 	}
-	stack := img.Stack(e.Dirs)
+	stack := img.Stack(s.Dirs)
 	histories, err := walkLayers(stack)
 	if err != nil {
 		return nil, err
@@ -79,12 +79,12 @@ func (e Engine) Files(ref pull.Reference, name string) ([]FileHistory, error) {
 }
 
 // Contents returns what each layer of an image did, the lowest first.
-func (e Engine) Contents(ref pull.Reference) ([]LayerContent, error) {
-	img, err := e.open(ref)
+func (s Store) Contents(ref pull.Reference) ([]LayerContent, error) {
+	img, err := s.Open(ref)
 	if err != nil {
 		return nil, err
 	}
-	histories, err := walkLayers(img.Stack(e.Dirs))
+	histories, err := walkLayers(img.Stack(s.Dirs))
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (e Engine) Contents(ref pull.Reference) ([]LayerContent, error) {
 			}
 		}
 	}
-	steps, err := e.History(ref)
+	steps, err := s.History(ref)
 	for _, step := range steps {
 		for i := range contents {
 			if step.Layer.ChainID == contents[i].ChainID {
@@ -154,7 +154,7 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 	h, ok := w.all[name]
 	if ok && h.Layer() != 0 && info.IsDir() && !opaque {
 		// A folder is in the layer also where only something in it is new.
-		if same, err := isSame(below, file, isAsOld); same || err != nil {
+		if same, err := IsSame(below, file, isAsOld); same || err != nil {
 			return err
 		}
 	}
@@ -184,8 +184,8 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 	return nil
 }
 
-// isSame compares two files on disk.
-func isSame(a, b string, as func(one, other *tar.Header) bool) (bool, error) {
+// IsSame compares two files on disk.
+func IsSame(a, b string, as func(one, other *tar.Header) bool) (bool, error) {
 	one, err := layers.Header(a)
 	if err != nil {
 		return false, err
@@ -198,11 +198,11 @@ func isSame(a, b string, as func(one, other *tar.Header) bool) (bool, error) {
 }
 
 func isAsOld(one, other *tar.Header) bool {
-	return isAs(one, other) && one.ModTime.Equal(other.ModTime)
+	return IsAs(one, other) && one.ModTime.Equal(other.ModTime)
 }
 
-// isAs compares all but names, times and contents.
-func isAs(one, other *tar.Header) bool {
+// IsAs compares all but names, times and contents.
+func IsAs(one, other *tar.Header) bool {
 	return one.Typeflag == other.Typeflag && one.Mode == other.Mode && one.Uid == other.Uid && one.Gid == other.Gid &&
 		maps.Equal(one.PAXRecords, other.PAXRecords)
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"bytes"
@@ -40,18 +40,18 @@ type Loaded struct {
 // Load enters the images of an archive: docker's, or an OCI layout in a tar, compressed or not. Nothing that the archive
 // says is taken on trust: it is unpacked into a folder of its own, names are followed inside of that only, and digests are
 // compared before anybody can see an image. loaded is told of each image that is here.
-func (e Engine) Load(ctx context.Context, archive io.Reader, limits untar.Limits, loaded func(Loaded)) error {
-	return e.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, limits) }, limits, loaded)
+func (s Store) Load(ctx context.Context, archive io.Reader, limits untar.Limits, loaded func(Loaded)) error {
+	return s.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, limits) }, limits, loaded)
 }
 
 // LoadFolder is Load for an OCI layout, or a docker archive, that is unpacked.
-func (e Engine) LoadFolder(ctx context.Context, folder string, limits untar.Limits, loaded func(Loaded)) error {
+func (s Store) LoadFolder(ctx context.Context, folder string, limits untar.Limits, loaded func(Loaded)) error {
 	// A copy: the store keeps the files, and the owner of the folder may write to them.
-	return e.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, limits, loaded)
+	return s.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, limits, loaded)
 }
 
-func (e Engine) load(ctx context.Context, fill func(to string) error, limits untar.Limits, loaded func(Loaded)) error {
-	partial, err := dirs.NewPartial(e.Dirs.AllTmp())
+func (s Store) load(ctx context.Context, fill func(to string) error, limits untar.Limits, loaded func(Loaded)) error {
+	partial, err := dirs.NewPartial(s.Dirs.AllTmp())
 	if err != nil {
 		return err
 	}
@@ -72,16 +72,16 @@ func (e Engine) load(ctx context.Context, fill func(to string) error, limits unt
 	}
 	for _, p := range packages {
 		p.Limits = limits
-		img, err := p.Add(ctx, e.Dirs, p.names...)
+		img, err := p.Add(ctx, s.Dirs, p.names...)
 		if err != nil {
 			return err
 		}
 		if p.origin.Manifest != "" {
-			if err := e.addOrigin(img.ID, p.origin, p.documents); err != nil {
+			if err := s.addOrigin(img.ID, p.origin, p.documents); err != nil {
 				return err
 			}
 		}
-		e.imageEvent("load", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
+		s.Note("load", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 		loaded(Loaded{img, p.names})
 	}
 	return nil

@@ -1,11 +1,10 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,13 +12,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"gocker/final/internal/disk"
+	"gocker/final/internal/filter"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 
-// An ImageInspection is what "docker image inspect" tells of an image, in docker's names.
-type ImageInspection struct {
+// An Inspection is what "docker image inspect" tells of an image, in docker's names.
+type Inspection struct {
 	ID           string `json:"Id"`
 	RepoTags     []string
 	RepoDigests  []string
@@ -41,21 +41,21 @@ type ImageInspection struct {
 	}
 }
 
-// InspectImage tells all about an image.
-func (e Engine) InspectImage(ref pull.Reference) (i ImageInspection, err error) {
-	img, err := e.open(ref)
+// Inspect tells all about an image.
+func (s Store) Inspect(ref pull.Reference) (i Inspection, err error) {
+	img, err := s.Open(ref)
 	if err != nil {
 		return i, err
 	}
 	config := img.Config
-	i = ImageInspection{
+	i = Inspection{
 		ID: "sha256:" + img.Digest, Created: config.Created.Time, Author: config.Author,
 		Config: config.Config, Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, RepoTags: []string{},
 	}
 	if n := len(config.History); n > 0 {
 		i.Comment = config.History[n-1].Comment
 	}
-	names, err := layers.List(e.Dirs)
+	names, err := layers.List(s.Dirs)
 	if err != nil {
 		return i, err
 	}
@@ -67,11 +67,11 @@ func (e Engine) InspectImage(ref pull.Reference) (i ImageInspection, err error) 
 		}
 	}
 	slices.Sort(i.RepoTags)
-	if i.RepoDigests, err = e.repoDigests(img.ID); err != nil {
+	if i.RepoDigests, err = s.repoDigests(img.ID); err != nil {
 		return i, err
 	}
 	i.RootFS.Type = config.RootFS.Type
-	folders := img.Stack(e.Dirs)
+	folders := img.Stack(s.Dirs)
 	for _, layer := range img.Layers {
 		i.Size += layer.Files
 		i.RootFS.Layers = append(i.RootFS.Layers, layer.DiffID)
@@ -95,8 +95,8 @@ type HistoryStep struct {
 
 // History returns what was done to make an image, the last first. Steps and layers are matched in order, and layers that
 // the config's history says nothing of get a step of their own.
-func (e Engine) History(ref pull.Reference) (steps []HistoryStep, err error) {
-	img, err := e.open(ref)
+func (s Store) History(ref pull.Reference) (steps []HistoryStep, err error) {
+	img, err := s.Open(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -132,13 +132,13 @@ type LayerHashes struct {
 }
 
 // Hashes tells an image's digests. To verify recomputes them all, from the bytes, and compares the files with the blobs.
-func (e Engine) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
-	lock, err := e.holdLayers()
+func (s Store) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
+	lock, err := s.holdLayers()
 	if err != nil {
 		return h, err
 	}
 	defer lock.Close()
-	id, err := e.Lookup(ref)
+	id, err := s.Lookup(ref)
 	if err != nil {
 		return h, err
 	}
@@ -146,11 +146,11 @@ func (e Engine) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
 	if verify {
 		verified := map[string]layers.Verified{}
 		defer closeAll(verified)
-		if err := e.checkImage(id, verified, func(f Finding) { h.Findings = append(h.Findings, f) }); err != nil {
+		if err := s.checkImage(id, verified, func(f Finding) { h.Findings = append(h.Findings, f) }); err != nil {
 			return h, err
 		}
 	}
-	img, err := layers.Open(e.Dirs, id)
+	img, err := layers.Open(s.Dirs, id)
 	if err != nil && len(h.Findings) == 0 {
 		return h, err
 	}
@@ -158,11 +158,11 @@ func (e Engine) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
 		return h, nil // the findings say it
 	}
 	h.Config = "sha256:" + img.Digest
-	if h.Sent, err = e.origins(id); err != nil {
+	if h.Sent, err = s.origins(id); err != nil {
 		return h, err
 	}
 	for _, layer := range img.Layers {
-		h.Layers = append(h.Layers, LayerHashes{layer, e.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))})
+		h.Layers = append(h.Layers, LayerHashes{layer, s.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))})
 	}
 	return h, nil
 }
@@ -174,27 +174,27 @@ type Pruned struct {
 	Bytes             int64
 }
 
-// PruneImages removes images that have no name, or with all those that no container uses, if they pass the filters:
+// Prune removes images that have no name, or with all those that no container uses, if they pass the filters:
 // until=TIME or label=KEY[=VALUE]. It also removes what crashes and broken pulls have left.
-func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
+func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 	var until time.Time
-	filters = slices.DeleteFunc(slices.Clone(filters), func(filter string) bool {
-		text, ok := strings.CutPrefix(filter, "until=")
+	filters = slices.DeleteFunc(slices.Clone(filters), func(f string) bool {
+		text, ok := strings.CutPrefix(f, "until=")
 		if ok {
-			until, err = parseUntil(text)
+			until, err = filter.Until(text)
 		}
 		return ok
 	})
 	if err != nil {
 		return p, err
 	}
-	images, err := e.Images(filters, false)
+	images, err := s.List(filters, false)
 	if err != nil {
 		return p, err
 	}
-	before := disk.Bytes(e.Dirs.Root)
+	before := disk.Bytes(s.Dirs.Root)
 	for _, image := range images {
-		used := len(layers.Users(e.Dirs, image.ID)) > 0
+		used := len(layers.Users(s.Dirs, image.ID)) > 0
 		if used || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
 			continue
 		}
@@ -209,7 +209,7 @@ func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
 		if err != nil {
 			return p, err
 		}
-		untagged, deleted, err := e.Rmi(ref, false)
+		untagged, deleted, err := s.Remove(ref, false)
 		if errors.Is(err, layers.ErrInUse) || errors.Is(err, layers.ErrNoImage) {
 			continue // somebody was faster
 		}
@@ -218,44 +218,31 @@ func (e Engine) PruneImages(all bool, filters []string) (p Pruned, err error) {
 		}
 		p.Untagged, p.Deleted = append(p.Untagged, untagged...), append(p.Deleted, deleted...)
 	}
-	if err := e.sweep(&p); err != nil {
+	if err := s.sweep(&p); err != nil {
 		return p, err
 	}
-	p.Bytes = max(0, before-disk.Bytes(e.Dirs.Root))
+	p.Bytes = max(0, before-disk.Bytes(s.Dirs.Root))
 	return p, nil
 }
 
 // sweep removes what crashes and broken pulls have left.
-func (e Engine) sweep(p *Pruned) error {
-	lock, err := e.holdLayers()
+func (s Store) sweep(p *Pruned) error {
+	lock, err := s.holdLayers()
 	if err != nil {
 		return err
 	}
-	err = e.leftovers(func(f Finding) { p.Leftovers = append(p.Leftovers, f.Path) })
+	err = s.leftovers(func(f Finding) { p.Leftovers = append(p.Leftovers, f.Path) })
 	lock.Close()
 	if err != nil {
 		return err
 	}
-	if err := layers.Sweep(e.Dirs); err != nil {
+	if err := layers.Sweep(s.Dirs); err != nil {
 		return err
 	}
-	broken, err := e.brokenPulls()
+	broken, err := s.brokenPulls()
 	for _, lock := range broken {
 		err = cmp.Or(err, dirs.RemoveAll(lock.Name()))
 		lock.Close()
 	}
 	return err
-}
-
-// parseUntil reads a time, or how long ago it was.
-func parseUntil(text string) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil {
-		return time.Now().Add(-ago), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("filter \"until=%s\": it is neither a time, 2006-01-02T15:04:05, nor how long ago, 24h", text)
 }

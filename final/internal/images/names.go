@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"errors"
@@ -27,17 +27,17 @@ func FullName(ref pull.Reference) string {
 
 // Lookup returns the {image} that a user means: by a name, by the beginning of its id, or by a digest that a registry has
 // for it.
-func (e Engine) Lookup(ref pull.Reference) (string, error) {
-	id, err := layers.Lookup(e.Dirs, ref)
+func (s Store) Lookup(ref pull.Reference) (string, error) {
+	id, err := layers.Lookup(s.Dirs, ref)
 	if !errors.Is(err, layers.ErrNoImage) || !strings.HasPrefix(ref.Tag, "sha256:") {
 		return id, err
 	}
-	ids, listErr := e.imageIDs()
+	ids, listErr := s.ids()
 	if listErr != nil {
 		return "", listErr
 	}
 	for _, id := range ids {
-		digests, originErr := e.repoDigests(id)
+		digests, originErr := s.repoDigests(id)
 		if originErr != nil {
 			return "", originErr
 		}
@@ -49,8 +49,8 @@ func (e Engine) Lookup(ref pull.Reference) (string, error) {
 }
 
 // repoDigests are the names with digests that registries have for an image.
-func (e Engine) repoDigests(id string) ([]string, error) {
-	origins, err := e.origins(id)
+func (s Store) repoDigests(id string) ([]string, error) {
+	origins, err := s.origins(id)
 	var digests []string
 	for _, origin := range origins {
 		if ref, err := pull.ParseReference(origin.Reference); err == nil { // not what was loaded
@@ -61,30 +61,30 @@ func (e Engine) repoDigests(id string) ([]string, error) {
 	return slices.Compact(digests), err
 }
 
-// open opens the image that a user means.
-func (e Engine) open(ref pull.Reference) (layers.Image, error) {
-	img, lock, err := e.hold(ref)
+// Open opens the image that a user means.
+func (s Store) Open(ref pull.Reference) (layers.Image, error) {
+	img, lock, err := s.Hold(ref)
 	if err == nil {
 		lock.Close()
 	}
 	return img, err
 }
 
-// hold opens an image that nobody can remove until lock is closed. Without it an image that is just being removed would
+// Hold opens an image that nobody can remove until lock is closed. Without it an image that is just being removed would
 // look damaged.
-func (e Engine) hold(ref pull.Reference) (img layers.Image, lock *os.File, err error) {
-	id, err := e.Lookup(ref)
+func (s Store) Hold(ref pull.Reference) (img layers.Image, lock *os.File, err error) {
+	id, err := s.Lookup(ref)
 	if err != nil {
 		return img, nil, err
 	}
-	lock, err = dirs.LockShared(e.Dirs.Image(id))
+	lock, err = dirs.LockShared(s.Dirs.Image(id))
 	if errors.Is(err, os.ErrNotExist) {
 		return img, nil, fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, ref)
 	}
 	if err != nil {
 		return img, nil, err
 	}
-	if img, err = layers.Open(e.Dirs, id); err != nil {
+	if img, err = layers.Open(s.Dirs, id); err != nil {
 		lock.Close()
 	}
 	return img, lock, err

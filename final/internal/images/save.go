@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"archive/tar"
@@ -29,8 +29,8 @@ const (
 // Save writes images as one archive: an OCI layout in a tar, and for docker, which asks for it, with its manifest.json
 // beside. What an image came with is in it byte for byte, so the same images always give the same archive.
 // See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
-func (e Engine) Save(out io.Writer, refs []pull.Reference, forDocker bool) error {
-	names, err := layers.List(e.Dirs)
+func (s Store) Save(out io.Writer, refs []pull.Reference, forDocker bool) error {
+	names, err := layers.List(s.Dirs)
 	if err != nil {
 		return err
 	}
@@ -39,23 +39,23 @@ func (e Engine) Save(out io.Writer, refs []pull.Reference, forDocker bool) error
 	var manifest tarball.Manifest
 	at := map[string]int{} // image -> its place in manifest
 	for _, ref := range refs {
-		img, err := e.open(ref)
+		img, err := s.Open(ref)
 		if err != nil {
 			return err
 		}
 		named := names[ref.Name][ref.Tag] == img.ID && !strings.HasPrefix(ref.Tag, "sha256:")
-		s, err := e.stored(img, true, func(v1.Descriptor, int64) {})
+		content, err := s.stored(img, true, func(v1.Descriptor, int64) {})
 		if err != nil {
 			return fmt.Errorf("save %q: %w", ref, err)
 		}
-		desc, err := a.image(s)
+		desc, err := a.image(content)
 		if err != nil {
 			return fmt.Errorf("save %q: %w", ref, err)
 		}
-		e.imageEvent("save", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
+		s.Note("save", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 		if _, ok := at[img.ID]; !ok {
 			at[img.ID] = len(manifest)
-			manifest = append(manifest, entryOf(s))
+			manifest = append(manifest, entryOf(content))
 		}
 		if named {
 			tags := &manifest[at[img.ID]].RepoTags

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"bytes"
@@ -44,18 +44,18 @@ func (s *stored) LayerByDigest(digest v1.Hash) (partial.CompressedLayer, error) 
 
 // stored describes an image by the manifest that it came with, if all its layers are here as that says, else by one made
 // of what is here. For an archive it has to be OCI's, and layers may be plain; registries get them compressed.
-func (e Engine) stored(img layers.Image, forArchive bool, progress func(layer v1.Descriptor, done int64)) (*stored, error) {
-	config, err := os.ReadFile(filepath.Join(e.Dirs.Image(img.ID), img.Digest+".json"))
+func (s Store) stored(img layers.Image, forArchive bool, progress func(layer v1.Descriptor, done int64)) (out *stored, err error) {
+	config, err := os.ReadFile(filepath.Join(s.Dirs.Image(img.ID), img.Digest+".json"))
 	if err != nil {
 		return nil, err
 	}
-	s := &stored{config: config, layers: map[v1.Hash]*told{}}
-	if s.raw, s.manifest, err = e.manifestOf(img); err != nil {
+	out = &stored{config: config, layers: map[v1.Hash]*told{}}
+	if out.raw, out.manifest, err = s.manifestOf(img); err != nil {
 		return nil, err
 	}
-	made := s.manifest == nil || forArchive && s.manifest.MediaType != types.OCIManifestSchema1
+	made := out.manifest == nil || forArchive && out.manifest.MediaType != types.OCIManifestSchema1
 	if made {
-		s.manifest = &v1.Manifest{
+		out.manifest = &v1.Manifest{
 			SchemaVersion: 2,
 			MediaType:     types.OCIManifestSchema1,
 			Config:        v1.Descriptor{MediaType: types.OCIConfigJSON, Size: int64(len(config)), Digest: v1.Hash{Algorithm: "sha256", Hex: img.Digest}},
@@ -64,9 +64,9 @@ func (e Engine) stored(img layers.Image, forArchive bool, progress func(layer v1
 	for i, layer := range img.Layers {
 		var sent partial.CompressedLayer
 		if made {
-			sent, err = e.describe(layer, forArchive)
+			sent, err = s.describe(layer, forArchive)
 		} else {
-			sent = blob{e.blobOf(layer), s.manifest.Layers[i]}
+			sent = blob{s.blobOf(layer), out.manifest.Layers[i]}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", layer.Digest, err)
@@ -76,28 +76,28 @@ func (e Engine) stored(img layers.Image, forArchive bool, progress func(layer v1
 			return nil, err
 		}
 		if made {
-			s.manifest.Layers = append(s.manifest.Layers, *desc)
+			out.manifest.Layers = append(out.manifest.Layers, *desc)
 		}
-		s.layers[desc.Digest] = &told{CompressedLayer: sent, desc: *desc, progress: progress}
+		out.layers[desc.Digest] = &told{CompressedLayer: sent, desc: *desc, progress: progress}
 	}
 	if made {
-		s.raw, err = json.Marshal(s.manifest)
+		out.raw, err = json.Marshal(out.manifest)
 	}
-	return s, err
+	return out, err
 }
 
-func (e Engine) blobOf(layer layers.Layer) string {
-	return filepath.Join(e.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:")), "blob")
+func (s Store) blobOf(layer layers.Layer) string {
+	return filepath.Join(s.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:")), "blob")
 }
 
 // manifestOf returns a manifest that the image came with and whose layers are all here; nil where there is none.
-func (e Engine) manifestOf(img layers.Image) ([]byte, *v1.Manifest, error) {
-	origins, err := e.origins(img.ID)
+func (s Store) manifestOf(img layers.Image) ([]byte, *v1.Manifest, error) {
+	origins, err := s.origins(img.ID)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, origin := range origins {
-		raw, err := e.document(img.ID, origin.Manifest)
+		raw, err := s.document(img.ID, origin.Manifest)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -118,8 +118,8 @@ func (e Engine) manifestOf(img layers.Image) ([]byte, *v1.Manifest, error) {
 }
 
 // describe finds out how a layer is packed. One that no media type fits is packed anew, with gzip.
-func (e Engine) describe(layer layers.Layer, plainFits bool) (partial.CompressedLayer, error) {
-	path := e.blobOf(layer)
+func (s Store) describe(layer layers.Layer, plainFits bool) (partial.CompressedLayer, error) {
+	path := s.blobOf(layer)
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

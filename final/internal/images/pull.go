@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package images
 
 import (
 	"context"
@@ -54,25 +54,25 @@ type Origin struct {
 // Pull fetches an image. Where the registry's name still stands for what is here, that takes one request. Layers that are
 // here are not asked for, and one that a broken pull has begun goes on where that one ended: what has come of it stays
 // in tmp/{image}.
-func (e Engine) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
-	img, err := e.pull(ctx, ref, opts)
+func (s Store) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
+	img, err := s.pull(ctx, ref, opts)
 	if err == nil {
-		e.imageEvent("pull", img.Image, ref.String(), ref.Name)
+		s.Note("pull", img.Image, ref.String(), ref.Name)
 	}
 	return img, err
 }
 
-func (e Engine) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
+func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
 	if opts.Platform == nil {
 		opts.Platform = pull.HostPlatform()
 	}
 	if opts.Progress == nil {
 		opts.Progress = func(v1.Descriptor, int64) {}
 	}
-	if err := layers.Sweep(e.Dirs); err != nil {
+	if err := layers.Sweep(s.Dirs); err != nil {
 		return Pulled{}, err
 	}
-	if img, ok := e.unchanged(ctx, ref, opts); ok {
+	if img, ok := s.unchanged(ctx, ref, opts); ok {
 		return img, nil
 	}
 	found, err := opts.Find(ctx, ref, opts.Platform)
@@ -80,20 +80,20 @@ func (e Engine) pull(ctx context.Context, ref pull.Reference, opts PullOptions) 
 		return Pulled{}, err
 	}
 	id := dirs.Short(found.ConfigDigest.Hex)
-	tmp := e.Dirs.Tmp(id)
+	tmp := s.Dirs.Tmp(id)
 	lock, err := dirs.Lock(tmp)
 	if err != nil {
 		return Pulled{}, err
 	}
 	defer lock.Close()
-	before, _ := layers.Lookup(e.Dirs, ref) // none is another one, too
+	before, _ := layers.Lookup(s.Dirs, ref) // none is another one, too
 	origin := Origin{ref.String(), found.Digest.String(), found.ManifestDigest.String(), opts.Platform.String()}
-	img, err := e.add(ctx, ref, found, origin, tmp, opts)
+	img, err := s.add(ctx, ref, found, origin, tmp, opts)
 	if errors.Is(err, layers.ErrDigest) && found.Discard() {
-		img, err = e.add(ctx, ref, found, origin, tmp, opts) // what an older try had left was wrong
+		img, err = s.add(ctx, ref, found, origin, tmp, opts) // what an older try had left was wrong
 	}
 	if err == nil {
-		err = e.addOrigin(id, origin, documents(found))
+		err = s.addOrigin(id, origin, documents(found))
 	}
 	if err != nil && (errors.Is(err, registry.ErrBroken) || ctx.Err() != nil) {
 		return Pulled{}, fmt.Errorf("pull %q: %w", ref, err)
@@ -108,12 +108,12 @@ func (e Engine) pull(ctx context.Context, ref pull.Reference, opts PullOptions) 
 }
 
 // unchanged returns the image that is here, if the registry still has it under this name.
-func (e Engine) unchanged(ctx context.Context, ref pull.Reference, opts PullOptions) (none Pulled, ok bool) {
-	id, err := layers.Lookup(e.Dirs, ref)
+func (s Store) unchanged(ctx context.Context, ref pull.Reference, opts PullOptions) (none Pulled, ok bool) {
+	id, err := layers.Lookup(s.Dirs, ref)
 	if err != nil {
 		return none, false
 	}
-	origins, err := e.origins(id)
+	origins, err := s.origins(id)
 	if err != nil {
 		return none, false
 	}
@@ -126,12 +126,12 @@ func (e Engine) unchanged(ctx context.Context, ref pull.Reference, opts PullOpti
 	if digest, err := opts.Digest(ctx, ref); err != nil || digest.String() != origins[i].Digest {
 		return none, false
 	}
-	img, err := layers.Open(e.Dirs, id)
+	img, err := layers.Open(s.Dirs, id)
 	return Pulled{Image: img, Origin: origins[i]}, err == nil
 }
 
 // add fetches the layers that are not here and enters the image.
-func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Image, origin Origin, tmp string, opts PullOptions) (layers.Image, error) {
+func (s Store) add(ctx context.Context, ref pull.Reference, found *registry.Image, origin Origin, tmp string, opts PullOptions) (layers.Image, error) {
 	origins, err := json.MarshalIndent([]Origin{origin}, "", "\t")
 	if err != nil {
 		return layers.Image{}, err
@@ -148,14 +148,14 @@ func (e Engine) add(ctx context.Context, ref pull.Reference, found *registry.Ima
 		in.Manifest.Layers = append(in.Manifest.Layers, desc.Digest.Hex+".tar.gz") // as crane.SaveLegacy names it
 		in.Blobs = append(in.Blobs, layers.Blob{Digest: desc.Digest.String(), Open: func(ctx context.Context) (layers.Stream, error) {
 			opened[i] = true
-			if kept, err := layers.OpenBlob(e.Dirs, desc.Digest.String()); err == nil {
+			if kept, err := layers.OpenBlob(s.Dirs, desc.Digest.String()); err == nil {
 				opts.Progress(desc, Kept) // another image has it, on top of other layers
 				return kept, nil
 			}
 			return found.Open(ctx, i, tmp, func(done int64) { opts.Progress(desc, done) })
 		}})
 	}
-	img, err := in.Add(ctx, e.Dirs, ref)
+	img, err := in.Add(ctx, s.Dirs, ref)
 	if err == nil {
 		for i, desc := range found.Layers {
 			if !opened[i] {
@@ -176,9 +176,9 @@ func documents(found *registry.Image) map[string][]byte {
 }
 
 // origins reads what registries call an image. One that no registry had has none.
-func (e Engine) origins(id string) ([]Origin, error) {
+func (s Store) origins(id string) ([]Origin, error) {
 	var origins []Origin
-	raw, err := os.ReadFile(filepath.Join(e.Dirs.Image(id), "origins.json"))
+	raw, err := os.ReadFile(filepath.Join(s.Dirs.Image(id), "origins.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -190,8 +190,8 @@ func (e Engine) origins(id string) ([]Origin, error) {
 
 // addOrigin notes a name that a registry has for an image, in place of what the name stood for before, with the documents
 // that say so.
-func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte) error {
-	image, err := dirs.LockShared(e.Dirs.Image(id))
+func (s Store) addOrigin(id string, origin Origin, documents map[string][]byte) error {
+	image, err := dirs.LockShared(s.Dirs.Image(id))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // it was pulled, and somebody else has removed it since
 	}
@@ -199,12 +199,12 @@ func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte)
 		return err
 	}
 	defer image.Close()
-	lock, err := dirs.Lock(e.Dirs.Images())
+	lock, err := dirs.Lock(s.Dirs.Images())
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	origins, err := e.origins(id)
+	origins, err := s.origins(id)
 	if err != nil || slices.Contains(origins, origin) {
 		return err
 	}
@@ -216,9 +216,9 @@ func (e Engine) addOrigin(id string, origin Origin, documents map[string][]byte)
 		return err
 	}
 	for file, content := range documents {
-		if err := renameio.WriteFile(filepath.Join(e.Dirs.Image(id), file), content, 0o644, renameio.WithTempDir(e.Dirs.Image(id))); err != nil {
+		if err := renameio.WriteFile(filepath.Join(s.Dirs.Image(id), file), content, 0o644, renameio.WithTempDir(s.Dirs.Image(id))); err != nil {
 			return err
 		}
 	}
-	return renameio.WriteFile(filepath.Join(e.Dirs.Image(id), "origins.json"), raw, 0o644, renameio.WithTempDir(e.Dirs.Image(id)))
+	return renameio.WriteFile(filepath.Join(s.Dirs.Image(id), "origins.json"), raw, 0o644, renameio.WithTempDir(s.Dirs.Image(id)))
 }

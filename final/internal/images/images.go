@@ -1,6 +1,7 @@
 //go:build linux
 
-package engine
+// Package images holds the images that are here: pulled, pushed, loaded, saved, listed, checked, removed.
+package images
 
 import (
 	"errors"
@@ -12,14 +13,26 @@ import (
 	"strconv"
 	"strings"
 
+	"gocker/final/internal/events"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 
-// A NamedImage is a row of "gocker images".
-type NamedImage struct {
+// A Store is the images of one pair of folders.
+type Store struct{ Dirs dirs.Dirs }
+
+// Note notes what happens to an image. To registries and who pulls it is known by a name, to all others by its digest.
+func (s Store) Note(action string, img layers.Image, id, name string) {
+	events.Log{Dirs: s.Dirs}.Note("image", action, id, img.Config.Config.Labels, "name", name)
+}
+
+// Names are the names that images have here: {"alpine": {"latest": "{image}"}, …}.
+func (s Store) Names() (map[string]map[string]string, error) { return layers.List(s.Dirs) }
+
+// A Named image is a row of "gocker images".
+type Named struct {
 	layers.Summary
 	Repository, Tag string
 	ID              string   // {image}
@@ -29,27 +42,27 @@ type NamedImage struct {
 // none is what docker shows where a name is missing.
 const none = "<none>"
 
-// Images lists the images that are here and that pass all filters, the newest first: a row for each name, and one for an
+// List lists the images that are here and that pass all filters, the newest first: a row for each name, and one for an
 // image that has none. Filters are docker's: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE,
 // label=KEY[=VALUE]. Digests are read only if they are wanted.
-func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
-	passes, err := e.imageFilter(filters)
+func (s Store) List(filters []string, digests bool) ([]Named, error) {
+	passes, err := s.filter(filters)
 	if err != nil {
 		return nil, err
 	}
-	names, err := layers.List(e.Dirs)
+	names, err := layers.List(s.Dirs)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := e.imageIDs()
+	ids, err := s.ids()
 	if err != nil {
 		return nil, err
 	}
-	var images []NamedImage
+	var images []Named
 	named := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		for _, tag := range slices.Sorted(maps.Keys(names[name])) {
-			row := NamedImage{Repository: name, Tag: tag, ID: names[name][tag]}
+			row := Named{Repository: name, Tag: tag, ID: names[name][tag]}
 			named[row.ID] = true
 			if strings.HasPrefix(tag, "sha256:") {
 				row.Tag, row.Digests = none, []string{tag}
@@ -59,14 +72,14 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 	}
 	for _, id := range ids {
 		if !named[id] {
-			images = append(images, NamedImage{Repository: none, Tag: none, ID: id})
+			images = append(images, Named{Repository: none, Tag: none, ID: id})
 		}
 	}
 	kept := images[:0]
 	for _, row := range images {
-		if row.Summary, err = layers.Summarize(e.Dirs, row.ID); err != nil {
+		if row.Summary, err = layers.Summarize(s.Dirs, row.ID); err != nil {
 			here := false
-			if row.Summary, here, err = e.heldSummary(row.ID); err != nil {
+			if row.Summary, here, err = s.heldSummary(row.ID); err != nil {
 				return nil, err
 			}
 			if !here {
@@ -74,7 +87,7 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 			}
 		}
 		if digests && row.Digests == nil {
-			if row.Digests, err = e.digestsIn(row.ID, row.Repository); err != nil {
+			if row.Digests, err = s.digestsIn(row.ID, row.Repository); err != nil {
 				return nil, err
 			}
 		}
@@ -82,27 +95,27 @@ func (e Engine) Images(filters []string, digests bool) ([]NamedImage, error) {
 			kept = append(kept, row)
 		}
 	}
-	slices.SortStableFunc(kept, func(a, b NamedImage) int { return b.Created.Compare(a.Created) })
+	slices.SortStableFunc(kept, func(a, b Named) int { return b.Created.Compare(a.Created) })
 	return kept, nil
 }
 
 // heldSummary reads a summary while nobody can remove the image, or put another in its place.
-func (e Engine) heldSummary(id string) (s layers.Summary, here bool, err error) {
-	lock, err := dirs.LockShared(e.Dirs.Image(id))
+func (s Store) heldSummary(id string) (summary layers.Summary, here bool, err error) {
+	lock, err := dirs.LockShared(s.Dirs.Image(id))
 	if errors.Is(err, os.ErrNotExist) {
-		return s, false, nil
+		return summary, false, nil
 	}
 	if err != nil {
-		return s, false, err
+		return summary, false, err
 	}
 	defer lock.Close()
-	s, err = layers.Summarize(e.Dirs, id)
-	return s, true, err
+	summary, err = layers.Summarize(s.Dirs, id)
+	return summary, true, err
 }
 
 // digestsIn are the digests that an image has in a repository.
-func (e Engine) digestsIn(id, repository string) (digests []string, err error) {
-	origins, err := e.origins(id)
+func (s Store) digestsIn(id, repository string) (digests []string, err error) {
+	origins, err := s.origins(id)
 	for _, origin := range origins {
 		if ref, err := pull.ParseReference(origin.Reference); err == nil && ref.Name == repository {
 			digests = append(digests, origin.Digest)
@@ -112,10 +125,10 @@ func (e Engine) digestsIn(id, repository string) (digests []string, err error) {
 	return slices.Compact(digests), err
 }
 
-// imageFilter reads docker's filters. Those of one kind are alternatives, but for labels: an image has to have all.
-func (e Engine) imageFilter(filters []string) (passes func(NamedImage) bool, err error) {
+// filter reads docker's filters. Those of one kind are alternatives, but for labels: an image has to have all.
+func (s Store) filter(filters []string) (passes func(Named) bool, err error) {
 	var patterns []string
-	var all []func(NamedImage) bool
+	var all []func(Named) bool
 	for _, filter := range filters {
 		key, value, _ := strings.Cut(filter, "=")
 		switch key {
@@ -129,27 +142,27 @@ func (e Engine) imageFilter(filters []string) (passes func(NamedImage) bool, err
 			if err != nil {
 				return nil, fmt.Errorf("filter %q: %w", filter, err)
 			}
-			all = append(all, func(i NamedImage) bool { return (i.Repository == none) == want })
+			all = append(all, func(i Named) bool { return (i.Repository == none) == want })
 		case "label":
 			name, text, exact := strings.Cut(value, "=")
-			all = append(all, func(i NamedImage) bool {
+			all = append(all, func(i Named) bool {
 				got, ok := i.Labels[name]
 				return ok && (!exact || got == text)
 			})
 		case "before", "since":
-			other, err := e.summary(value)
+			other, err := s.summary(value)
 			if err != nil {
 				return nil, fmt.Errorf("filter %q: %w", filter, err)
 			}
 			order := map[string]int{"before": -1, "since": 1}[key]
-			all = append(all, func(i NamedImage) bool { return i.Created.Compare(other.Created) == order })
+			all = append(all, func(i Named) bool { return i.Created.Compare(other.Created) == order })
 		default:
 			return nil, advice.Add(fmt.Errorf("filter %q: there is none of this name", filter),
 				"filters are reference=, dangling=, before=, since=, label=")
 		}
 	}
 	if patterns != nil {
-		all = append(all, func(i NamedImage) bool {
+		all = append(all, func(i Named) bool {
 			return slices.ContainsFunc(patterns, func(pattern string) bool {
 				byName, _ := path.Match(pattern, i.Repository)
 				byTag, _ := path.Match(pattern, i.Repository+":"+i.Tag)
@@ -157,58 +170,58 @@ func (e Engine) imageFilter(filters []string) (passes func(NamedImage) bool, err
 			})
 		})
 	}
-	return func(i NamedImage) bool {
-		return !slices.ContainsFunc(all, func(pass func(NamedImage) bool) bool { return !pass(i) })
+	return func(i Named) bool {
+		return !slices.ContainsFunc(all, func(pass func(Named) bool) bool { return !pass(i) })
 	}, nil
 }
 
-func (e Engine) summary(name string) (s layers.Summary, err error) {
+func (s Store) summary(name string) (_ layers.Summary, err error) {
 	ref, err := pull.ParseReference(name)
 	if err != nil {
-		return s, err
+		return layers.Summary{}, err
 	}
-	id, err := e.Lookup(ref)
+	id, err := s.Lookup(ref)
 	if err != nil {
-		return s, err
+		return layers.Summary{}, err
 	}
-	return layers.Summarize(e.Dirs, id)
+	return layers.Summarize(s.Dirs, id)
 }
 
 // Tag gives an image another name.
-func (e Engine) Tag(source, name pull.Reference) error {
+func (s Store) Tag(source, name pull.Reference) error {
 	if strings.HasPrefix(name.Tag, "sha256:") {
 		return fmt.Errorf("tag %q: a digest cannot be chosen; a new name ends in a tag", name)
 	}
-	img, lock, err := e.hold(source)
+	img, lock, err := s.Hold(source)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if err = layers.Tag(e.Dirs, img.ID, name); err == nil {
-		e.imageEvent("tag", img, "sha256:"+img.Digest, name.String())
+	if err = layers.Tag(s.Dirs, img.ID, name); err == nil {
+		s.Note("tag", img, "sha256:"+img.Digest, name.String())
 	}
 	return err
 }
 
 // Untag takes a name off its image, which stays.
-func (e Engine) Untag(ref pull.Reference) error {
-	img, openErr := e.open(ref)
-	err := layers.Untag(e.Dirs, ref)
+func (s Store) Untag(ref pull.Reference) error {
+	img, openErr := s.Open(ref)
+	err := layers.Untag(s.Dirs, ref)
 	if err == nil && openErr == nil {
-		e.imageEvent("untag", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
+		s.Note("untag", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 	}
 	return err
 }
 
-// Rmi removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
+// Remove removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
 // one that is not here is no error. One that a container uses stays in any case.
-func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
-	names, err := layers.List(e.Dirs)
+func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
+	names, err := layers.List(s.Dirs)
 	if err != nil {
 		return nil, nil, err
 	}
 	if strings.HasPrefix(ref.Tag, "sha256:") && names[ref.Name][ref.Tag] == "" { // one that the registry has for it
-		id, err := e.Lookup(ref)
+		id, err := s.Lookup(ref)
 		if errors.Is(err, layers.ErrNoImage) && force {
 			return nil, nil, nil
 		}
@@ -219,17 +232,17 @@ func (e Engine) Rmi(ref pull.Reference, force bool) (untagged, deleted []string,
 			return nil, nil, err
 		}
 	}
-	img, openErr := e.open(ref)
-	untagged, deleted, err = layers.Remove(e.Dirs, ref, force)
+	img, openErr := s.Open(ref)
+	untagged, deleted, err = layers.Remove(s.Dirs, ref, force)
 	if errors.Is(err, layers.ErrNoImage) && force {
 		return nil, nil, nil
 	}
 	if id := "sha256:" + img.Digest; openErr == nil { // one that is damaged can be removed, too
 		for range untagged {
-			e.imageEvent("untag", img, id, id)
+			s.Note("untag", img, id, id)
 		}
 		if slices.Contains(deleted, id) {
-			e.imageEvent("delete", img, id, id)
+			s.Note("delete", img, id, id)
 		}
 	}
 	return untagged, deleted, err
