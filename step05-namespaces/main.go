@@ -55,7 +55,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	fmt.Fprintf(stdout, "2. Cloning a process into new namespaces, and making %s its root\n", f.Mnt())
 	spec := namespaces.Spec(f.Mnt(), f.ID, command)
 	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr})
 	if err != nil {
 		return err
 	}

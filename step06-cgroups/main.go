@@ -130,7 +130,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
 	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cg, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cgroups.Into(cg))
 	if err != nil {
 		return -1, err
 	}

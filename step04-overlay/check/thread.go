@@ -26,3 +26,18 @@ func OnThread(try func() error) error {
 	}()
 	return <-result
 }
+
+// Elsewhere calls do on another thread, in the namespaces that the program began in. What it returns waits for the result.
+func Elsewhere[T any](do func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		value, err = do()
+	}()
+	return func() (T, error) {
+		<-done
+		return value, err
+	}
+}

@@ -52,7 +52,7 @@ func TestASecondChrootLeavesAChroot(t *testing.T) {
 func TestASecondChrootDoesNotLeaveAContainer(t *testing.T) {
 	var out bytes.Buffer
 	spec := namespaces.Spec(build(t), "breakout", []string{"/breakout", "here"})
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 	}
 	f := testroot.Mount(t)
 	r, w := io.Pipe()
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
+	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 
 func TestCompareShowsBothSides(t *testing.T) {
 	f := testroot.Mount(t)
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"true"}), namespaces.Stdio{}, nil, nil)
+	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"true"}), namespaces.Stdio{})
 	if err != nil {
 		t.Fatal(err)
 	}

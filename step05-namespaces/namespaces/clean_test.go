@@ -61,7 +61,7 @@ func second(t *testing.T, spec *specs.Spec) (string, int) {
 	process.Args = []string{"cat"}
 	first.Process = &process
 	r, w := io.Pipe()
-	p, err := namespaces.Create(&first, namespaces.Stdio{Stdin: r}, nil, nil)
+	p, err := namespaces.Create(&first, namespaces.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func second(t *testing.T, spec *specs.Spec) (string, int) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	status, err := namespaces.Enter(p.Pid, spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil, nil, nil)
+	status, err := namespaces.Enter(p.Pid, spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
 	if err != nil {
 		t.Fatalf("Enter(%q) = %v", spec.Process.Args, err)
 	}
@@ -101,7 +101,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 	}
 	defer unix.Close(leak)
 	r, w := io.Pipe()
-	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
+	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 	for fd := range 64 {
 		spec := sh(f, "pwd; ls")
 		spec.Process.Cwd = fmt.Sprintf("/proc/self/fd/%d", fd)
-		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+		p, err := namespaces.Create(spec, namespaces.Stdio{})
 		if err == nil {
 			err = p.Start()
 		}
@@ -121,7 +121,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 			p.Abort()
 			t.Errorf("a process with the working folder %q started", spec.Process.Cwd)
 		}
-		if p, err := namespaces.Join(first.Pid, spec, namespaces.Stdio{}, nil, nil); err == nil {
+		if p, err := namespaces.Join(first.Pid, spec, namespaces.Stdio{}); err == nil {
 			p.Abort()
 			t.Errorf("one more process with the working folder %q started", spec.Process.Cwd)
 		}
@@ -158,7 +158,7 @@ func TestNothingIsMadeThroughTheFilesOfPID1(t *testing.T) {
 		} {
 			spec := sh(f, "true")
 			change(spec)
-			if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil); err == nil {
+			if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
 				p.Abort()
 			} // it may start or not
 			if made, err := os.ReadDir(host); err != nil || len(made) > 0 {
@@ -186,7 +186,7 @@ func TestNothingIsMountedInProc(t *testing.T) {
 	} {
 		spec := sh(f, "true")
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: tt.destination, Type: "bind", Source: tt.source})
-		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+		p, err := namespaces.Create(spec, namespaces.Stdio{})
 		if err == nil {
 			p.Abort()
 		}
@@ -210,7 +210,7 @@ func TestNothingIsMaskedByAFalseNull(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(null), os.Symlink(target, null)); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil); err == nil {
+		if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
 			p.Abort()
 			t.Errorf("/proc/version was hidden behind %s", target)
 		}
@@ -242,7 +242,7 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 			spec.Mounts = append(spec.Mounts,
 				specs.Mount{Destination: "/mnt/file", Type: "bind", Source: "/etc/passwd"},
 				specs.Mount{Destination: "/mnt/tmpfs", Type: "tmpfs", Source: "tmpfs"})
-			if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil); err == nil {
+			if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
 				p.Abort()
 			} // it may start or not
 			if made, err := filepath.Glob(filepath.Join(host, "*", "*")); err != nil || len(made) > 0 {
@@ -268,11 +268,11 @@ func TestNoFileStaysOpen(t *testing.T) {
 	for range 5 {
 		output(t, sh(f, "echo"))
 		second(t, sh(f, "echo"))
-		if p, err := namespaces.Create(broken, namespaces.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}, nil, nil); err == nil {
+		if p, err := namespaces.Create(broken, namespaces.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}); err == nil {
 			t.Error("a mount of type nonsense succeeded")
 			p.Abort()
 		}
-		p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{Stdout: io.Discard}, nil, nil)
+		p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{Stdout: io.Discard})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,23 +12,6 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// addBeginning begins the list: the child goes into its cgroup, unless it is born there.
-func (p *Process) addBeginning() error {
-	place, err := p.place()
-	if err != nil {
-		return err
-	}
-	p.list.Hide()
-	if place.folder != nil {
-		p.list.BornIn(place.folder)
-	}
-	for _, door := range place.doors {
-		p.list.Add(fmt.Sprintf("write 0 to %q", door.Name()), unix.SYS_WRITE, int(door.Fd()), "0", 1).Enters = true
-	}
-	p.tellDoors(place.doors)
-	return nil
-}
-
 // addCommand ends the list: the child gives up what it has of gocker, and becomes the command.
 func (p *Process) addCommand(process *specs.Process) error {
 	l := p.list
@@ -62,6 +45,9 @@ func (p *Process) addCommand(process *specs.Process) error {
 			"# setpriv --seccomp-filter FILE, since util-linux 2.41; nothing else in a shell can load one")
 	}
 	p.addUser(process.User)
+	if err := p.each(func(part Part) error { return part.Last(l) }); err != nil {
+		return err
+	}
 	l.ChangeFolder(process.Cwd)
 	if err := l.Exec(process.Args, process.Env); err != nil {
 		return err

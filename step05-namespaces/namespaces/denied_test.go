@@ -69,7 +69,7 @@ func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string)
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp/probe", Type: "bind", Source: self, Options: []string{"bind", "ro"}})
 	spec.Linux.Seccomp = filter
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
 	// Programs of 40 names are denied the same call.
 	spec := sh(f, `for i in $(seq 40); do cp /usr/bin/unshare /tmp/u$i; /tmp/u$i --user true; done 2>/dev/null; true`)
 	spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
-	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{})
 	if err != nil {
 		t.Fatal(err)
 	}

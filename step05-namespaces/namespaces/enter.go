@@ -15,8 +15,8 @@ import (
 
 // Enter runs spec.Process in the container whose first process is pid, and returns its status. stdin and stdout are for
 // its terminal, if it has one. See Join.
-func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, place Place, tell story.Story) (status int, err error) {
-	p, err := Join(pid, spec, stdio, place, tell)
+func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Writer, parts ...Part) (status int, err error) {
+	p, err := Join(pid, spec, stdio, parts...)
 	if err != nil {
 		return -1, err
 	}
@@ -25,10 +25,10 @@ func Enter(pid int, spec *specs.Spec, stdio Stdio, stdin *os.File, stdout io.Wri
 
 // Join starts spec.Process in the container whose first process is pid. A thread of this program joins the container's
 // namespaces, setns(2), and starts the process from there: so it is found, opened and born inside, and no code of ours
-// runs inside beside it. It is in its place, if that is not nil, before it does anything. Errors are ErrNotFound and
+// runs inside beside it. Errors are ErrNotFound and
 // ErrNotExecutable, as with Start.
-func Join(pid int, spec *specs.Spec, stdio Stdio, place Place, tell story.Story) (*Process, error) {
-	p, err := onItsThread(spec.Process, tell, func(p *Process) error { return p.enter(pid, spec, stdio, place) })
+func Join(pid int, spec *specs.Spec, stdio Stdio, parts ...Part) (*Process, error) {
+	p, err := onItsThread(spec.Process, parts, func(p *Process) error { return p.enter(pid, spec, stdio) })
 	if err == nil {
 		err = p.Start()
 	}
@@ -36,9 +36,12 @@ func Join(pid int, spec *specs.Spec, stdio Stdio, place Place, tell story.Story)
 }
 
 // enter takes the calling thread into a container, and makes one more process there.
-func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) error {
+func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio) error {
 	// Its filter does not ask: what it starts may outlive us.
-	if err := p.prepare(spec, stdio, place, false); err != nil {
+	if err := p.prepare(spec, stdio, false); err != nil {
+		return err
+	}
+	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
@@ -69,7 +72,11 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 	if err := dropPrivileges(spec.Process, p.tell); err != nil {
 		return err
 	}
-	if err := p.addBeginning(); err != nil {
+	if err := p.each(func(part Part) error { return part.Inside() }); err != nil {
+		return err
+	}
+	p.list.Hide()
+	if err := p.each(func(part Part) error { return part.First(p.list) }); err != nil {
 		return err
 	}
 	p.list.Add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
@@ -83,5 +90,5 @@ func (p *Process) enter(pid int, spec *specs.Spec, stdio Stdio, place Place) err
 		return err
 	}
 	p.retell(p.told)
-	return nil
+	return p.each(func(part Part) error { return part.Ready(p) })
 }

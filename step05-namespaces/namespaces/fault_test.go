@@ -140,7 +140,7 @@ func checkPlanted(t *testing.T, faults []planted) {
 			if tt.change != nil {
 				tt.change(spec)
 			}
-			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+			p, err := namespaces.Create(spec, namespaces.Stdio{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,7 +33,7 @@ func use(spec *specs.Spec, typ specs.LinuxNamespaceType, path string) {
 func TestNamespacesOfOthersAreJoined(t *testing.T) {
 	f := testroot.Mount(t)
 	r, w := io.Pipe()
-	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r}, nil, nil)
+	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 	} {
 		spec := sh(f, "true")
 		tt.change(spec)
-		p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+		p, err := namespaces.Create(spec, namespaces.Stdio{})
 		if err == nil {
 			p.Abort()
 		}
@@ -100,7 +100,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 	}
 	spec := sh(f, "true")
 	use(spec, specs.NetworkNamespace, "/proc/self/ns/pid")
-	if p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil); err == nil {
+	if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
 		p.Abort()
 		t.Error("a pid namespace was joined as a network namespace")
 	}
@@ -129,7 +129,7 @@ func TestALimitThatMayNotBeRaisedSaysSo(t *testing.T) {
 	f := testroot.Mount(t)
 	spec := sh(f, "true")
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: math.MaxInt64}} // beyond fs.nr_open even root may not
-	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{})
 	if err == nil {
 		_, err = p.Run(nil, nil, nil)
 	}
@@ -159,7 +159,7 @@ func TestEndedIsBeforeTheEndOfOutput(t *testing.T) {
 	spec := sh(f, "sleep 1000 & echo $! > /tmp/pid; exit 3")
 	use(spec, specs.PIDNamespace, "")
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}

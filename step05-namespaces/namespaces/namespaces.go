@@ -100,8 +100,8 @@ type Process struct {
 	list    *birth.List
 	bound   bool // the child dies with us
 	streams *streams
-	place   func() (opened, error) // these two are being made ready on other threads;
-	filter  func() (filter, error) // who calls them waits until they are
+	parts   []Part
+	filter  func() (filter, error) // it is being made ready on another thread; who calls it waits until it is
 	denied  denials
 	pidfd   *os.File      // the process itself: its number may be another's one day
 	started chan error    // what became of Start
@@ -110,41 +110,29 @@ type Process struct {
 	script  string // see Script
 }
 
-// A Place is the cgroup that a process is to be in.
-type Place interface {
-	// Open returns its folder, if a process can be born in it, else nil; and its doors: a process that writes "0" to
-	// each of them is in it. The caller closes them. It is called once, while the namespaces are made: there is time to
-	// make the cgroup too.
-	Open() (folder *os.File, doors []*os.File, err error)
-}
-
-// opened is an open Place.
-type opened struct {
-	folder *os.File
-	doors  []*os.File
-}
-
-func (o opened) close() {
-	for _, f := range append(o.doors, o.folder) {
-		f.Close() // of nil it does nothing
-	}
-}
-
-// Create makes the namespaces and the root file system, and stops just before the command. The process is in its place,
-// if that is not nil, before it does anything. If Create fails, nothing is left. The process dies when this one does.
-// tell hears what is done.
-func Create(spec *specs.Spec, stdio Stdio, place Place, tell story.Story) (*Process, error) {
-	return onItsThread(spec.Process, tell, func(p *Process) error { return p.create(spec, stdio, place) })
+// Create makes the namespaces and the root file system, and stops just before the command. If Create fails, nothing is
+// left. The process dies when this one does. The parts are for this container only.
+func Create(spec *specs.Spec, stdio Stdio, parts ...Part) (*Process, error) {
+	return onItsThread(spec.Process, parts, func(p *Process) error { return p.create(spec, stdio) })
 }
 
 // onItsThread has a thread set up a process and wait for its end, and then the thread ends too. It is in the container,
 // where no other goroutine should find itself; and with it dies the process that it made: see PR_SET_PDEATHSIG in
 // prctl(2).
-func onItsThread(process *specs.Process, tell story.Story, setUp func(p *Process) error) (*Process, error) {
-	p := &Process{tell: tell, started: make(chan error, 1), ended: make(chan struct{})}
+func onItsThread(process *specs.Process, parts []Part, setUp func(p *Process) error) (*Process, error) {
+	p := &Process{started: make(chan error, 1), ended: make(chan struct{})}
+	for _, part := range parts {
+		p.parts = append(p.parts, part.filled())
+		if part.tell != nil {
+			p.tell = part.tell
+		}
+	}
 	created := make(chan error)
 	go check.OnThread(func() error {
 		err := setUp(p)
+		for _, part := range p.parts {
+			part.Done()
+		}
 		if err != nil {
 			p.discard()
 		}
@@ -152,6 +140,9 @@ func onItsThread(process *specs.Process, tell story.Story, setUp func(p *Process
 		if err == nil {
 			p.started <- p.hasBecome(process)
 			p.reap()
+			for _, part := range p.parts {
+				part.Ended(p)
+			}
 			if status := p.status.ExitStatus(); status == 126 || status == 127 {
 				p.script = firstLine(process)
 			}
@@ -166,7 +157,7 @@ func onItsThread(process *specs.Process, tell story.Story, setUp func(p *Process
 }
 
 // create sets up a container around the calling thread, and makes its first process.
-func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
+func (p *Process) create(spec *specs.Spec, stdio Stdio) error {
 	if err := refuse(spec); err != nil {
 		return err
 	}
@@ -178,7 +169,10 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := checkSysctls(spec.Linux.Sysctl, own); err != nil {
 		return err
 	}
-	if err := p.prepare(spec, stdio, place, true); err != nil {
+	if err := p.prepare(spec, stdio, true); err != nil {
+		return err
+	}
+	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
 	if err := own.enter(); err != nil {
@@ -201,7 +195,7 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		}
 		p.tell.Run(story.Inside, "a new network namespace has only lo, and it is down", "ip", "link", "set", "lo", "up")
 	}
-	root := rootfs{tell: p.tell}
+	root := rootfs{tell: p.tell, parts: p.parts}
 	defer root.close()
 	if err := root.enter(spec); err != nil {
 		return err
@@ -221,8 +215,12 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 	if err := dropPrivileges(spec.Process, p.tell); err != nil {
 		return err
 	}
+	if err := p.each(func(part Part) error { return part.Inside() }); err != nil {
+		return err
+	}
 
-	if err := p.addBeginning(); err != nil {
+	p.list.Hide()
+	if err := p.each(func(part Part) error { return part.First(p.list) }); err != nil {
 		return err
 	}
 	p.bound = true
@@ -246,36 +244,14 @@ func (p *Process) create(spec *specs.Spec, stdio Stdio, place Place) error {
 		return err
 	}
 	p.retell(p.told[untilReport:])
-	return nil
-}
-
-// elsewhere calls do on another thread, which sees the host. What it returns waits for the result.
-func elsewhere[T any](do func() (T, error)) func() (T, error) {
-	var value T
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		value, err = do()
-	}()
-	return func() (T, error) {
-		<-done
-		return value, err
-	}
+	return p.each(func(part Part) error { return part.Ready(p) })
 }
 
 // prepare begins what can be done beside all else, and what cannot be done any more from inside. The filter asks if ask is
 // true: see askInstead.
-func (p *Process) prepare(spec *specs.Spec, stdio Stdio, place Place, ask bool) (err error) {
-	p.place = elsewhere(func() (o opened, err error) {
-		if place != nil {
-			o.folder, o.doors, err = place.Open()
-		}
-		return o, err
-	})
-	p.filter = elsewhere(func() (filter, error) { return compileFilter(spec.Linux.Seccomp, ask) })
+func (p *Process) prepare(spec *specs.Spec, stdio Stdio, ask bool) (err error) {
+	p.filter = check.Elsewhere(func() (filter, error) { return compileFilter(spec.Linux.Seccomp, ask) })
 	if p.tell != nil {
-		p.place() // what is told comes one after the other
 		p.later = func(line story.Line) { p.told = append(p.told, line) }
 	}
 	if p.list, err = birth.NewList(); err != nil || spec.Process.Terminal {
@@ -303,20 +279,15 @@ func loopbackUp() error {
 
 // clone makes the process, and lets its streams flow.
 func (p *Process) clone(flags int, process *specs.Process) (err error) {
-	place, err := p.place()
-	if err != nil {
-		return err
-	}
 	if p.Pid, p.pidfd, err = p.list.Clone(flags); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
 	}
 	if flags&unix.CLONE_NEWPID != 0 {
 		p.tell.Run(story.Enter, "a child in a new pid namespace; it dies when its parent does", "unshare", "--pid", "--fork", "--kill-child")
 	}
-	place.close()
 	p.streams.flow()
 	if score := process.OOMScoreAdj; score != nil {
-		_, err = elsewhere(func() (any, error) { return nil, setOOMScore(p.Pid, *score) })()
+		_, err = check.Elsewhere(func() (any, error) { return nil, setOOMScore(p.Pid, *score) })()
 		p.tell.Write(story.Join, "how soon the kernel kills it where memory runs out", "/proc/self/oom_score_adj", *score)
 	}
 	return err
@@ -388,11 +359,6 @@ func (p *Process) reap() {
 
 // discard takes back what a setup has made that failed.
 func (p *Process) discard() {
-	if p.place != nil {
-		if place, err := p.place(); err == nil {
-			place.close()
-		}
-	}
 	if p.list != nil {
 		p.list.Close()
 	}

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 func output(t testing.TB, spec *specs.Spec) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatalf("Create = %v", err)
 	}
@@ -124,7 +124,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 		{"/tmp/a-dir", namespaces.ErrNotExecutable, "is a directory"},
 	} {
 		t.Run(tt.command, func(t *testing.T) {
-			p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{tt.command}), namespaces.Stdio{}, nil, nil)
+			p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{tt.command}), namespaces.Stdio{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +148,7 @@ func TestFailedCreateLeavesNoProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := sh(f, "true")
 			change(spec)
-			p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+			p, err := namespaces.Create(spec, namespaces.Stdio{})
 			if err == nil {
 				p.Abort()
 				t.Fatal("Create succeeded")
@@ -177,7 +177,7 @@ func TestTerminalIsTheContainersOwn(t *testing.T) {
 	spec := sh(f, "tty; stty size; test -t 0 && test -t 2 && echo all; echo console > /dev/console")
 	spec.Process.Terminal = true
 	spec.Process.ConsoleSize = &specs.Box{Width: 91, Height: 37}
-	p, err := namespaces.Create(spec, namespaces.Stdio{}, nil, nil)
+	p, err := namespaces.Create(spec, namespaces.Stdio{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,17 @@ type rootfs struct {
 	trees []*os.File   // of each mount of the spec, in its order: what is to be bound from the host, or nil
 	child []childMount // what the child mounts
 	tell  story.Story
+	parts []Part
+}
+
+// taken tells whether a part has dealt with an entry.
+func (r *rootfs) taken(m specs.Mount) (done bool, err error) {
+	for _, part := range r.parts {
+		if done, err = part.Mount(m); done || err != nil {
+			break
+		}
+	}
+	return done, err
 }
 
 // A childMount is one that shows the namespaces of the process that mounts it.
@@ -64,6 +75,12 @@ func (r *rootfs) enter(spec *specs.Spec) (err error) {
 	}
 	r.tellPivot()
 	for i, m := range spec.Mounts {
+		if done, err := r.taken(m); done || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if !inProc(spec, m) || isProc(m) {
 			r.tellMissing(m.Destination, r.trees[i])
 		}

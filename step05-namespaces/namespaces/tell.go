@@ -187,17 +187,6 @@ func (r *rootfs) tellFolder(folder string) {
 	}
 }
 
-// tellDoors tells that the child goes into its cgroup, or is born there.
-func (p *Process) tellDoors(doors []*os.File) {
-	var writes []string
-	for _, door := range doors {
-		writes = append(writes, "echo 0 >"+story.Quote(door.Name()))
-	}
-	if len(writes) > 0 {
-		p.later.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
-	}
-}
-
 // mountCommand is mount(8) for an entry of the spec.
 func mountCommand(m specs.Mount) []string {
 	command := []string{"mount", "-t", m.Type}

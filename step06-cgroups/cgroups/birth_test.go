@@ -27,9 +27,9 @@ func (p place) Open() (folder *os.File, doors []*os.File, err error) {
 
 func TestContainersAreBornInTheirCgroup(t *testing.T) {
 	cg := make(t, cgroups.Limits{Pids: 50})
-	for name, at := range map[string]namespaces.Place{"as the kernel likes": cg, "where clone3 is refused": place{cg}} {
+	for name, at := range map[string]cgroups.Cgroup{"as the kernel likes": cg, "where clone3 is refused": place{cg}} {
 		t.Run(name, func(t *testing.T) {
-			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, at, nil)
+			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, cgroups.Into(at))
 			if err != nil {
 				t.Fatal(err)
 			}

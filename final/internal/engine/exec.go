@@ -113,7 +113,7 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if err != nil {
 		return -1, err
 	}
-	p, err := namespaces.Join(s.Pid, spec, stdio, place, e.Tell)
+	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(e.Tell), cgroups.Into(place), cgroups.TellInto(place, e.Tell))
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", ErrNotRunning, s.Name)
 	}

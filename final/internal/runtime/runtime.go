@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,20 +31,21 @@ type Container struct {
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.Story) (*Container, error) {
 	path := cmp.Or(spec.Linux.CgroupsPath, "gocker-"+f.ID)
-	at := &place{fs: f, path: path, resources: spec.Linux.Resources, tell: tell}
-	p, err := namespaces.Create(spec, stdio, at, tell)
+	c := &Container{tell: tell}
+	p, err := namespaces.Create(spec, stdio, namespaces.Tell(tell), c.cgroup(f, path, spec.Linux.Resources))
 	if err == nil {
 		if !hasOwnPids(spec) {
-			go endAll(p, at.cgroup)
+			go endAll(p, c.Cgroup)
 		}
-		return &Container{Process: p, Cgroup: at.cgroup, tell: tell}, nil
+		c.Process = p
+		return c, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
 	if errors.Is(err, unix.EAGAIN) {
-		err = adviseOnForks(err, at.cgroup)
+		err = adviseOnForks(err, c.Cgroup)
 	}
-	if at.cgroup != nil {
-		err = errors.Join(err, cgroups.Remove(at.cgroup, tell))
+	if c.Cgroup != nil {
+		err = errors.Join(err, cgroups.Remove(c.Cgroup, tell))
 	}
 	return nil, err
 }
@@ -73,25 +73,6 @@ func hasOwnPids(spec *specs.Spec) bool {
 func endAll(p *namespaces.Process, cg cgroups.Cgroup) {
 	<-p.Ended()
 	cgroups.Kill(cg)
-}
-
-// place is a cgroup that is made when it is opened: while the namespaces are.
-type place struct {
-	fs        *overlay.FS
-	path      string
-	resources *specs.LinuxResources
-	cgroup    cgroups.Cgroup
-	tell      story.Story
-}
-
-func (p *place) Open() (folder *os.File, doors []*os.File, err error) {
-	if p.resources == nil {
-		p.resources = &specs.LinuxResources{}
-	}
-	if p.cgroup, err = cgroups.NewFor(p.fs, p.path, p.resources, p.tell); err != nil {
-		return nil, nil, err
-	}
-	return p.cgroup.Open()
 }
 
 // Remove removes the cgroup of a container that has ended. The file system is the caller's.
