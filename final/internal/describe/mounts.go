@@ -266,53 +266,8 @@ func parseMount(value string) (w wish, err error) {
 	w.Type = "volume"
 	v := volumes.Volume{}
 	for _, field := range fields {
-		key, value, hasValue := strings.Cut(field, "=")
-		on, notBool := strconv.ParseBool(value)
-		on = on || !hasValue
-		unknown := fmt.Errorf("%w: %q", ErrOption, field)
-		switch strings.ToLower(key) {
-		case "type":
-			w.Type = strings.ToLower(value)
-		case "source", "src":
-			w.Source = value
-		case "target", "dst", "destination":
-			w.Destination = value
-		case "readonly", "ro":
-			if hasValue && notBool != nil {
-				return w, unknown
-			}
-			if on {
-				w.Options = append(w.Options, "ro")
-			}
-		case "bind-propagation", "consistency":
-			if err := w.addOption(value); err != nil {
-				return w, err
-			}
-		case "bind-recursive":
-			if value != "enabled" && value != "disabled" {
-				return w, unknown
-			}
-			if value == "disabled" {
-				w.Options = append(w.Options, "bind")
-			}
-		case "volume-nocopy":
-			w.nocopy = on
-		case "volume-label":
-			label, content, _ := strings.Cut(value, "=")
-			v.Labels = map[string]string{label: content}
-		case "tmpfs-size":
-			bytes, err := units.RAMInBytes(value)
-			if err != nil {
-				return w, err
-			}
-			w.Options = append(w.Options, fmt.Sprintf("size=%d", bytes))
-		case "tmpfs-mode":
-			if _, err := strconv.ParseUint(value, 8, 12); err != nil {
-				return w, err
-			}
-			w.Options = append(w.Options, "mode="+value)
-		default:
-			return w, unknown
+		if err := w.setField(&v, field); err != nil {
+			return w, err
 		}
 	}
 	switch w.Type {
@@ -332,6 +287,59 @@ func parseMount(value string) (w wish, err error) {
 		return w, advice.Add(fmt.Errorf("%w: type %q", ErrOption, w.Type), "there are bind, volume and tmpfs")
 	}
 	return w, err
+}
+
+// setField does what one KEY=VALUE of --mount says. v is the volume, if it becomes one.
+func (w *wish) setField(v *volumes.Volume, field string) error {
+	key, value, hasValue := strings.Cut(field, "=")
+	on, notBool := strconv.ParseBool(value)
+	on = on || !hasValue
+	unknown := fmt.Errorf("%w: %q", ErrOption, field)
+	switch strings.ToLower(key) {
+	case "type":
+		w.Type = strings.ToLower(value)
+	case "source", "src":
+		w.Source = value
+	case "target", "dst", "destination":
+		w.Destination = value
+	case "readonly", "ro":
+		if hasValue && notBool != nil {
+			return unknown
+		}
+		if on {
+			w.Options = append(w.Options, "ro")
+		}
+	case "bind-propagation", "consistency":
+		if err := w.addOption(value); err != nil {
+			return err
+		}
+	case "bind-recursive":
+		if value != "enabled" && value != "disabled" {
+			return unknown
+		}
+		if value == "disabled" {
+			w.Options = append(w.Options, "bind")
+		}
+	case "volume-nocopy":
+		w.nocopy = on
+	case "volume-label":
+		label, content, _ := strings.Cut(value, "=")
+		v.Labels = map[string]string{label: content}
+	case "tmpfs-size":
+		bytes, err := units.RAMInBytes(value)
+		if err != nil {
+			return err
+		}
+		w.Options = append(w.Options, fmt.Sprintf("size=%d", bytes))
+	case "tmpfs-mode":
+		if _, err := strconv.ParseUint(value, 8, 12); err != nil {
+			return err
+		}
+		w.Options = append(w.Options, "mode="+value)
+	default:
+		return unknown
+	}
+	return nil
 }
 
 // parseTmpfs reads DIR[:OPTIONS].

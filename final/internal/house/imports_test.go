@@ -4,6 +4,7 @@
 package house
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"go/version"
@@ -74,15 +75,68 @@ func mayUse(t *testing.T, file, pkg string) {
 
 func TestAStepImportsOnlySmallerSteps(t *testing.T) {
 	for _, file := range files(t, "*.go") {
-		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.ImportsOnly)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for _, spec := range f.Imports {
-			mayUse(t, file, strings.Trim(spec.Path.Value, `"`))
+		for _, pkg := range imports(t, file) {
+			mayUse(t, file, pkg)
 		}
 	}
+}
+
+// rooms are those of the runtime, from the ground up: each imports only rooms that stand before it.
+var rooms = []string{"tail", "names", "disk", "filter", "events", "images", "volumes", "describe", "engine", "cli"}
+
+// Where an arrow runs back up, the function belongs where its data is. Packages that are no rooms are below all of them.
+func TestRoomsImportOnlyRoomsBelow(t *testing.T) {
+	const internal = "final/internal/"
+	for _, file := range files(t, "*.go") {
+		room, inside := strings.CutPrefix(filepath.Dir(file), internal)
+		if !inside || room == "house" || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, pkg := range imports(t, file) {
+			other, ours := strings.CutPrefix(pkg, "gocker/"+internal)
+			if ours && slices.Contains(rooms, other) && slices.Index(rooms, other) >= slices.Index(rooms, room) {
+				t.Errorf("%s imports %s; the order of rooms is %v, and all other packages are below them", file, other, rooms)
+			}
+		}
+	}
+}
+
+func TestFunctionsOfRoomsFitOnAScreen(t *testing.T) {
+	const most = 60 // lines
+	for _, room := range rooms[:slices.Index(rooms, "engine")] {
+		sources, err := filepath.Glob(filepath.Join(root, "final/internal", room, "*.go"))
+		if err != nil || len(sources) == 0 {
+			t.Errorf("room %s: no source files, %v", room, err)
+		}
+		for _, source := range sources {
+			set := token.NewFileSet()
+			f, err := parser.ParseFile(set, source, nil, 0)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			for _, decl := range f.Decls {
+				begin, end := set.Position(decl.Pos()), set.Position(decl.End())
+				if function, ok := decl.(*ast.FuncDecl); ok && end.Line-begin.Line >= most {
+					t.Errorf("%s: %s has %d lines; a function of a room has at most %d", begin, function.Name, end.Line-begin.Line+1, most)
+				}
+			}
+		}
+	}
+}
+
+// imports lists what a file imports.
+func imports(t *testing.T, file string) (packages []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	for _, spec := range f.Imports {
+		packages = append(packages, strings.Trim(spec.Path.Value, `"`))
+	}
+	return packages
 }
 
 func TestEveryModuleRequiresOnlySmallerStepsAndAGoWithoutKnownHoles(t *testing.T) {
