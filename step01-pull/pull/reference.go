@@ -97,7 +97,5 @@ func (r Reference) Registry() string { return r.full.Context().RegistryStr() }
 // IsSample tells whether this is the image that needs no network.
 func (r Reference) IsSample() bool { return r.Name == Sample && r.Tag == name.DefaultTag }
 
-var imageID = regexp.MustCompile(`^[0-9a-f]{12}$`)
-
 // IsImage tells whether s has the shape of an {image}: 12 hex digits.
-func IsImage(s string) bool { return imageID.MatchString(s) }
+func IsImage(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789abcdef") == "" }

@@ -11,7 +11,6 @@ package story
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -72,7 +71,9 @@ func (s Story) Sh(where Where, why, command string) {
 }
 
 // plain needs no quotes. A first word with "=" in it would be an assignment, but no program is called so.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+func plain(word string) bool {
+	return word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == ""
+}
 
 // Quote writes words so that sh reads these words and does nothing else, and so that a terminal shows them and does
 // nothing else: control characters are written as printf's octal numbers.
@@ -84,7 +85,7 @@ func Quote(words ...string) string {
 			prefix, word = `"$root"`, rest
 		}
 		switch {
-		case plain.MatchString(word) || prefix != "" && word == "":
+		case plain(word) || prefix != "" && word == "":
 		default:
 			word = "'" + quoteInside(word) + "'"
 		}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,9 @@ func readLog(each func(text string)) {
 
 // oomKill is the message of dump_oom_victim and mem_cgroup_print_oom_context, in the kernel's mm/oom_kill.c and
 // mm/memcontrol.c. What the process calls itself stands behind what is trusted.
-var oomKill = regexp.MustCompile(`^oom-kill:constraint=(\w+),.*?(?:,oom_memcg=(.*?))?(?:,global_oom)?,task_memcg=(.*?),task=(.*),pid=(\d+),uid=\d+$`)
+var oomKill = sync.OnceValue(func() *regexp.Regexp { // most commands never look
+	return regexp.MustCompile(`^oom-kill:constraint=(\w+),.*?(?:,oom_memcg=(.*?))?(?:,global_oom)?,task_memcg=(.*?),task=(.*),pid=(\d+),uid=\d+$`)
+})
 
 // mostVictims is how many are kept.
 const mostVictims = 8
@@ -47,7 +50,7 @@ const mostVictims = 8
 func (e *End) lookInLog(pid int) {
 	named := fmt.Sprintf("[%d]: ", pid)
 	readLog(func(text string) {
-		if m := oomKill.FindStringSubmatch(text); m != nil && inside(m[3], e.cgroup()) && len(e.Killed) < mostVictims {
+		if m := oomKill().FindStringSubmatch(text); m != nil && inside(m[3], e.cgroup()) && len(e.Killed) < mostVictims {
 			v := Victim{Name: m[4], Cgroup: m[2]}
 			v.Pid, _ = strconv.Atoi(m[5])
 			if v.First = v.Pid == pid; m[1] != "CONSTRAINT_MEMCG" {
