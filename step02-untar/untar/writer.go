@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -108,6 +109,9 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if !isOwner(header.Uid) || !isOwner(header.Gid) {
+		return fmt.Errorf("%w: no file can be that of user %d and group %d", ErrArchive, header.Uid, header.Gid)
+	}
 	if err := w.makeRoom(name, header.Typeflag); err != nil {
 		return err
 	}
@@ -142,6 +146,10 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	}
 	return w.setAttributes(name, a)
 }
+
+// isOwner tells whether a number can be a user's or a group's. chown(2) takes 32 bits of it, so 1<<32 would be root, and it
+// takes -1 for "as it is", which is root's, too: both with the setuid bit of the entry.
+func isOwner(id int) bool { return id >= 0 && id < math.MaxUint32 }
 
 // setAttributes keeps an order that matters: chown(2) clears setuid bits and file capabilities, so the owner comes
 // first, then mode and xattrs, and last the times.

@@ -209,6 +209,11 @@ func archives() []attack {
 		}, refused: "deep"},
 		{name: "setuid file", image: running(nil, with(file("su", "#!"), func(h *tar.Header) { h.Mode = 0o4755 })), then: outOfReach},
 
+		{name: "owner 2^32, in 32 bits root", image: plain(pax(record("uid", "4294967296"))), refused: "no file can be that of user 4294967296"},
+		{name: "owner 2^32-1, who is nobody", image: plain(pax(record("uid", "4294967295"))), refused: "no file can be that of user 4294967295"},
+		{name: "group -1, in base 256", image: entries(list{with(file("a", "1"), func(h *tar.Header) { h.Gid, h.Format = -1, tar.FormatGNU })}), refused: "and group -1"},
+		{name: "owner of a folder, in base 256", image: entries(list{with(dir("d"), func(h *tar.Header) { h.Uid, h.Format = 1<<32, tar.FormatGNU })}), refused: "no file can be that of user 4294967296"},
+
 		// Sizes.
 		{name: "a million entries and one", image: func(h *house) *image {
 			return newImage(many(h.t, 1_000_001, func(int) *tar.Header {
