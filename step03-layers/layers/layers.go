@@ -143,20 +143,25 @@ func fsOf(d dirs.Dirs, chainID string) string {
 
 // layerNames are the {layer} of an image's layers: the first 12 digits of their names in the manifest, which are a
 // digest ("59bf1c3509f3….tar.gz"), or a folder named by a v1 ID ("47d7af55c64c…/layer.tar") in archives of the older
-// kind. An image may have the same layer twice; the second is named …-2.
+// kind. An archive that was made by hand may have a "layer.tar" in no folder, or a name with nothing before its dot: it is
+// "layer". An image may have the same layer twice; the second is named …-2.
 func layerNames(manifest tarball.Descriptor) []string {
-	seen := map[string]int{}
+	taken := map[string]bool{}
 	var names []string
 	for _, file := range manifest.Layers {
-		name := path.Base(file)
-		if name == "layer.tar" {
-			name = path.Base(path.Dir(file))
+		base := path.Base(file)
+		if folder := path.Base(path.Dir(file)); base == "layer.tar" && folder != "." {
+			base = folder
 		}
-		name, _, _ = strings.Cut(name, ".")
-		name = dirs.Short(strings.TrimPrefix(name, "sha256:"))
-		if seen[name]++; seen[name] > 1 {
-			name = fmt.Sprintf("%s-%d", name, seen[name])
+		base, _, _ = strings.Cut(base, ".")
+		if base = dirs.Short(strings.TrimPrefix(base, "sha256:")); base == "" && file != "" {
+			base = "layer"
 		}
+		name := base
+		for n := 2; taken[name]; n++ {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[name] = true
 		names = append(names, name)
 	}
 	return names

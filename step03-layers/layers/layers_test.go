@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/pull"
@@ -188,6 +190,18 @@ func TestTheSameLayerTwiceHasTwoNames(t *testing.T) {
 	}
 	if len(added.Layers) != 3 || added.Layers[2].Updated != 1 {
 		t.Errorf("layers are %+v, want 3, the last with 1 updated", added.Layers)
+	}
+}
+
+func TestNoTwoLayersOfAnImageHaveOneName(t *testing.T) {
+	for _, tt := range []struct{ files, want []string }{
+		{[]string{"47d7af55c64c0000/layer.tar", "59bf1c3509f30000.tar.gz", "sha256:0000"}, []string{"47d7af55c64c", "59bf1c3509f3", "0000"}},
+		{[]string{"a.tar", "a.tar", "a-2.tar", "a.tar"}, []string{"a", "a-2", "a-2-2", "a-3"}},
+		{[]string{"layer.tar", "./layer.tar", ".tar", "a/.tar", "layer/layer.tar"}, []string{"layer", "layer-2", "layer-3", "layer-4", "layer-5"}},
+	} {
+		if got := layerNames(tarball.Descriptor{Layers: tt.files}); !slices.Equal(got, tt.want) {
+			t.Errorf("layerNames(%q) = %q, want %q", tt.files, got, tt.want)
+		}
 	}
 }
 

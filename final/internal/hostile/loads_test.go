@@ -93,6 +93,14 @@ func blobName(digest string) string { return "blobs/" + strings.Replace(digest, 
 func loads() []attack {
 	return []attack{
 		{name: "archive without any attack", load: archived(nil), layers: "a=1 b=2"},
+		{name: "layers whose names have nothing before the dot", load: archived(func(_ *house, s *saved) {
+			for n, name := range []string{"layer.tar", ".tar"} {
+				e := s.entries[s.Layers[n]]
+				e.Name = name
+				s.put(e)
+				s.Layers[n] = name
+			}
+		}), layers: "a=1 b=2"},
 		{name: "layout without any attack", load: layout(nil), layers: "a=1 b=2"},
 		{name: "layer path of dotdots", load: archived(func(_ *house, s *saved) { s.Layers[1] = "../../../../outside/secret" }), refused: "path escapes"},
 		{name: "layer path that is absolute", load: archived(func(h *house, s *saved) { s.Layers[1] = h.outside + "/secret" }), refused: "path escapes"},
