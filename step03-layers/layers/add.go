@@ -349,8 +349,12 @@ func (l *incomingLayer) finish(d dirs.Dirs) (Layer, error) {
 	if !errors.Is(err, os.ErrExist) {
 		return l.Layer, err
 	}
-	if known, err := readLayer(d, l.ChainID); err == nil {
+	known, err := readLayer(d, l.ChainID)
+	if err == nil {
 		return known, nil
+	}
+	if !dirs.Lost(err) {
+		return l.Layer, err // other images may have it
 	}
 	// What is there is damaged, and whoever says so advises to pull again.
 	if err := dirs.RemoveAll(final); err != nil {

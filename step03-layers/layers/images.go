@@ -271,7 +271,11 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 			return nil, nil, err
 		}
 		defer lock.Close()
-		if users := Users(d, image); len(users) > 0 {
+		users, err := Users(d, image)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(users) > 0 {
 			if byName && force {
 				return untagged, nil, untag(d, untagged)
 			}
@@ -332,15 +336,16 @@ func spell(name, tag string) string {
 	return name + ":" + tag
 }
 
-// Users lists the containers that are made of an image.
-func Users(d dirs.Dirs, image string) (ids []string) {
-	links, _ := dirs.Glob(d.Containers(), "*/image") // the pattern is well formed
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && filepath.Base(target) == image {
+// Users lists the containers that are made of an image. It fails if it cannot look at all of them.
+func Users(d dirs.Dirs, image string) (ids []string, err error) {
+	links, err := dirs.Links(d.Containers(), "*/image")
+	for link, target := range links {
+		if filepath.Base(target) == image {
 			ids = append(ids, filepath.Base(filepath.Dir(link)))
 		}
 	}
-	return ids
+	slices.Sort(ids)
+	return ids, err
 }
 
 // Sweep removes what crashes have left: unfinished folders that nobody is at work on, and layers that no image links to,
@@ -395,14 +400,12 @@ func removeUnused(d dirs.Dirs) (removed []string, err error) {
 // on its way in may be overlooked.
 func Unused(d dirs.Dirs) (unused []string, err error) {
 	used := map[string]bool{}
-	links, err := dirs.Glob(d.Images(), "*/*")
+	links, err := dirs.Links(d.Images(), "*/*")
 	if err != nil {
 		return nil, err
 	}
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil {
-			used[filepath.Base(target)] = true
-		}
+	for _, target := range links {
+		used[filepath.Base(target)] = true
 	}
 	entries, err := os.ReadDir(d.Layers())
 	if err != nil {

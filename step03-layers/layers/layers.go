@@ -56,7 +56,7 @@ import (
 var (
 	ErrManifest = errors.New("manifest.json is not one that can be used")
 	ErrDigest   = errors.New("the content does not match its digest")
-	ErrDamaged  = errors.New("damaged")
+	ErrDamaged  = dirs.ErrDamaged
 )
 
 // An Image is one that is here.
@@ -88,6 +88,9 @@ func Open(d dirs.Dirs, image string) (Image, error) {
 	img := Image{ID: image, Digest: sum(raw), Config: config}
 	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
 		layer, err := readLayer(d, "sha256:"+chainID)
+		if err != nil && !dirs.Lost(err) {
+			return Image{}, fmt.Errorf("image %s: read its layer %s: %w", image, manifest.Layers[i], err)
+		}
 		if err != nil {
 			return Image{}, advice.Add(fmt.Errorf("image %s: %w: its layer %s: %w", image, ErrDamaged, manifest.Layers[i], err),
 				"a layer of this image is gone; pull it again")
@@ -109,11 +112,7 @@ func (img Image) Stack(d dirs.Dirs) Stack {
 // readLayer reads what is known of a layer that is here, and sees that it has its files.
 func readLayer(d dirs.Dirs, chainID string) (layer Layer, err error) {
 	fs := fsOf(d, chainID)
-	raw, err := os.ReadFile(filepath.Join(filepath.Dir(fs), "layer.json"))
-	if err == nil {
-		err = json.Unmarshal(raw, &layer)
-	}
-	if err == nil {
+	if err = dirs.ReadJSON(filepath.Join(filepath.Dir(fs), "layer.json"), &layer); err == nil {
 		_, err = os.Stat(fs)
 	}
 	return layer, err

@@ -334,47 +334,45 @@ func Adopt(d dirs.Dirs, id string, lock *os.File) *FS {
 	return &FS{ID: id, Dir: d.Container(id), lock: lock}
 }
 
-// Dead opens the containers whose gocker died, all of them locked for the caller, who ends each with Remove or Close.
+// EachDead opens the containers whose gocker died, one after the other, and hands each to do, which ends it with Remove or
+// Close: a lock is a descriptor, of which a process has few. What cannot be looked at is left as it is, and an error.
 // A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
 // it, and is left alone. What is known may be a pattern: "log*".
-func Dead(d dirs.Dirs, known ...string) ([]*FS, error) {
+func EachDead(d dirs.Dirs, do func(*FS) error, known ...string) error {
 	folders, err := dirs.Glob(d.Containers(), "*")
-	if err != nil {
-		return nil, err
-	}
-	known = append([]string{"fs", "image", "lower"}, known...)
-	var dead []*FS
 	for _, folder := range folders {
-		f, err := Open(d, filepath.Base(folder))
-		if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
-			continue // alive, or gone meanwhile
+		f, openErr := openDead(d, filepath.Base(folder), known)
+		if f != nil {
+			openErr = do(f)
 		}
-		if err != nil {
-			return dead, err
-		}
-		entries, err := os.ReadDir(folder)
-		if err != nil {
-			return append(dead, f), err
-		}
-		if slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-			return !slices.ContainsFunc(known, func(pattern string) bool {
-				match, err := filepath.Match(pattern, e.Name())
-				return match && err == nil
-			})
-		}) {
-			f.Close()
-			continue
-		}
-		dead = append(dead, f)
-	}
-	return dead, nil
-}
-
-// RemoveDead removes what dead containers have left.
-func RemoveDead(d dirs.Dirs) error {
-	dead, err := Dead(d)
-	for _, f := range dead {
-		err = errors.Join(err, f.Remove())
+		err = errors.Join(err, openErr)
 	}
 	return err
 }
+
+// openDead returns nil for a container that is alive, or a later step's.
+func openDead(d dirs.Dirs, id string, known []string) (*FS, error) {
+	f, err := Open(d, id)
+	if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+		return nil, nil // alive, or gone meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(f.Dir)
+	if err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !isKnown(e.Name(), known) }) {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func isKnown(name string, known []string) bool {
+	return slices.ContainsFunc(append([]string{"fs", "image", "lower"}, known...), func(pattern string) bool {
+		match, err := filepath.Match(pattern, name)
+		return match && err == nil
+	})
+}
+
+// RemoveDead removes what dead containers have left.
+func RemoveDead(d dirs.Dirs) error { return EachDead(d, (*FS).Remove) }

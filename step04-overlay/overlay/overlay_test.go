@@ -226,8 +226,8 @@ func TestFoldersMayHaveAnyName(t *testing.T) {
 		} else if got := testenv.Ls(t, f.Mnt()); !slices.Equal(got, []string{"a", "c", "d", "l"}) {
 			t.Errorf("Mount below %q has %q", odd, got)
 		}
-		if users := layers.Users(d, img.ID); !slices.Equal(users, []string{f.ID}) {
-			t.Errorf("Users below %q are %q, want %q", odd, users, f.ID)
+		if users, err := layers.Users(d, img.ID); err != nil || !slices.Equal(users, []string{f.ID}) {
+			t.Errorf("Users below %q = %q, %v, want %q", odd, users, err, f.ID)
 		}
 		if err := f.Remove(); err != nil {
 			t.Errorf("Remove = %v", err)
@@ -414,14 +414,15 @@ func TestTheDeadAreRemovedAndTheLivingStay(t *testing.T) {
 	}
 	ids := []string{killed(t, d, img), killed(t, d, img)}
 	slices.Sort(ids)
-	dead, err := Dead(d)
-	var got []string
-	for _, f := range dead {
-		got = append(got, f.ID)
-		f.Close()
+	dead := func(d dirs.Dirs, known ...string) (found []string, err error) {
+		err = EachDead(d, func(f *FS) error {
+			found = append(found, f.ID)
+			return f.Close()
+		}, known...)
+		return found, err
 	}
-	if err != nil || !slices.Equal(got, ids) {
-		t.Errorf("Dead = %q, %v; want %q", got, err, ids)
+	if got, err := dead(d); err != nil || !slices.Equal(got, ids) {
+		t.Errorf("EachDead has %q, %v; want %q", got, err, ids)
 	}
 	if err := RemoveDead(d); err != nil {
 		t.Errorf("RemoveDead = %v", err)
@@ -434,13 +435,14 @@ func TestTheDeadAreRemovedAndTheLivingStay(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(living.Mnt(), "a")); err != nil {
 		t.Errorf("the living container: %v", err)
 	}
-	if dead, err := Dead(d, "state"); err != nil || len(dead) != 1 || dead[0].ID != "later" {
-		t.Errorf("Dead for whoever knows state = %v, %v; want the later step's", dead, err)
-	} else if err := dead[0].Remove(); err != nil {
+	if got, err := dead(d, "state"); err != nil || !slices.Equal(got, []string{"later"}) {
+		t.Errorf("EachDead for whoever knows state has %q, %v; want the later step's", got, err)
+	}
+	if err := os.RemoveAll(later); err != nil {
 		t.Error(err)
 	}
-	if dead, err := Dead(dirs.Dirs{Root: d.Root, Run: filepath.Join(d.Run, "none")}); err != nil || len(dead) > 0 {
-		t.Errorf("Dead where there never was one = %v, %v; want none", dead, err)
+	if got, err := dead(dirs.Dirs{Root: d.Root, Run: filepath.Join(d.Run, "none")}); err != nil || got != nil {
+		t.Errorf("EachDead where there never was one has %q, %v; want none", got, err)
 	}
 }
 

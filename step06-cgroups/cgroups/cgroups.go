@@ -382,14 +382,27 @@ func RemoveRecorded(f *overlay.FS) error {
 	if err != nil {
 		return err
 	}
-	return Remove(cg, nil)
+	return RemoveFor(f, cg, nil)
 }
 
-// RemoveDead removes what dead containers have left: processes, cgroups, mounts and folders.
-func RemoveDead(d dirs.Dirs) error {
-	dead, err := overlay.Dead(d, record)
-	for _, f := range dead {
-		err = errors.Join(err, RemoveRecorded(f), f.Remove())
+// RemoveFor is Remove for what NewFor has made. The record goes last: as long as it is there, something may be left.
+func RemoveFor(f *overlay.FS, cg Cgroup, tell story.Story) error {
+	if err := Remove(cg, tell); err != nil {
+		return err
 	}
-	return err
+	if err := os.Remove(filepath.Join(f.Dir, record)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// RemoveDead removes what dead containers have left: processes, cgroups, mounts and folders. The folder of a cgroup that
+// could not be removed stays: nothing else says where that is.
+func RemoveDead(d dirs.Dirs) error {
+	return overlay.EachDead(d, func(f *overlay.FS) error {
+		if err := RemoveRecorded(f); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		return f.Remove()
+	}, record)
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -43,12 +44,9 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 		Short: "Show what images, containers and volumes take on disk",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			usage, err := e.DiskUsage()
-			if err != nil {
-				return err
-			}
+			usage, unread := e.DiskUsage()
 			if verbose {
-				return printUsage(cmd.OutOrStdout(), e, usage)
+				return errors.Join(printUsage(cmd.OutOrStdout(), e, usage), unread)
 			}
 			images, active := map[string]bool{}, map[string]bool{}
 			for _, i := range usage.Images {
@@ -71,7 +69,8 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 			}
 			add("Containers", len(usage.Containers), func(i int) (int64, bool) { return usage.Containers[i].Bytes, usage.Containers[i].Pid > 0 })
 			add("Local Volumes", len(usage.Volumes), func(i int) (int64, bool) { return usage.Volumes[i].Bytes, usage.Volumes[i].Containers > 0 })
-			return printFormatted(cmd.OutOrStdout(), format, `table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}`, rows)
+			err := printFormatted(cmd.OutOrStdout(), format, `table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}`, rows)
+			return errors.Join(err, unread)
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "each image, container and volume")
@@ -220,22 +219,18 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if !force && !confirm(cmd, "This removes "+what+", and what broken pulls have left.") {
 				return nil
 			}
-			out := cmd.OutOrStdout()
-			n, err := pruneContainers(out, e, filters)
-			if err != nil {
+			if err := engine.CheckPrune(filters); err != nil {
 				return err
 			}
+			out := cmd.OutOrStdout()
+			n, err := pruneContainers(out, e, filters)
 			if withVolumes {
-				more, err := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous })
-				if n += more; err != nil {
-					return err
-				}
+				more, volumesErr := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous })
+				n, err = n+more, errors.Join(err, volumesErr)
 			}
-			more, err := pruneImages(out, e, all, filters)
-			if err == nil {
-				fmt.Fprintln(out, "Total reclaimed space:", sized(n+more))
-			}
-			return err
+			more, imagesErr := pruneImages(out, e, all, filters)
+			fmt.Fprintln(out, "Total reclaimed space:", sized(n+more))
+			return errors.Join(err, imagesErr)
 		},
 	}
 	f := cmd.Flags()

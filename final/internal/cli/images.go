@@ -44,7 +44,7 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 				filters = append(filters, "reference="+args[0])
 			}
 			images, err := e.Images().List(filters, digests || format == "json" || strings.Contains(format, ".Digest"))
-			if err != nil {
+			if images == nil && err != nil {
 				return err
 			}
 			var rows []imageRow
@@ -65,14 +65,14 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 					}
 				}
 			}
-			if quiet {
-				return printRows(cmd.OutOrStdout(), "{{.ID}}", "", false, rows)
-			}
 			usual := imagesTable
 			if digests {
 				usual = imagesDigestsTable
 			}
-			return printFormatted(cmd.OutOrStdout(), format, usual, rows)
+			if quiet {
+				format = "{{.ID}}"
+			}
+			return errors.Join(printRows(cmd.OutOrStdout(), format, usual, !quiet, rows), err)
 		},
 	}
 	f := cmd.Flags()

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,7 +32,7 @@ func lsnsCommand(e *engine.Engine) *cobra.Command {
 			"known by the inode number of the files /proc/PID/ns/TYPE: equal numbers are one namespace.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			used, err := e.Namespaces(args...)
-			if err != nil {
+			if used == nil && err != nil {
 				return err
 			}
 			var rows []nsRow
@@ -42,7 +43,7 @@ func lsnsCommand(e *engine.Engine) *cobra.Command {
 				}
 				rows = append(rows, nsRow{fmt.Sprint(ns.NS), ns.Type, ns.NProcs, ns.PID, ns.User, string(command), strings.Join(ns.Users, ", ")})
 			}
-			return printFormatted(cmd.OutOrStdout(), format, `table {{.NS}}\t{{.Type}}\t{{.NProcs}}\t{{.PID}}\t{{.User}}\t{{.Command}}\t{{.Who}}`, rows)
+			return errors.Join(printFormatted(cmd.OutOrStdout(), format, `table {{.NS}}\t{{.Type}}\t{{.NProcs}}\t{{.PID}}\t{{.User}}\t{{.Command}}\t{{.Who}}`, rows), err)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)

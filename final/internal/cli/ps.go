@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,9 +57,9 @@ func psCommand(e *engine.Engine) *cobra.Command {
 				opts.Last = 1
 			}
 			opts.Details = strings.Contains(format, "json") || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
-			listed, err := e.List(opts)
-			if err != nil {
-				return err
+			listed, unread := e.List(opts)
+			if listed == nil && unread != nil {
+				return unread
 			}
 			names, err := e.Images().Names()
 			if err != nil {
@@ -95,14 +96,14 @@ func psCommand(e *engine.Engine) *cobra.Command {
 				row.Mounts = strings.Join(mounts, ",")
 				rows = append(rows, row)
 			}
-			if quiet {
-				return printRows(cmd.OutOrStdout(), "{{.ID}}", "", false, rows)
-			}
 			usual := psTable
 			if size {
 				usual += `\t{{.Size}}`
 			}
-			return printRows(cmd.OutOrStdout(), format, usual, !noHeading, rows)
+			if quiet {
+				format, noHeading = "{{.ID}}", true
+			}
+			return errors.Join(printRows(cmd.OutOrStdout(), format, usual, !noHeading, rows), unread)
 		},
 	}
 	f := cmd.Flags()

@@ -52,7 +52,7 @@ func statsCommand(e *engine.Engine) *cobra.Command {
 					break
 				}
 			}
-			return err
+			return errors.Join(err, s.unread)
 		},
 	}
 	f := cmd.Flags()
@@ -69,6 +69,7 @@ type stats struct {
 	all, noTrunc bool
 	format       string
 	begun        bool
+	unread       error // of containers that could not be read, when they were listed last
 }
 
 // read reads what each container uses now, in the order of the names or of ps. One that was named and is gone is an
@@ -76,10 +77,8 @@ type stats struct {
 func (s *stats) read() (usages []engine.Usage, err error) {
 	names := s.names
 	if len(names) == 0 {
-		states, err := s.Ps()
-		if err != nil {
-			return nil, err
-		}
+		var states []engine.State
+		states, s.unread = s.Ps()
 		for _, state := range states {
 			names = append(names, state.ID)
 		}

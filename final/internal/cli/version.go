@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -109,12 +110,12 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 		Short: "Count containers and images, and say what they run on; see also gocker doctor",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := inform(e)
+			i, unread, err := inform(e)
 			if err != nil {
 				return err
 			}
 			if format != "" {
-				return printInspected(cmd.OutOrStdout(), format, []information{i})
+				return errors.Join(printInspected(cmd.OutOrStdout(), format, []information{i}), unread)
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 1, ' ', 0)
 			fmt.Fprintf(t, "Containers:\t%d\n Running:\t%d\n Paused:\t%d\n Stopped:\t%d\nImages:\t%d\n", i.Containers, i.ContainersRunning,
@@ -123,22 +124,18 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 				i.CgroupDriver, i.CgroupVersion, i.KernelVersion)
 			fmt.Fprintf(t, "OSType:\t%s\nArchitecture:\t%s\nCPUs:\t%d\nTotal Memory:\t%s\nName:\t%s\nRoot Dir:\t%s\nRun Dir:\t%s\n", i.OSType, i.Architecture,
 				i.NCPU, sized(i.MemTotal), i.Name, i.DockerRootDir, e.Dirs.Run)
-			return t.Flush()
+			return errors.Join(t.Flush(), unread)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "`json`, or a Go template such as '{{.Containers}}'")
 	return cmd
 }
 
-func inform(e *engine.Engine) (i information, err error) {
-	states, err := e.Ps()
-	if err != nil {
-		return i, err
-	}
-	images, err := e.Images().List(nil, false)
-	if err != nil {
-		return i, err
-	}
+// inform counts; unread tells of what cannot be read, and is not counted.
+func inform(e *engine.Engine) (i information, unread, err error) {
+	states, statesErr := e.Ps()
+	images, imagesErr := e.Images().List(nil, false)
+	unread = errors.Join(statesErr, imagesErr)
 	ids := map[string]bool{}
 	for _, image := range images {
 		ids[image.ID] = true
@@ -159,7 +156,7 @@ func inform(e *engine.Engine) (i information, err error) {
 	}
 	mode, _, err := cgroups.Mode()
 	if err != nil {
-		return i, err
+		return i, unread, err
 	}
 	i.CgroupVersion = "1"
 	if strings.HasSuffix(mode, "v2") {
@@ -170,5 +167,5 @@ func inform(e *engine.Engine) (i information, err error) {
 	if unix.Sysinfo(&memory) == nil && unix.Uname(&u) == nil {
 		i.MemTotal, i.Name = int64(memory.Totalram)*int64(memory.Unit), unix.ByteSliceToString(u.Nodename[:])
 	}
-	return i, nil
+	return i, unread, nil
 }

@@ -97,17 +97,14 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		Short:   "List volumes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := e.Volumes().List()
-			if err != nil {
-				return err
-			}
-			used, err := e.VolumeUsers()
-			if err != nil {
-				return err
+			all, unread := e.Volumes().List()
+			used, usedErr := e.VolumeUsers()
+			if unread = errors.Join(unread, usedErr); all == nil && unread != nil {
+				return unread
 			}
 			var rows []volumeRow
 			for _, v := range all {
-				fits, err := volumeFits(v, len(used[v.Name]) == 0, filters)
+				fits, err := volumeFits(v, used != nil && len(used[v.Name]) == 0, filters)
 				if err != nil {
 					return exit{exitGocker, err}
 				}
@@ -123,7 +120,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			if quiet && format == "" {
 				format = "{{.Name}}"
 			}
-			return printFormatted(cmd.OutOrStdout(), format, `table {{.Driver}}\t{{.Name}}`, rows)
+			return errors.Join(printFormatted(cmd.OutOrStdout(), format, `table {{.Driver}}\t{{.Name}}`, rows), unread)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")

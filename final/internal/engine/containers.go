@@ -4,7 +4,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +45,7 @@ type State struct {
 	Command []string
 	Options describe.Options
 	Volumes []string // that were made for it only, by name
+	Has     []string // all its volumes, by name, as config.json has them, too
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none
 
@@ -119,16 +119,19 @@ func overwrite(file string, raw []byte) error {
 	return err
 }
 
+// readState is os.ErrNotExist for what is no container of ours, not ready yet, or being removed. Any other error says
+// nothing of the kind: that one is kept.
 func readState(folder string) (State, error) {
 	var s State
-	raw, err := os.ReadFile(filepath.Join(folder, stateName))
-	if err == nil {
-		err = json.Unmarshal(raw, &s)
+	if err := dirs.ReadJSON(filepath.Join(folder, stateName), &s); err != nil {
+		s = State{}
+		s.ID = filepath.Base(folder)
+		return s, broken(s.ID, stateName, err)
 	}
 	if s.Status == specs.StateRunning {
 		askKernel(&s, folder)
 	}
-	return s, err
+	return s, nil
 }
 
 // change changes a container's state, and returns it. Its gocker does so, and whoever renames it: so there is a lock for
@@ -148,40 +151,43 @@ func (e Engine) change(id string, do func(*State)) (State, error) {
 	return s, writeJSON(filepath.Join(folder, stateName), s)
 }
 
-// Ps lists the containers, the newest first.
+// Ps lists the containers, the newest first. An error tells of those that cannot be read; all others are in the list.
 func (e Engine) Ps() ([]State, error) {
-	if err := e.bury(); err != nil {
-		return nil, err
-	}
+	buryErr := e.bury()
 	folders, err := dirs.Glob(e.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err
 	}
 	var states []State
+	var unread []error
 	for _, folder := range folders {
 		s, err := readState(folder)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // one that a step made, or one that is not ready yet
+		switch {
+		case err == nil:
+			states = append(states, s)
+		case !errors.Is(err, os.ErrNotExist): // else one that a step made, or one that is not ready yet
+			unread = append(unread, err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("container %s: read its state: %w", filepath.Base(folder), err)
-		}
-		states = append(states, s)
 	}
 	slices.SortFunc(states, func(a, b State) int { return b.Created.Compare(a.Created) })
-	return states, nil
+	return states, errors.Join(append(unread, buryErr)...)
 }
 
-// find returns the container that has this id, this name, with or without docker's "/" before it, or the only one whose id
-// begins so.
+// find returns the container that has this id, or else this name, with or without docker's "/" before it, or else the only
+// one whose id begins so.
 func (e Engine) find(name string) (State, error) {
 	name = strings.TrimPrefix(name, "/")
-	id := name
-	if link, err := os.Readlink(e.nameLink(name)); err == nil && names.Valid(name) {
-		id = filepath.Base(link)
-	}
-	if s, err := e.look(id); id != "" && id == filepath.Base(id) && !errors.Is(err, os.ErrNotExist) {
-		return s, err
+	if names.Valid(name) { // as ids are, too
+		if s, err := e.look(name); !errors.Is(err, os.ErrNotExist) {
+			return s, err
+		}
+		id, err := e.linked(name)
+		if err != nil {
+			return State{}, err
+		}
+		if s, err := e.look(id); id != "" && !errors.Is(err, os.ErrNotExist) && (err != nil || s.Name == name) {
+			return s, err
+		}
 	}
 	entries, err := os.ReadDir(e.Dirs.Containers())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -243,6 +249,9 @@ func (e Engine) Rm(name string, opts RmOptions) error {
 	if errors.Is(err, ErrNoContainer) && opts.Force {
 		return nil
 	}
+	if errors.Is(err, dirs.ErrDamaged) && opts.Force {
+		return e.removeDamaged(s)
+	}
 	if err != nil {
 		return err
 	}
@@ -273,14 +282,27 @@ func (e Engine) Rm(name string, opts RmOptions) error {
 	return c.remove(opts.Volumes || c.state.Options.Remove)
 }
 
+// removeDamaged removes a container that nobody runs, and whose state nobody can read.
+func (e Engine) removeDamaged(s State) error {
+	f, err := overlay.Open(e.Dirs, s.ID)
+	if err != nil {
+		return err
+	}
+	if err := cgroups.RemoveRecorded(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	c := &container{Engine: e, fs: f, state: s}
+	return c.remove(false)
+}
+
 // remove takes away all of a container, and with volumes those that were made for it only. state.json goes first:
 // without it, the rest is a dead container's.
 func (c *container) remove(volumes bool) error {
 	if s, err := readState(c.fs.Dir); err == nil {
 		c.state.Name = s.Name
 	}
-	c.freeName(c.state.Name, c.state.ID)
 	removed := os.Remove(filepath.Join(c.fs.Dir, stateName))
+	c.freeName(c.state.Name, c.state.ID)
 	err := c.fs.Remove()
 	if volumes { // now nobody has them
 		err = errors.Join(err, c.removeVolumes())
@@ -330,6 +352,9 @@ func (e Engine) take(name string) (*container, error) {
 			f.Close()
 			continue // that was a moment ago
 		}
+		if err := cgroups.RemoveRecorded(f); err != nil { // whoever ran it may have died at the very end
+			return nil, errors.Join(err, f.Close())
+		}
 		return c, nil
 	}
 }
@@ -352,29 +377,26 @@ func (c *container) ready() error {
 
 // bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
 func (e Engine) bury() error {
-	dead, err := overlay.Dead(e.Dirs, files...)
-	for _, f := range dead {
-		err = errors.Join(err, e.buryOne(f))
-	}
-	// Of a folder that somebody has removed by hand the name is left.
-	links, globErr := dirs.Glob(e.Dirs.Run, "names/*")
-	for _, link := range links {
-		if _, statErr := os.Stat(link); errors.Is(statErr, os.ErrNotExist) {
-			os.Remove(link)
-		}
-	}
-	return errors.Join(err, globErr)
+	err := overlay.EachDead(e.Dirs, e.buryOne, files...)
+	return errors.Join(err, e.freeNames())
 }
 
 func (e Engine) buryOne(f *overlay.FS) error {
 	s, err := readState(f.Dir)
-	c := &container{Engine: e, fs: f, state: s}
-	if c.state.ID = f.ID; err == nil && !held(s) {
-		return c.close() // it may be mounted still
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return f.Close() // it is kept, and Ps says why
 	}
+	c := &container{Engine: e, fs: f, state: s}
+	c.state.ID = f.ID
 	cgErr := cgroups.RemoveRecorded(f)
+	if err == nil && !held(s) {
+		return errors.Join(cgErr, c.close()) // it may be mounted still
+	}
 	if never := s.Status == specs.StateCreating; err != nil || never || s.Options.Remove {
-		return errors.Join(cgErr, c.remove(never || s.Options.Remove))
+		if cgErr != nil { // only its folder says where its cgroup is
+			return errors.Join(cgErr, c.close())
+		}
+		return c.remove(never || s.Options.Remove)
 	}
 	changeErr := c.change(func(s *State) {
 		if s.Status == specs.StateRunning {
@@ -386,31 +408,103 @@ func (e Engine) buryOne(f *overlay.FS) error {
 	return errors.Join(cgErr, changeErr, c.close())
 }
 
-func (e Engine) nameLink(name string) string { return filepath.Join(e.Dirs.Run, "names", name) }
+// A container's name is a link, {run}/names/{name}, and stands in its state. If it is killed, a command that changes both
+// may leave a link to a container that says another name, or is gone: that name is free. Whoever changes links holds the
+// lock of {run}/names.
 
-// takeName makes {run}/names/{name}, a link to the container. Only one can make it, so no lock is needed.
-func (e Engine) takeName(name, id string) error {
-	if !names.Valid(name) {
-		return advice.Add(fmt.Errorf("%q is no name for a container", name), names.Rule)
+func (e Engine) names() string { return filepath.Join(e.Dirs.Run, "names") }
+
+func (e Engine) nameLink(name string) string { return filepath.Join(e.names(), name) }
+
+// linked is the container that a name's link leads to; none is "".
+func (e Engine) linked(name string) (id string, err error) {
+	link, err := os.Readlink(e.nameLink(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
 	}
-	link := e.nameLink(name)
-	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+	return filepath.Base(link), err
+}
+
+// takeName gives a container a name that no other has.
+func (e Engine) takeName(name, id string) error {
+	lock, err := e.claimName(name, id)
+	if err == nil {
+		lock.Close()
+	}
+	return err
+}
+
+// claimName is takeName, and until lock is closed nobody else changes names.
+func (e Engine) claimName(name, id string) (lock *os.File, err error) {
+	if !names.Valid(name) {
+		return nil, advice.Add(fmt.Errorf("%q is no name for a container", name), names.Rule)
+	}
+	if _, err := os.Lstat(e.Dirs.Container(name)); err == nil && name != id {
+		return nil, advice.Add(fmt.Errorf("%w: %q is the id of another container", ErrNameTaken, name), "choose another")
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if owner, _ := e.linked(name); owner != "" {
+		e.bury() // it may be of one that was killed; whatever else it finds is for others to tell
+	}
+	if lock, err = dirs.Lock(e.names()); err != nil {
+		return nil, err
+	}
+	if err = e.link(name, id); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// link makes a name's link, in place of one to a container that does not have the name. The caller holds the lock.
+func (e Engine) link(name, id string) error {
+	owner, err := e.linked(name)
+	if err != nil {
 		return err
 	}
-	for {
-		err := os.Symlink(filepath.Join("..", "containers", id), link)
-		if !errors.Is(err, os.ErrExist) {
-			return err
+	if owner != "" {
+		folder := e.Dirs.Container(owner)
+		_, gone := os.Lstat(folder)
+		if s, err := readState(folder); !errors.Is(gone, os.ErrNotExist) && (err != nil || s.Name == name) { // with no state yet it is being made
+			return advice.Add(fmt.Errorf("%w: %q is that of container %s", ErrNameTaken, name, owner), "choose another, or remove that one: gocker rm %s", name)
 		}
-		if _, err := os.Stat(link); err == nil {
-			owner, _ := os.Readlink(link) // only for the message
-			return advice.Add(fmt.Errorf("%w: %q is that of container %s", ErrNameTaken, name, filepath.Base(owner)),
-				"choose another, or remove that one: gocker rm %s", name)
-		}
-		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) { // its container is gone
+		if err := os.Remove(e.nameLink(name)); err != nil {
 			return err
 		}
 	}
+	return os.Symlink(filepath.Join("..", "containers", id), e.nameLink(name))
+}
+
+// freeName takes a name off a container, if it is this one's.
+func (e Engine) freeName(name, id string) {
+	lock, err := dirs.Lock(e.names())
+	if err != nil {
+		return // its container is gone: the name is free all the same, and bury takes the link
+	}
+	defer lock.Close()
+	e.unlink(name, id)
+}
+
+// unlink is freeName for the holder of the lock.
+func (e Engine) unlink(name, id string) {
+	if !names.Valid(name) {
+		return
+	}
+	if owner, err := e.linked(name); err == nil && owner == id {
+		os.Remove(e.nameLink(name))
+	}
+}
+
+// freeNames removes the links of containers that are gone: their folder was removed by hand, or by one that was killed.
+func (e Engine) freeNames() error {
+	links, err := dirs.Links(e.names(), "*")
+	for link, target := range links {
+		if _, err := os.Stat(link); errors.Is(err, os.ErrNotExist) {
+			e.freeName(filepath.Base(link), filepath.Base(target))
+		}
+	}
+	return err
 }
 
 // takeSomeName takes the name that the user wants, or else any.
@@ -423,11 +517,5 @@ func (c *container) takeSomeName() error {
 		if err := c.takeName(c.state.Name, c.state.ID); !errors.Is(err, ErrNameTaken) {
 			return err
 		}
-	}
-}
-
-func (e Engine) freeName(name, id string) {
-	if owner, err := os.Readlink(e.nameLink(cmp.Or(name, "-"))); err == nil && filepath.Base(owner) == id {
-		os.Remove(e.nameLink(name)) // what stays points nowhere, and the next who wants it removes it
 	}
 }

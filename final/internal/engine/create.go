@@ -105,6 +105,9 @@ func (e Engine) create(ctx context.Context, opts describe.Options, say func(form
 	if err != nil {
 		return nil, err
 	}
+	if c.state.Has, err = e.volumesIn(c.spec); err != nil {
+		return nil, err
+	}
 	c.state.Annotations = c.spec.Annotations
 	if err := writeJSON(filepath.Join(f.Dir, "config.json"), c.spec); err != nil {
 		return nil, err

@@ -48,15 +48,11 @@ type VolumeUsage struct {
 	Containers int
 }
 
-// DiskUsage counts.
+// DiskUsage counts. An error tells of what cannot be read, and is not counted.
 func (e Engine) DiskUsage() (u DiskUsage, err error) {
-	if u.Containers, err = e.containerUsage(); err != nil {
-		return u, err
-	}
-	named, err := e.Images().List(nil, false)
-	if err != nil {
-		return u, err
-	}
+	u.Containers, err = e.containerUsage()
+	named, imagesErr := e.Images().List(nil, false)
+	err = errors.Join(err, imagesErr)
 	of, have, needed := map[string][]layers.Layer{}, map[string]int{}, map[string]bool{}
 	containers := map[string]int{}
 	for _, c := range u.Containers {
@@ -66,10 +62,8 @@ func (e Engine) DiskUsage() (u DiskUsage, err error) {
 		if of[image.ID] != nil {
 			continue
 		}
-		img, err := layers.Open(e.Dirs, image.ID)
-		if err != nil {
-			return u, err
-		}
+		img, openErr := layers.Open(e.Dirs, image.ID)
+		err = errors.Join(err, openErr)
 		of[image.ID] = img.Layers
 		for _, layer := range img.Layers {
 			if have[layer.ChainID]++; have[layer.ChainID] == 1 {
@@ -93,8 +87,9 @@ func (e Engine) DiskUsage() (u DiskUsage, err error) {
 		}
 		u.Images = append(u.Images, i)
 	}
-	u.Volumes, err = e.volumeUsage()
-	return u, err
+	var volumesErr error
+	u.Volumes, volumesErr = e.volumeUsage()
+	return u, errors.Join(err, volumesErr)
 }
 
 func (e Engine) containerUsage() (usage []ContainerUsage, err error) {
@@ -117,21 +112,34 @@ func (e Engine) volumeUsage() (usage []VolumeUsage, err error) {
 	return usage, err
 }
 
-// PruneContainers removes the containers that do not run. Filters are until=TIME and label=KEY[=VALUE].
-func (e Engine) PruneContainers(filters []string, removed func(id string)) (bytes int64, err error) {
-	var until time.Time
-	var labels []string
+// CheckPrune tells whether these are filters of a prune: until=TIME and label=KEY[=VALUE].
+func CheckPrune(filters []string) error {
+	_, _, err := parsePrune(filters)
+	return err
+}
+
+func parsePrune(filters []string) (until time.Time, labels []string, err error) {
 	for _, f := range filters {
 		if text, ok := strings.CutPrefix(f, "until="); ok {
 			if until, err = filter.Until(text); err != nil {
-				return 0, err
+				return until, nil, err
 			}
 			continue
 		}
 		if !strings.HasPrefix(f, "label=") {
-			return 0, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=")
+			return until, nil, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=")
 		}
 		labels = append(labels, f)
+	}
+	return until, labels, nil
+}
+
+// PruneContainers removes the containers that do not run. Filters are those of CheckPrune. One that cannot be read is
+// kept.
+func (e Engine) PruneContainers(filters []string, removed func(id string)) (bytes int64, err error) {
+	until, labels, err := parsePrune(filters)
+	if err != nil {
+		return 0, err
 	}
 	listed, err := e.List(ListOptions{All: true, Filters: labels})
 	for _, l := range listed {

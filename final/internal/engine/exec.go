@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
@@ -154,19 +154,21 @@ func keepTerminal(terminal *os.File) error {
 
 func (e Engine) readSpec(id string) (*specs.Spec, error) {
 	var spec specs.Spec
-	raw, err := os.ReadFile(filepath.Join(e.Dirs.Container(id), "config.json"))
-	if err == nil {
-		err = json.Unmarshal(raw, &spec)
-	}
-	if err != nil {
+	if err := dirs.ReadJSON(filepath.Join(e.Dirs.Container(id), "config.json"), &spec); err != nil {
 		return nil, broken(id, "config.json", err)
 	}
 	return &spec, nil
 }
 
-// broken is the error of a container's file that only somebody's hand can have taken away or changed.
+// broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;
+// any other may be read another time.
 func broken(id, file string, err error) error {
-	return advice.Add(fmt.Errorf("container %s: read its %s: %w", id, file, err), "it cannot be used any more; to remove it: gocker rm -f %s", id)
+	lost := dirs.Lost(err)
+	err = fmt.Errorf("container %s: read its %s: %w", id, file, err)
+	if lost {
+		err = advice.Add(err, "it cannot be used any more; to remove it: gocker rm -f %s", id)
+	}
+	return err
 }
 
 // view is the file system of a container that somebody else runs, to be looked at only.

@@ -165,14 +165,19 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	case WaitNext:
 		for began := s.Started; ; time.Sleep(tail.PollTime) {
 			now, err := readState(folder)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return -1, err
+			}
 			if err != nil || !now.Finished.IsZero() && !now.Started.Before(began) && active(s) || now.Started.After(began) && !now.Finished.IsZero() {
 				break
 			}
 		}
 	case WaitRemoved:
 		for {
-			if _, err := os.Stat(folder); err != nil {
+			if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
 				break
+			} else if err != nil {
+				return -1, err
 			}
 			time.Sleep(tail.PollTime)
 		}
@@ -202,17 +207,19 @@ func (e Engine) Rename(name, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.takeName(to, s.ID); err != nil {
-		return err
-	}
-	old := s.Name
-	s, err = e.change(s.ID, func(s *State) { s.Name = to })
+	lock, err := e.claimName(to, s.ID)
 	if err != nil {
-		e.freeName(to, s.ID)
 		return err
 	}
-	e.freeName(old, s.ID)
-	e.event("rename", s, "oldName", old)
+	defer lock.Close()
+	old := s.Name
+	changed, err := e.change(s.ID, func(s *State) { old, s.Name = s.Name, to })
+	if err != nil {
+		e.unlink(to, s.ID)
+		return err
+	}
+	e.unlink(old, s.ID)
+	e.event("rename", changed, "oldName", old)
 	return nil
 }
 

@@ -60,16 +60,13 @@ type ListOptions struct {
 	Details bool
 }
 
-// List lists containers, the newest first.
+// List lists containers, the newest first. An error tells of what cannot be read; all others are in the list.
 func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 	passes, all, err := e.listFilter(opts.Filters)
 	if err != nil {
 		return nil, err
 	}
 	states, err := e.Ps()
-	if err != nil {
-		return nil, err
-	}
 	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(filter string) bool {
 		return strings.HasPrefix(filter, "label=") || strings.HasPrefix(filter, "volume=")
 	})
@@ -83,23 +80,21 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 		}
 		l := Listed{State: s, Network: networkOf(s)}
 		if opts.Details {
-			spec, err := e.readSpec(s.ID)
-			if errors.Is(err, os.ErrNotExist) {
+			spec, specErr := e.readSpec(s.ID)
+			if specErr == nil {
+				l.Labels = spec.Annotations
+				l.Mounts, specErr = describe.MountPoints(e.Volumes(), spec, s.Bundle)
+			}
+			if _, gone := readState(e.Dirs.Container(s.ID)); specErr != nil && errors.Is(gone, os.ErrNotExist) {
 				continue // removed a moment ago
 			}
-			if err != nil {
-				return nil, err
-			}
-			l.Labels = spec.Annotations
-			if l.Mounts, err = describe.MountPoints(e.Volumes(), spec, s.Bundle); err != nil {
-				return nil, err
-			}
+			err = errors.Join(err, specErr)
 		}
 		if passes(l) {
 			listed = append(listed, l)
 		}
 	}
-	return listed, nil
+	return listed, err
 }
 
 const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network="

@@ -27,10 +27,7 @@ func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
 		}
 		wanted = append(wanted, s.Name)
 	}
-	states, err := e.Ps()
-	if err != nil {
-		return nil, err
-	}
+	states, unread := e.Ps()
 	list, err := lsns.List()
 	if err != nil {
 		return nil, err
@@ -55,5 +52,5 @@ func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
 		}
 	}
 	slices.SortStableFunc(used, func(a, b UsedNamespace) int { return cmp.Compare(a.Type, b.Type) })
-	return used, nil
+	return used, unread
 }

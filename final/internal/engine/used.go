@@ -5,51 +5,83 @@ package engine
 import (
 	"errors"
 	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/volumes"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
 
-// VolumeUsers are the volumes that containers have, whether they run or not: ids by the volume's name.
+// VolumeUsers are the volumes that containers have, whether they run or not: ids by the volume's name. It is nil if that
+// cannot be known of all containers: then any volume may be used. An error may also tell of what was known otherwise.
 func (e Engine) VolumeUsers() (map[string][]string, error) {
-	states, err := e.Ps()
+	unread := e.bury()
+	folders, err := dirs.Glob(e.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err
 	}
-	used := map[string][]string{}
-	for _, s := range states {
-		spec, err := e.readSpec(s.ID)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed a moment ago
+	used, known := map[string][]string{}, true
+	for _, folder := range folders {
+		id := filepath.Base(folder)
+		names, err := e.volumesOf(id)
+		if err != nil {
+			s, stateErr := readState(folder)
+			if errors.Is(err, os.ErrNotExist) && errors.Is(stateErr, os.ErrNotExist) {
+				continue // a step's, removed a moment ago, or not ready yet
+			}
+			names = s.Has // its maker noted the same
+			known = known && names != nil
+			unread = errors.Join(unread, err, stateErr)
 		}
+		for _, name := range names {
+			used[name] = append(used[name], id)
+		}
+	}
+	if !known {
+		return nil, unread
+	}
+	return used, unread
+}
+
+// volumesOf are the volumes that a container has, by its config.json.
+func (e Engine) volumesOf(id string) ([]string, error) {
+	spec, err := e.readSpec(id)
+	if err != nil {
+		return nil, err
+	}
+	return e.volumesIn(spec)
+}
+
+// volumesIn are the volumes that a spec mounts; not nil.
+func (e Engine) volumesIn(spec *specs.Spec) ([]string, error) {
+	names := []string{}
+	for _, m := range spec.Mounts {
+		if m.Type != "bind" {
+			continue
+		}
+		name, ok, err := e.Volumes().NameOf(m.Source)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range spec.Mounts {
-			name, ok, err := e.Volumes().NameOf(m.Source)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				used[name] = append(used[name], s.ID)
-			}
+		if ok {
+			names = append(names, name)
 		}
 	}
-	return used, nil
+	return names, nil
 }
 
 // RemoveVolume removes a volume that no container has.
 func (e Engine) RemoveVolume(name string) error { return e.Volumes().Remove(name, e.VolumeUsers) }
 
-// PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had.
+// PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had. One that
+// cannot be read is kept.
 func (e Engine) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(name string)) (bytes int64, err error) {
 	all, err := e.Volumes().List()
-	if err != nil {
-		return 0, err
-	}
-	used, err := e.VolumeUsers()
-	if err != nil {
+	used, usedErr := e.VolumeUsers()
+	if err = errors.Join(err, usedErr); used == nil {
 		return 0, err
 	}
 	for _, v := range all {

@@ -4,6 +4,7 @@ package images
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -165,13 +166,12 @@ func (s Store) leftovers(found func(Finding)) error {
 	for _, path := range stale {
 		found(Finding{Path: path, What: "a process that died has left it, " + size(path), Advice: next})
 	}
-	broken, err := s.brokenPulls()
+	err = s.brokenPulls(func(folder string) error {
+		found(Finding{Path: folder, What: "left of a pull that broke off, " + size(folder), Advice: "pull the image again, which goes on there, or: gocker image prune", Kept: true})
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	for _, lock := range broken {
-		found(Finding{Path: lock.Name(), What: "left of a pull that broke off, " + size(lock.Name()), Advice: "pull the image again, which goes on there, or: gocker image prune", Kept: true})
-		lock.Close()
 	}
 	unused, err := layers.Unused(s.Dirs)
 	for _, chainID := range unused {
@@ -197,18 +197,20 @@ func (s Store) stale() (paths []string, err error) {
 	return paths, nil
 }
 
-// brokenPulls locks the folders of images that were on their way in, and whose pull has ended.
-func (s Store) brokenPulls() (locks []*os.File, err error) {
+// brokenPulls calls do for the folders of images that were on their way in, and whose pull has ended: each is locked
+// meanwhile.
+func (s Store) brokenPulls(do func(folder string) error) error {
 	folders, err := dirs.Glob(s.Dirs.AllTmp(), "*")
 	for _, folder := range folders {
 		if !pull.IsImage(filepath.Base(folder)) {
 			continue
 		}
-		if lock, err := dirs.TryLock(folder); err == nil {
-			locks = append(locks, lock)
+		if lock, lockErr := dirs.TryLock(folder); lockErr == nil {
+			err = errors.Join(err, do(folder))
+			lock.Close()
 		}
 	}
-	return locks, err
+	return err
 }
 
 func size(path string) string { return units.HumanSize(float64(disk.Bytes(path))) }

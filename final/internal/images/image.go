@@ -3,7 +3,6 @@
 package images
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -188,14 +187,14 @@ func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 	if err != nil {
 		return p, err
 	}
-	images, err := s.List(filters, false)
-	if err != nil {
-		return p, err
-	}
+	images, unread := s.List(filters, false)
 	before := disk.Bytes(s.Dirs.Root)
 	for _, image := range images {
-		used := len(layers.Users(s.Dirs, image.ID)) > 0
-		if used || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
+		users, err := layers.Users(s.Dirs, image.ID)
+		if err != nil {
+			return p, err
+		}
+		if len(users) > 0 || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
 			continue
 		}
 		name := image.ID
@@ -222,7 +221,7 @@ func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 		return p, err
 	}
 	p.Bytes = max(0, before-disk.Bytes(s.Dirs.Root))
-	return p, nil
+	return p, unread
 }
 
 // sweep removes what crashes and broken pulls have left.
@@ -239,10 +238,5 @@ func (s Store) sweep(p *Pruned) error {
 	if err := layers.Sweep(s.Dirs); err != nil {
 		return err
 	}
-	broken, err := s.brokenPulls()
-	for _, lock := range broken {
-		err = cmp.Or(err, dirs.RemoveAll(lock.Name()))
-		lock.Close()
-	}
-	return err
+	return s.brokenPulls(dirs.RemoveAll)
 }

@@ -44,7 +44,8 @@ const none = "<none>"
 
 // List lists the images that are here and that pass all filters, the newest first: a row for each name, and one for an
 // image that has none. Filters are docker's: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE,
-// label=KEY[=VALUE]. Digests are read only if they are wanted.
+// label=KEY[=VALUE]. Digests are read only if they are wanted. An error tells of images that cannot be read; all others are
+// in the list.
 func (s Store) List(filters []string, digests bool) ([]Named, error) {
 	passes, err := s.filter(filters)
 	if err != nil {
@@ -76,27 +77,24 @@ func (s Store) List(filters []string, digests bool) ([]Named, error) {
 		}
 	}
 	kept := images[:0]
+	var unread []error
 	for _, row := range images {
+		here, err := true, error(nil)
 		if row.Summary, err = layers.Summarize(s.Dirs, row.ID); err != nil {
-			here := false
-			if row.Summary, here, err = s.heldSummary(row.ID); err != nil {
-				return nil, err
-			}
-			if !here {
-				continue // somebody has removed it just now
-			}
+			row.Summary, here, err = s.heldSummary(row.ID)
 		}
-		if digests && row.Digests == nil {
-			if row.Digests, err = s.digestsIn(row.ID, row.Repository); err != nil {
-				return nil, err
-			}
+		if err == nil && here && digests && row.Digests == nil {
+			row.Digests, err = s.digestsIn(row.ID, row.Repository)
 		}
-		if passes(row) {
+		switch {
+		case err != nil:
+			unread = append(unread, fmt.Errorf("image %s: %w", row.ID, err))
+		case here && passes(row): // else somebody has removed it just now
 			kept = append(kept, row)
 		}
 	}
 	slices.SortStableFunc(kept, func(a, b Named) int { return b.Created.Compare(a.Created) })
-	return kept, nil
+	return kept, errors.Join(unread...)
 }
 
 // heldSummary reads a summary while nobody can remove the image, or put another in its place.

@@ -24,6 +24,7 @@ import (
 type Container struct {
 	*namespaces.Process
 	Cgroup cgroups.Cgroup
+	fs     *overlay.FS
 	tell   story.Story
 }
 
@@ -31,7 +32,7 @@ type Container struct {
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.Story) (*Container, error) {
 	path := cmp.Or(spec.Linux.CgroupsPath, "gocker-"+f.ID)
-	c := &Container{tell: tell}
+	c := &Container{fs: f, tell: tell}
 	p, err := namespaces.Create(spec, stdio, namespaces.Tell(tell), c.cgroup(f, path, spec.Linux.Resources))
 	if err == nil {
 		if !hasOwnPids(spec) {
@@ -45,7 +46,7 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 		err = adviseOnForks(err, c.Cgroup)
 	}
 	if c.Cgroup != nil {
-		err = errors.Join(err, cgroups.Remove(c.Cgroup, tell))
+		err = errors.Join(err, cgroups.RemoveFor(f, c.Cgroup, tell))
 	}
 	return nil, err
 }
@@ -76,4 +77,4 @@ func endAll(p *namespaces.Process, cg cgroups.Cgroup) {
 }
 
 // Remove removes the cgroup of a container that has ended. The file system is the caller's.
-func (c *Container) Remove() error { return cgroups.Remove(c.Cgroup, c.tell) }
+func (c *Container) Remove() error { return cgroups.RemoveFor(c.fs, c.Cgroup, c.tell) }

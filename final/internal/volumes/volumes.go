@@ -61,13 +61,9 @@ func (s Store) Mountpoint(volume string) (string, error) { return filepath.Abs(s
 
 // NameOf is the name of the volume that a file of the host is in, if it is in one.
 func (s Store) NameOf(file string) (name string, ok bool, err error) {
-	folder, err := filepath.Abs(s.Dirs.Volumes())
-	if err != nil {
-		return "", false, err
-	}
-	below, ok := strings.CutPrefix(file, folder+"/")
+	below, _, err := dirs.Below(s.Dirs.Volumes(), file)
 	name, _, _ = strings.Cut(below, "/")
-	return name, ok, nil
+	return name, name != "", err
 }
 
 // Create makes a volume, or finds the one that has this name. Without a name it makes one up.
@@ -86,7 +82,7 @@ func (s Store) Open(v Volume) (_ Volume, lock *os.File, err error) {
 		rand.Read(random)
 		v.Name, v.Anonymous = hex.EncodeToString(random), true
 	}
-	if !names.Valid(v.Name) || len(v.Name) > 255 {
+	if !names.Valid(v.Name) {
 		return v, nil, advice.Add(fmt.Errorf("%q is no name for a volume", v.Name), "%s; a folder of the host begins with / or .", names.Rule)
 	}
 	for {
@@ -132,47 +128,60 @@ func (s Store) make(v Volume) error {
 }
 
 func (s Store) read(name string) (v Volume, err error) {
-	raw, err := os.ReadFile(filepath.Join(s.Dirs.Volume(name), "volume.json"))
-	if err == nil {
-		err = json.Unmarshal(raw, &v)
-	}
+	err = dirs.ReadJSON(filepath.Join(s.Dirs.Volume(name), "volume.json"), &v)
 	if err != nil {
-		err = fmt.Errorf("volume %s: %w", name, err)
+		damaged := errors.Is(err, dirs.ErrDamaged)
+		if err = fmt.Errorf("volume %s: read its volume.json: %w", name, err); damaged {
+			err = advice.Add(err, "its files are in %s; to remove all of it: gocker volume rm %s", s.DataOf(name), name)
+		}
 	}
 	return v, err
 }
 
 // Get returns the volume of this name.
 func (s Store) Get(name string) (Volume, error) {
-	if _, err := os.Stat(s.Dirs.Volume(name)); !names.Valid(name) || errors.Is(err, os.ErrNotExist) {
-		return Volume{}, advice.Add(fmt.Errorf("%w: %q", ErrNoVolume, name), "to see those that are here: gocker volume ls")
+	if err := s.has(name); err != nil {
+		return Volume{}, err
 	}
 	return s.read(name)
 }
 
-// List lists the volumes by name.
+func (s Store) has(name string) error {
+	err := os.ErrNotExist
+	if names.Valid(name) {
+		_, err = os.Stat(s.Dirs.Volume(name))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return advice.Add(fmt.Errorf("%w: %q", ErrNoVolume, name), "to see those that are here: gocker volume ls")
+	}
+	return err
+}
+
+// List lists the volumes by name. An error tells of those that cannot be read; all others are in the list.
 func (s Store) List() (volumes []Volume, err error) {
 	folders, err := dirs.Glob(s.Dirs.Volumes(), "*")
 	if err != nil {
 		return nil, err
 	}
 	for _, folder := range folders {
-		v, err := s.read(filepath.Base(folder))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed a moment ago
+		name := filepath.Base(folder)
+		if !names.Valid(name) {
+			continue // one that is not ready yet
 		}
-		if err != nil {
-			return nil, err
+		v, readErr := s.read(name)
+		if readErr == nil {
+			volumes = append(volumes, v)
+		} else if !errors.Is(s.has(name), ErrNoVolume) { // else it was removed a moment ago
+			err = errors.Join(err, readErr)
 		}
-		volumes = append(volumes, v)
 	}
-	return volumes, nil
+	return volumes, err
 }
 
-// Remove removes a volume, unless a container has it: ErrUsed. users tells which containers have each; it is asked when no
-// container can be made with this one any more.
+// Remove removes a volume, unless a container has it: ErrUsed. users tells which containers have each, or nil if it does not
+// know; it is asked when no container can be made with this one any more.
 func (s Store) Remove(name string, users func() (map[string][]string, error)) error {
-	if _, err := s.Get(name); err != nil {
+	if err := s.has(name); err != nil {
 		return err
 	}
 	lock, err := dirs.TryLock(s.Dirs.Volume(name))
@@ -184,8 +193,8 @@ func (s Store) Remove(name string, users func() (map[string][]string, error)) er
 	}
 	defer lock.Close()
 	used, err := users()
-	if err != nil {
-		return err
+	if used == nil {
+		return fmt.Errorf("volume %s is kept, a container may have it: %w", name, err)
 	}
 	if ids := used[name]; len(ids) > 0 {
 		return advice.Add(fmt.Errorf("%w: %s: container %s", ErrUsed, name, strings.Join(ids, ", ")), "remove that first: gocker rm %s", ids[0])

@@ -16,9 +16,14 @@ package dirs
 
 import (
 	"cmp"
-	"io/fs"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // Dirs are the two folders below which gocker keeps everything.
@@ -48,13 +53,102 @@ func Default() Dirs {
 func Short(hex string) string { return hex[:min(12, len(hex))] }
 
 // Glob lists the files below folder whose names match pattern, which is relative to it; a folder that is not there has
-// none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it.
+// none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it. And a folder
+// that cannot be read is an error: whoever removes what is not in a list must know that the list is whole.
 func Glob(folder, pattern string) ([]string, error) {
-	names, err := fs.Glob(os.DirFS(folder), pattern)
-	for i, name := range names {
-		names[i] = filepath.Join(folder, name)
+	found := []string{folder}
+	for part := range strings.SplitSeq(pattern, "/") {
+		var below []string
+		for _, dir := range found {
+			entries, err := os.ReadDir(dir)
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) && dir != folder {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, entry := range entries {
+				matches, err := path.Match(part, entry.Name())
+				if err != nil {
+					return nil, err
+				}
+				if matches {
+					below = append(below, filepath.Join(dir, entry.Name()))
+				}
+			}
+		}
+		found = below
 	}
-	return names, err
+	return found, nil
+}
+
+// Links are the symbolic links that Glob finds, and where each leads.
+func Links(folder, pattern string) (map[string]string, error) {
+	names, err := Glob(folder, pattern)
+	links := map[string]string{}
+	for _, name := range names {
+		target, err := os.Readlink(name)
+		switch {
+		case err == nil:
+			links[name] = target
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.EINVAL): // removed a moment ago, or no link
+		default:
+			return nil, err
+		}
+	}
+	return links, err
+}
+
+// ErrDamaged says that a file was read, and is not what it should be.
+var ErrDamaged = errors.New("damaged")
+
+// ReadJSON reads a file. An error is os.ErrNotExist, ErrDamaged, or of a read that failed and says nothing of the file.
+func ReadJSON(file string, to any) error {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+// Lost tells whether a file is gone or damaged, by an error of ReadJSON. One that could not be read may be whole.
+func Lost(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged) }
+
+// Below tells where a file is below folder, by whatever name it is called: the same folder may have several, by links and
+// by mounts. What is not there is where its name says.
+func Below(folder, file string) (rel string, below bool, err error) {
+	if folder, err = filepath.Abs(folder); err != nil {
+		return "", false, err
+	}
+	if rel, below = strings.CutPrefix(file, folder+"/"); below {
+		return rel, true, nil
+	}
+	want, err := os.Stat(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	resolved, err := filepath.EvalSymlinks(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", false, err
+	}
+	for _, name := range []string{file, resolved} {
+		for at := name; at != "/" && at != "."; at = filepath.Dir(at) {
+			info, err := os.Stat(at)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return "", false, err
+			}
+			if err == nil && os.SameFile(info, want) {
+				return strings.TrimPrefix(name[len(at):], "/"), true, nil
+			}
+		}
+	}
+	return "", false, nil
 }
 
 // AllTmp is the folder of the images that are on their way in.

@@ -2,10 +2,12 @@ package dirs
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -43,6 +45,74 @@ func TestNamesAreThoseOfTheDocs(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+func TestWhatCannotBeListedIsNotAbsent(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "[odd]")
+	for _, dir := range []string{"a", "b", "file"} {
+		if err := os.MkdirAll(filepath.Join(folder, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"a/link", "b/link"} {
+		if err := os.Symlink("../file", filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(folder, "plain"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{filepath.Join(folder, "a/link"): "../file", filepath.Join(folder, "b/link"): "../file"}
+	if got, err := Links(folder, "*/*"); err != nil || !maps.Equal(got, want) {
+		t.Errorf("Links = %q, %v, want %q", got, err, want)
+	}
+	if got, err := Glob(filepath.Join(folder, "none"), "*"); err != nil || got != nil {
+		t.Errorf("Glob in no folder = %q, %v, want nothing", got, err)
+	}
+	if got, err := Glob(filepath.Join(folder, "plain"), "*"); err == nil {
+		t.Errorf("Glob in a file = %q, want an error", got)
+	}
+	// Root may read everything, but not even root follows a link to itself.
+	if err := os.Symlink("loop", filepath.Join(folder, "loop")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Links(folder, "*/*"); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("Links with a folder that cannot be read = %q, %v, want ELOOP", got, err)
+	}
+}
+
+func TestBelowKnowsAFolderByAllItsNames(t *testing.T) {
+	base := t.TempDir()
+	for _, dir := range []string{"real/volumes/v/_data", "real/volumes2", "disk/w/_data"} {
+		if err := os.MkdirAll(filepath.Join(base, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"link": "real", "direct": "real/volumes/v/_data", "real/volumes/w": filepath.Join(base, "disk/w")} {
+		if err := os.Symlink(target, filepath.Join(base, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, want := range map[string]string{
+		"real/volumes/v/_data": "v/_data",
+		"link/volumes/v/_data": "v/_data",
+		"link/volumes/v/gone":  "v/gone",
+		"direct":               "v/_data",
+		"link/volumes/w/_data": "w/_data", // its own files lie elsewhere
+		"real/volumes2":        "",
+		"real":                 "",
+		"none":                 "",
+	} {
+		for _, folder := range []string{"real/volumes", "link/volumes"} {
+			got, below, err := Below(filepath.Join(base, folder), filepath.Join(base, file))
+			if got != want || below != (want != "") || err != nil {
+				t.Errorf("Below(%q, %q) = %q, %v, %v, want %q", folder, file, got, below, err, want)
+			}
+		}
+	}
+	if got, below, err := Below(filepath.Join(base, "nothing"), base); below || err != nil {
+		t.Errorf("Below what is not there = %q, %v, %v, want nothing", got, below, err)
 	}
 }
 

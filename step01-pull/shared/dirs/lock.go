@@ -143,7 +143,7 @@ func RemoveStale(parent string) error {
 		p := filepath.Join(parent, e.Name())
 		lock, err := TryLock(p)
 		if err != nil {
-			continue // alive, or gone meanwhile
+			continue // alive, gone meanwhile, or not to be opened: it stays
 		}
 		err = os.RemoveAll(p)
 		lock.Close()
