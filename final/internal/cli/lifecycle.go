@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/logs"
 	"gocker/step04-overlay/story"
 )
 
@@ -186,7 +187,7 @@ func rmCommand(e *engine.Engine) *cobra.Command {
 }
 
 func logsCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.LogOptions
+	var opts logs.Options
 	var tail, since, until string
 	cmd := &cobra.Command{
 		Use:   "logs [flags] CONTAINER",

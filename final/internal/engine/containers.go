@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/describe"
+	"gocker/final/internal/logs"
 	"gocker/final/internal/names"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
@@ -68,7 +69,7 @@ const StateRestarting = "restarting"
 const stateName = "state.json"
 
 // files are what a container's folder has, beside what overlay makes.
-var files = []string{"attach", "cgroups", "config.json", "config.json.new", "hostname", "hosts", "init", "resolv.conf", "log.json*", "state.json", "state.json.new"}
+var files = append([]string{"attach", "cgroups", "config.json", "config.json.new", "hostname", "hosts", "init", "resolv.conf", "state.json", "state.json.new"}, logs.Files...)
 
 // writeJSON replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
 // the machine has stopped.

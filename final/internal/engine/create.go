@@ -18,6 +18,7 @@ import (
 	"gocker/final/internal/attach"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/images"
+	"gocker/final/internal/logs"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
@@ -30,7 +31,7 @@ type container struct {
 	fs     *overlay.FS
 	spec   *specs.Spec
 	state  State
-	log    *log           // nil if it has none
+	log    *logs.Log      // nil if it has none
 	server *attach.Server // nil if nobody can be attached
 	kept   bool           // somebody stays who starts it again
 }

@@ -21,6 +21,7 @@ import (
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/logs"
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
@@ -70,7 +71,7 @@ func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Strea
 
 // open makes log and socket.
 func (c *container) open() (err error) {
-	if c.log, err = c.openLog(); err == nil {
+	if c.log, err = logs.Open(c.fs.Dir, c.state.Options.Log); err == nil {
 		c.server, err = attach.Listen(c.fs.Dir)
 	}
 	return err
@@ -146,7 +147,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		return -1, errors.Join(err, changeErr)
 	}
 	if c.log != nil {
-		c.log.flush()
+		c.log.Flush()
 	}
 	defer func() { c.event("die", c.state, "exitCode", strconv.Itoa(status)) }()
 	ended := func(s *State) {
@@ -191,7 +192,7 @@ func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.
 	}
 	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
 	if c.log != nil {
-		stdout, stderr = append(stdout, c.log.stream("stdout")), append(stderr, c.log.stream("stderr"))
+		stdout, stderr = append(stdout, c.log.Stream("stdout")), append(stderr, c.log.Stream("stderr"))
 	}
 	if streams.Stdout != nil {
 		stdout = append(stdout, streams.Stdout)

@@ -3,19 +3,16 @@
 package engine
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/logs"
 	"gocker/final/internal/why"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -28,7 +25,7 @@ func (e Engine) Why(name string) (why.Answer, error) {
 	}
 	c := why.Case{
 		Name: s.Name, Status: s.Status, Created: s.Created, Started: s.Started, Finished: s.Finished,
-		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: e.lastErrors(s.ID, 5),
+		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: logs.LastErrors(e.Dirs.Container(s.ID), 5),
 	}
 	spec, err := e.readSpec(s.ID)
 	if err != nil {
@@ -90,26 +87,4 @@ func usageLine(u cgroups.Stats, terminal bool) string {
 	}
 	return fmt.Sprintf("usage: memory %s, processor %s, read %s, written %s%s", memory, u.CPU.Round(time.Millisecond),
 		units.BytesSize(float64(u.Read)), units.BytesSize(float64(u.Written)), end)
-}
-
-// lastErrors are the last lines that a detached container wrote to its standard error.
-func (e Engine) lastErrors(id string, n int) (lines []string) {
-	file, err := os.Open(filepath.Join(e.Dirs.Container(id), logName))
-	if err != nil {
-		return nil // it has no log
-	}
-	defer file.Close()
-	const most = 64 << 10 // enough for some lines
-	if info, err := file.Stat(); err == nil && info.Size() > most {
-		file.Seek(-most, 2)
-	}
-	raw := make([]byte, most)
-	read, _ := file.Read(raw)
-	for line := range bytes.Lines(raw[:max(read, 0)]) {
-		var l logLine
-		if json.Unmarshal(line, &l) == nil && l.Stream == "stderr" {
-			lines = append(lines, strings.TrimRight(l.Log, "\r\n"))
-		}
-	}
-	return lines[max(0, len(lines)-n):]
 }

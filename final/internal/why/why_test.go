@@ -21,6 +21,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/logs"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
@@ -344,7 +345,7 @@ func TestSignalIsNamed(t *testing.T) {
 		return func(t *testing.T, e engine.Engine, id string, pid int) {
 			t.Helper()
 			for wrote := new(bytes.Buffer); !strings.Contains(wrote.String(), "ready"); wrote.Reset() {
-				if err := e.Logs(id, engine.LogOptions{Tail: -1}, wrote, io.Discard, t.Logf); err != nil {
+				if err := e.Logs(id, logs.Options{Tail: -1}, wrote, io.Discard, t.Logf); err != nil {
 					t.Fatal(err)
 				}
 				if strings.Contains(wrote.String(), "ready") {

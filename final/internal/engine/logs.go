@@ -1,0 +1,61 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gocker/final/internal/logs"
+	"gocker/final/internal/tail"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+)
+
+// Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. What is damaged it leaves out, and
+// says so.
+func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, say func(format string, args ...any)) error {
+	s, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	folder := e.Dirs.Container(s.ID)
+	log := logs.NewReader(folder, opts, stdout, stderr, func(bytes int, err error) {
+		say("Left out %d bytes of the log of %s, which are damaged: %v", bytes, name, err)
+	})
+	defer log.Close()
+	for {
+		// Ask before reading: what is written after its end is not there to be read.
+		running := isLocked(folder)
+		found, err := log.Read()
+		if err != nil {
+			return err
+		}
+		if !found && !neverRan(s) {
+			return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
+		}
+		if !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until) {
+			return nil
+		}
+		time.Sleep(tail.PollTime)
+		if neverRan(s) { // its first start is still to come
+			if s, err = e.find(s.ID); err != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// neverRan tells whether a container's first start is still to come.
+func neverRan(s State) bool { return s.Started.IsZero() }
+
+// isLocked tells whether a container's gocker is alive.
+func isLocked(folder string) bool {
+	lock, err := dirs.TryLock(folder)
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, dirs.ErrLocked)
+}

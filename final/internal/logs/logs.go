@@ -1,0 +1,163 @@
+//go:build linux
+
+// Package logs keeps what a container wrote, in its folder.
+package logs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gocker/final/internal/describe"
+	"gocker/final/internal/tail"
+)
+
+// name is the file in a container's folder with what it wrote: a JSON object a line, as docker's json-file has it.
+// One that is full becomes log.json.1, that one log.json.2, and so on.
+const name = "log.json"
+
+// Files are those that a log has in the container's folder.
+var Files = []string{name + "*"}
+
+// Name is the file that is written to.
+func Name(folder string) string { return filepath.Join(folder, name) }
+
+// A line is what one output wrote.
+type line struct {
+	Log    string    `json:"log"` // a line with its newline, or the piece of a long one
+	Stream string    `json:"stream"`
+	Time   time.Time `json:"time"`
+}
+
+// A Log is open for writing.
+type Log struct {
+	driver describe.LogDriver
+	name   string
+
+	mu      sync.Mutex
+	file    *os.File
+	size    int64
+	lines   bytes.Buffer // that are to be written
+	encoder *json.Encoder
+	streams []*stream
+}
+
+// Open opens the log of the container with this folder, to write behind what there is. It is nil if the container has none.
+func Open(folder string, driver describe.LogDriver) (*Log, error) {
+	l := &Log{driver: driver, name: Name(folder)}
+	if l.driver.Name == "none" {
+		return nil, nil
+	}
+	l.encoder = json.NewEncoder(&l.lines)
+	l.encoder.SetEscapeHTML(false)
+	return l, l.open()
+}
+
+func (l *Log) open() (err error) {
+	if l.file, err = os.OpenFile(l.name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return err
+	}
+	info, err := l.file.Stat()
+	if err == nil {
+		l.size = info.Size()
+	}
+	return err
+}
+
+// write writes all lines at once. A disk that is full does not stop the container: lines that do not fit are lost.
+func (l *Log) write() {
+	l.size, _ = tail.Append(l.file, l.lines.Bytes())
+	l.lines.Reset()
+	if l.driver.MaxSize > 0 && l.size >= l.driver.MaxSize {
+		l.turn()
+	}
+}
+
+// turn begins a new file. Who reads the old one still has it. At no moment a name is missing, as a reader would take that
+// for the end: files get their next name by a link.
+func (l *Log) turn() {
+	next, err := os.OpenFile(l.name+".next", os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return // it goes on with the one that it has
+	}
+	link := l.name + ".link"
+	os.Remove(link) // a crash has left it
+	for i := l.driver.MaxFile - 1; i > 0; i-- {
+		if os.Link(older(l.name, i-1), link) == nil { // one that is there
+			os.Rename(link, older(l.name, i))
+		}
+	}
+	os.Rename(next.Name(), l.name)
+	l.file.Close()
+	l.file, l.size = next, 0
+}
+
+// older is the name of the i-th file before the current one.
+func older(name string, i int) string {
+	if i == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s.%d", name, i)
+}
+
+// Stream is what writes the lines of stdout or stderr.
+func (l *Log) Stream(name string) io.Writer {
+	s := &stream{log: l, name: name}
+	l.streams = append(l.streams, s)
+	return s
+}
+
+// Flush writes what came last without a newline, when the streams have ended.
+func (l *Log) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.streams {
+		if len(s.rest) > 0 {
+			l.encoder.Encode(line{string(s.rest), s.name, time.Now().UTC()})
+		}
+	}
+	l.write()
+	l.streams = nil
+}
+
+// A stream is one of the two outputs. It holds back what has no newline yet, up to 16 KiB, docker's limit.
+type stream struct {
+	log  *Log
+	name string
+	rest []byte
+}
+
+const mostOfLine = 16 << 10
+
+// Write does not fail.
+func (s *stream) Write(p []byte) (int, error) {
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now().UTC()
+	for rest := p; ; {
+		end := bytes.IndexByte(rest, '\n') + 1
+		if end == 0 {
+			end = len(rest)
+		}
+		end = min(end, mostOfLine-len(s.rest))
+		s.rest, rest = append(s.rest, rest[:end]...), rest[end:]
+		if n := len(s.rest); n == 0 || n < mostOfLine && s.rest[n-1] != '\n' {
+			break // it goes on with the next Write
+		}
+		l.encoder.Encode(line{string(s.rest), s.name, now})
+		s.rest = s.rest[:0]
+		if l.driver.MaxSize > 0 && l.size+int64(l.lines.Len()) >= l.driver.MaxSize {
+			l.write()
+		}
+	}
+	if l.lines.Len() > 0 {
+		l.write()
+	}
+	return len(p), nil
+}
