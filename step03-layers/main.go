@@ -25,6 +25,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 func main() { lesson.Main("step03-layers", run) }
@@ -45,6 +46,9 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 		return removeImage(stdout, d, ref)
 	}
 
+	if err := local.Sweep(d); err != nil {
+		return err
+	}
 	image, lock, err := pull.FindOrSave(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
@@ -56,34 +60,55 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 			return err
 		}
 	}
-	fmt.Fprintf(stdout, "1. Unpacking every layer of %s, the lowest first\n", d.Tmp(image))
-	img, err := layers.Add(d, ref, image)
+	fmt.Fprintf(stdout, "1. Reading manifest.json in %s, and the config that it names\n", d.Tmp(image))
+	source, err := layers.Read(d, image)
 	if err != nil {
 		return err
 	}
-	if err := showLayers(stdout, d, img); err != nil {
+	in, err := layers.Begin(d, source)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "2. The temporary folder is gone; what is kept is in %s\n", d.Image(image))
+	defer in.Discard()
+	fmt.Fprintf(stdout, "   image %s is for %s and has %d layers\n", in.ID, in.Config.Platform(), len(in.Layers))
+
+	fmt.Fprintf(stdout, "2. Unpacking each layer, the lowest first\n")
+	for i := range in.Layers {
+		if err := in.Unpack(ctx, i); err != nil {
+			return err
+		}
+		showLayer(stdout, i+1, in.Layers[i])
+	}
+
+	fmt.Fprintf(stdout, "3. Keeping manifest, config and links to the layers in %s\n", d.Image(image))
+	if err := in.Keep(); err != nil {
+		return err
+	}
 	if err := showFolder(stdout, d.Image(image)); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "3. %s knows its name\n", d.ImagesJSON())
+
+	fmt.Fprintf(stdout, "4. Entering the image in %s\n", d.ImagesJSON())
+	if err := layers.Tag(d, image, ref); err != nil {
+		return err
+	}
 	if err := showImages(stdout, d); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(stdout, "5. Removing %s\n", d.Tmp(image))
+	if err := dirs.RemoveAll(d.Tmp(image)); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "\nnext: go run ./step04-overlay %s\n", strings.TrimSuffix(ref.String(), ":latest"))
 	return nil
 }
 
-func showLayers(stdout io.Writer, d dirs.Dirs, img layers.Image) error {
-	for i, l := range img.Layers {
-		fmt.Fprintf(stdout, "   layer %d    %s, %d added, %d updated, %d deleted\n", i+1, units.HumanSize(float64(l.Size)), l.Added, l.Updated, l.Deleted)
-		fmt.Fprintf(stdout, "     digest   %s  the archive as it was sent\n", l.Digest)
-		fmt.Fprintf(stdout, "     diffID   %s  the tar inside\n", l.DiffID)
-		fmt.Fprintf(stdout, "     chainID  %s  with all layers below\n", l.ChainID)
-	}
-	return nil
+func showLayer(stdout io.Writer, n int, l layers.Layer) {
+	fmt.Fprintf(stdout, "   layer %d    %s, %d added, %d updated, %d deleted\n", n, units.HumanSize(float64(l.Size)), l.Added, l.Updated, l.Deleted)
+	fmt.Fprintf(stdout, "     digest   %s  the archive as it was sent\n", l.Digest)
+	fmt.Fprintf(stdout, "     diffID   %s  the tar inside\n", l.DiffID)
+	fmt.Fprintf(stdout, "     chainID  %s  with all layers below\n", l.ChainID)
 }
 
 func showFolder(stdout io.Writer, dir string) error {
@@ -103,22 +128,22 @@ func showFolder(stdout io.Writer, dir string) error {
 }
 
 func showImages(stdout io.Writer, d dirs.Dirs) error {
-	images, err := layers.List(d)
+	names, err := layers.List(d)
 	if err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "   NAME\tTAG\tIMAGE\n")
-	for _, name := range slices.Sorted(maps.Keys(images)) {
-		for _, tag := range slices.Sorted(maps.Keys(images[name])) {
-			fmt.Fprintf(w, "   %s\t%s\t%s\n", name, tag, images[name][tag])
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, tag := range slices.Sorted(maps.Keys(names[name])) {
+			fmt.Fprintf(w, "   %s\t%s\t%s\n", name, tag, names[name][tag])
 		}
 	}
 	return w.Flush()
 }
 
 func removeImage(stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
-	untagged, deleted, err := layers.Remove(d, ref, false)
+	untagged, deleted, err := local.Remove(d, ref, false)
 	for _, name := range untagged {
 		fmt.Fprintf(stdout, "Untagged: %s\n", name)
 	}

@@ -13,7 +13,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 func output(t *testing.T, d dirs.Dirs, args ...string) string {
@@ -32,12 +32,14 @@ func TestRunGoesTheWholeRoadWhereNothingIsThere(t *testing.T) {
 	testenv.InOrder(t, out,
 		"There is no package.tar of sample:latest yet: pulling it, as step01-pull does\n",
 		"package.tar is not unpacked yet: doing it, as step02-untar does\n",
-		"1. Unpacking every layer of "+d.AllTmp(),
+		"1. Reading manifest.json in "+d.AllTmp(), "4 layers\n",
+		"2. Unpacking each layer",
 		"layer 1 ", " 0 updated, 0 deleted\n", "digest   sha256:", "diffID   sha256:", "chainID  sha256:",
 		"layer 3 ", "2 added, 1 updated, 0 deleted\n",
 		"layer 4 ", "1 added, 0 updated, 2 deleted\n",
-		"2. The temporary folder is gone; what is kept is in "+d.Images(), " -> ../../layers/", ".json\n", "manifest.json\n",
-		"3. "+d.ImagesJSON()+" knows its name\n", "NAME", "sample  latest  ",
+		"3. Keeping manifest, config and links to the layers in "+d.Images(), " -> ../../layers/", ".json\n", "manifest.json\n",
+		"4. Entering the image in "+d.ImagesJSON(), "NAME", "sample  latest  ",
+		"5. Removing "+d.AllTmp(),
 		"\nnext: go run ./step04-overlay sample\n")
 }
 
@@ -79,7 +81,7 @@ func TestRunListsAndRemoves(t *testing.T) {
 		t.Errorf("--list after --remove prints %q, want %q", got, nothing)
 	}
 	err := run(t.Context(), nil, &bytes.Buffer{}, []string{"--root", d.Root, "--run", d.Run, "--remove", "sample"})
-	if !errors.Is(err, layers.ErrNoImage) {
+	if !errors.Is(err, local.ErrNoImage) {
 		t.Errorf("a second --remove = %v, want ErrNoImage", err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -36,7 +37,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err := overlay.RemoveDead(d); err != nil {
 		return err
 	}
-	img, err := layers.Get(ctx, d, ref, lesson.Say(stdout))
+	img, err := local.Get(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
@@ -79,7 +80,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err := cgroups.RemoveDead(d); err != nil {
 		return err
 	}
-	img, err := layers.Get(ctx, d, ref, lesson.Say(stdout))
+	img, err := local.Get(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 )
 
 // A Change is one name that a container changed, with docker diff's letters.
@@ -71,13 +71,13 @@ func (f *FS) Changes() ([]Change, error) {
 		}
 		below, was := f.Lower.Find(name)
 		change := Change{Kind: 'A', Path: "/" + name, What: what(path, info), Below: below}
-		if layers.IsWhiteout(info) {
+		if merged.IsWhiteout(info) {
 			change.Kind = 'D'
 		} else if below >= 0 {
 			change.Kind = 'C'
 		}
 		changes = append(changes, change)
-		if !info.IsDir() || below < 0 || !was.IsDir() || !opaque[filepath.Dir(path)] && !layers.IsOpaque(path) {
+		if !info.IsDir() || below < 0 || !was.IsDir() || !opaque[filepath.Dir(path)] && !merged.IsOpaque(path) {
 			return nil
 		}
 		opaque[path] = true
@@ -95,9 +95,9 @@ func (f *FS) Changes() ([]Change, error) {
 
 func what(path string, info fs.FileInfo) string {
 	switch mode := info.Mode(); {
-	case layers.IsWhiteout(info):
+	case merged.IsWhiteout(info):
 		return "character device 0/0, a whiteout"
-	case mode.IsDir() && layers.IsOpaque(path):
+	case mode.IsDir() && merged.IsOpaque(path):
 		return "directory, opaque"
 	case mode.IsDir():
 		return "directory"

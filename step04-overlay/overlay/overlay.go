@@ -36,6 +36,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
 )
@@ -44,7 +45,7 @@ import (
 type FS struct {
 	ID    string       // 12 hex digits
 	Dir   string       // {run}/containers/{id}
-	Lower layers.Stack // the lowest first
+	Lower merged.Stack // the lowest first
 	Tell  story.Story  // hears what is done with it
 
 	// Volatile says that nobody will want the changes after the machine has stopped. Else Unmount has all that is not yet
@@ -67,7 +68,7 @@ func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
 // Create makes the folders of a new container of img. The caller ends with Remove or Close. tell hears of all that is
 // done to the file system.
 func Create(d dirs.Dirs, img layers.Image, tell story.Story) (*FS, error) {
-	// Held until the link below says that the image is used: layers.Remove waits for it.
+	// Held until the link below says that the image is used: images.Remove waits for it.
 	image, err := dirs.LockShared(d.Image(img.ID))
 	if err != nil {
 		return nil, advice.Add(err, "the image was removed a moment ago; pull it again")
@@ -110,7 +111,7 @@ func (f *FS) makeFolders(image string) error {
 	f.Tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
 	f.Tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", image, filepath.Join(f.Dir, "image"))
 	// The merged root folder looks like the topmost folder of all, which is upperdir.
-	top, err := layers.Header(f.Lower[len(f.Lower)-1])
+	top, err := merged.Header(f.Lower[len(f.Lower)-1])
 	if err != nil {
 		return advice.Add(err, layerGone)
 	}
@@ -164,7 +165,7 @@ func (f *FS) command(options string) []string {
 }
 
 // options are the last argument of mount(2). A page is all that the kernel reads of it.
-func (f *FS) options(lower layers.Stack) string {
+func (f *FS) options(lower merged.Stack) string {
 	topmostFirst := slices.Clone(lower)
 	slices.Reverse(topmostFirst)
 	for i, dir := range topmostFirst {
@@ -202,7 +203,7 @@ func (f *FS) mountInLinks() error {
 		return err
 	}
 	defer os.RemoveAll(links)
-	var short layers.Stack
+	var short merged.Stack
 	for i, layer := range f.Lower {
 		name := strconv.Itoa(i)
 		if err := os.Symlink(layer, filepath.Join(links, name)); err != nil {

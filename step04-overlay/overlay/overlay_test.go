@@ -23,6 +23,7 @@ import (
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 var file, dir, symlink = testenv.File, testenv.Dir, testenv.Symlink
@@ -64,7 +65,7 @@ func unpacked(t testing.TB, d dirs.Dirs, img v1.Image) layers.Image {
 	if err := untar.Package(d, image); err != nil {
 		t.Fatal(err)
 	}
-	added, err := layers.Add(d, ref, image)
+	added, err := local.Add(t.Context(), d, ref, image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func TestFoldersMayHaveAnyName(t *testing.T) {
 		} else if got := testenv.Ls(t, f.Mnt()); !slices.Equal(got, []string{"a", "c", "d", "l"}) {
 			t.Errorf("Mount below %q has %q", odd, got)
 		}
-		if users, err := layers.Users(d, img.ID); err != nil || !slices.Equal(users, []string{f.ID}) {
+		if users, err := local.Users(d, img.ID); err != nil || !slices.Equal(users, []string{f.ID}) {
 			t.Errorf("Users below %q = %q, %v, want %q", odd, users, err, f.ID)
 		}
 		if err := f.Remove(); err != nil {
@@ -336,13 +337,13 @@ func TestAnImageThatAContainerUsesStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := layers.Remove(d, byID, false); !errors.Is(err, layers.ErrInUse) || !strings.Contains(err.Error(), f.ID) {
+	if _, _, err := local.Remove(d, byID, false); !errors.Is(err, local.ErrInUse) || !strings.Contains(err.Error(), f.ID) {
 		t.Errorf("Remove = %v, want ErrInUse by container %s", err, f.ID)
 	}
 	if err := f.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if _, deleted, err := layers.Remove(d, byID, false); err != nil || len(deleted) != 4 {
+	if _, deleted, err := local.Remove(d, byID, false); err != nil || len(deleted) != 4 {
 		t.Errorf("Remove after the container is gone = %q, %v; want the image and three layers", deleted, err)
 	}
 	if _, err := Create(d, img, nil); !errors.Is(err, os.ErrNotExist) || advice.Of(err) == "" {

@@ -11,6 +11,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -46,7 +47,7 @@ func Sample(t testing.TB) (dirs.Dirs, layers.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := layers.Get(t.Context(), d, ref, t.Logf)
+	img, err := local.Get(t.Context(), d, ref, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ var parts = []struct {
 	{"inflate", []string{"klauspost/", "compress/flate.", "untar.(*child)", "untar.gunzip", "untar.Decompress", "archiver/v3.(*Gz)"}},
 	{"chown, chmod, times, xattrs", []string{"untar.(*Writer).setAttributes"}},
 	{"create and write files", []string{"untar.(*Writer)"}},
-	{"look at layers below, count", []string{"layers.(*unpacker)", "layers.Stack"}},
+	{"look at layers below, count", []string{"changeset.(*unpacker)", "merged.Stack"}},
 	{"tar headers", []string{"archive/tar.", "archiver/v3.(*Tar)"}},
 	{"receive, keep the blobs", []string{"net/http.", "net.", "registry.(*download)", "registry.(*Stream)"}},
 	{"sync", []string{"unix.Syncfs", "os.(*File).Sync"}},

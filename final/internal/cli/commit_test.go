@@ -15,6 +15,8 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
+	"gocker/step03-layers/merged"
 )
 
 // What a container sees is what everybody sees who unpacks the image that was made of it.
@@ -40,7 +42,7 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 	output := mustGocker(t, d, "commit", "-m", "a test", "-a", "me", "-c", "CMD [\"cat\", \"/new/one\"]", "cc", name)
 
 	base := open(t, d, "sample")
-	want := merged(t, append(base.Stack(d), upper))
+	want := mergedFacts(t, append(base.Stack(d), upper))
 	maps.DeleteFunc(want, func(f testenv.Fact, _ string) bool { // empty files to mount something on: no change of its
 		return slices.Contains([]string{"etc/hosts", "etc/hostname", "etc/resolv.conf"}, f.Name)
 	})
@@ -61,7 +63,7 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 			}
 		}
 	}
-	same("the image", merged(t, committed.Stack(d)))
+	same("the image", mergedFacts(t, committed.Stack(d)))
 	mustGocker(t, d, "system", "check")
 	if got := mustGocker(t, d, "run", "--rm", name); got != "one\n" {
 		t.Errorf("run of the image wrote %q", got)
@@ -72,7 +74,7 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 	other := testenv.Dirs(t)
 	mustGocker(t, other, "pull", name)
 	pulled := open(t, other, name)
-	same("pulled", merged(t, pulled.Stack(other)))
+	same("pulled", mergedFacts(t, pulled.Stack(other)))
 
 	dir := t.TempDir()
 	tool(t, "skopeo", "copy", "--src-tls-verify=false", "docker://"+name, "oci:"+dir+"/layout:v1")
@@ -96,7 +98,7 @@ func open(t testing.TB, d dirs.Dirs, name string) layers.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := layers.Lookup(d, ref)
+	id, err := local.Lookup(d, ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +109,8 @@ func open(t testing.TB, d dirs.Dirs, name string) layers.Image {
 	return img
 }
 
-// merged is all that can be known of the files of a stack, as overlayfs shows them.
-func merged(t testing.TB, stack layers.Stack) testenv.Facts {
+// mergedFacts is all that can be known of the files of a stack, as overlayfs shows them.
+func mergedFacts(t testing.TB, stack merged.Stack) testenv.Facts {
 	t.Helper()
 	mnt := t.TempDir()
 	topmostFirst := slices.Clone(stack)

@@ -15,7 +15,7 @@ import (
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // inspectHelp is what --format says of itself in the commands that inspect.
@@ -107,7 +107,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 
 // isMissing tells whether an error says that nothing has a name, or can have it.
 func isMissing(err error) bool {
-	for _, missing := range []error{engine.ErrNoContainer, layers.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
+	for _, missing := range []error{engine.ErrNoContainer, local.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
 		if errors.Is(err, missing) {
 			return true
 		}

@@ -26,7 +26,7 @@ import (
 	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step06-cgroups/cgroups"
 )
 
@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := layers.Pull(context.Background(), shared, ref, nil); err != nil {
+	if _, err := local.Pull(context.Background(), shared, ref, nil); err != nil {
 		t.Fatal(err)
 	}
 	address := serveImages(t)

@@ -25,6 +25,7 @@ import (
 	"github.com/google/shlex"
 
 	"gocker/final/internal/describe"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -100,18 +101,18 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	if err != nil {
 		return fail(err)
 	}
-	in := layers.Incoming{Manifest: tarball.Descriptor{Config: hash.Hex + ".json"}, Config: raw, Limits: untar.NoLimits}
+	in := layers.Source{Manifest: tarball.Descriptor{Config: hash.Hex + ".json"}, Config: raw, Limits: untar.NoLimits}
 	for _, layer := range base.Layers {
 		in.Manifest.Layers = append(in.Manifest.Layers, strings.TrimPrefix(layer.Digest, "sha256:")+".tar.gz")
 		in.Blobs = append(in.Blobs, layers.Blob{Digest: layer.Digest, Open: func(context.Context) (layers.Stream, error) {
-			return layers.OpenBlob(e.Dirs, layer.Digest)
+			return store.OpenBlob(e.Dirs, layer.Digest)
 		}})
 	}
 	in.Manifest.Layers = append(in.Manifest.Layers, digest.Hex+".tar.gz")
 	blob := layers.Packaged(partial.Path, name)
 	blob.Digest = digest.String()
 	in.Blobs = append(in.Blobs, blob)
-	if img, err = in.Add(ctx, e.Dirs, names...); err != nil {
+	if img, err = store.Add(ctx, e.Dirs, in, nil, names...); err != nil {
 		return fail(err)
 	}
 	id, ref := "sha256:"+img.Digest, ""
@@ -167,7 +168,7 @@ func (e Engine) packLayer(ctx context.Context, name string, s State) (digest, di
 		if err != nil {
 			return err
 		}
-		return layers.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), targets...)
+		return store.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), targets...)
 	}); err != nil {
 		return digest, diffID, err
 	}

@@ -21,6 +21,7 @@ import (
 	"gocker/final/internal/logs"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 )
@@ -138,7 +139,7 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 		img, err := e.Images().Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
 		return img.Image, err
 	}
-	image, err := layers.Lookup(e.Dirs, opts.Image)
+	image, err := local.Lookup(e.Dirs, opts.Image)
 	if err == nil {
 		img, err := layers.Open(e.Dirs, image)
 		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
@@ -148,7 +149,7 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 			return img, fmt.Errorf("image %s is for %s, not for %s", opts.Image, img.Config.Platform(), platform)
 		}
 		say("Image %s is here for %s: pulling it for %s", opts.Image, img.Config.Platform(), platform)
-	} else if !errors.Is(err, layers.ErrNoImage) || opts.Pull == "never" {
+	} else if !errors.Is(err, local.ErrNoImage) || opts.Pull == "never" {
 		return layers.Image{}, err
 	} else {
 		say("Unable to find image %s here: pulling it", opts.Image)

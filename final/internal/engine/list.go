@@ -18,10 +18,11 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // Conditions of a container, in docker's words. The OCI runtime specification has fewer.
@@ -169,7 +170,7 @@ func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
 		return nil, err
 	}
 	ancestor, err := e.Images().Open(ref)
-	if errors.Is(err, layers.ErrNoImage) {
+	if errors.Is(err, local.ErrNoImage) {
 		return func(Listed) bool { return false }, nil
 	}
 	if err != nil {
@@ -193,7 +194,7 @@ type Size struct {
 
 // ContainerSize counts.
 func (e Engine) ContainerSize(s State) (size Size, err error) {
-	image, err := layers.Summarize(e.Dirs, dirs.Short(s.ImageID))
+	image, err := store.Summarize(e.Dirs, dirs.Short(s.ImageID))
 	if err != nil {
 		return size, err
 	}

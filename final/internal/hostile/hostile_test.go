@@ -30,7 +30,8 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
+	"gocker/step03-layers/merged"
 )
 
 // The bounds of every single command, of its memory in bytes and of its time. Both are far above what one needs: they
@@ -41,7 +42,7 @@ const (
 )
 
 // child is set for a process that is not the test, but a gocker which the test attacks. Its value is the road that an
-// image takes: "final" is the command line; "steps" is layers.Pull, the library of the first three steps.
+// image takes: "final" is the command line; "steps" is local.Pull, the library of the first three steps.
 const child = "GOCKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -69,7 +70,7 @@ func TestMain(m *testing.M) {
 func stepsPull(name string) error {
 	ref, err := pull.ParseReference(name)
 	if err == nil {
-		_, err = layers.Pull(context.Background(), dirs.Default(), ref, nil)
+		_, err = local.Pull(context.Background(), dirs.Default(), ref, nil)
 	}
 	return err
 }
@@ -197,11 +198,11 @@ func (h *house) files() string {
 			}
 			what := ""
 			switch {
-			case info.IsDir() && layers.IsOpaque(path):
+			case info.IsDir() && merged.IsOpaque(path):
 				what = "/!"
 			case info.IsDir():
 				what = "/"
-			case layers.IsWhiteout(info):
+			case merged.IsWhiteout(info):
 				what = "!"
 			case info.Mode()&fs.ModeSymlink != 0:
 				target, err := os.Readlink(path)

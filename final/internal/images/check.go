@@ -17,10 +17,13 @@ import (
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/registry"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
+	"gocker/step03-layers/merged"
 )
 
 // A Finding is something in the store that is not as it should be.
@@ -57,7 +60,7 @@ func (s Store) Check(found func(Finding)) (Checked, error) {
 			}
 		}
 	}
-	verified := map[string]layers.Verified{}
+	verified := map[string]store.Verified{}
 	defer closeAll(verified)
 	for _, id := range ids {
 		if err := s.checkImage(id, verified, found); err != nil {
@@ -67,7 +70,7 @@ func (s Store) Check(found func(Finding)) (Checked, error) {
 	return Checked{len(ids), len(verified)}, nil
 }
 
-func closeAll(verified map[string]layers.Verified) {
+func closeAll(verified map[string]store.Verified) {
 	for _, v := range verified {
 		v.Close()
 	}
@@ -93,19 +96,19 @@ func (s Store) ids() (ids []string, err error) {
 }
 
 // checkImage checks an image and those of its layers that are not verified yet.
-func (s Store) checkImage(id string, verified map[string]layers.Verified, found func(Finding)) error {
-	unverified, wrong := layers.VerifyImage(s.Dirs, id)
+func (s Store) checkImage(id string, verified map[string]store.Verified, found func(Finding)) error {
+	unverified, wrong := store.VerifyImage(s.Dirs, id)
 	wrong = append(wrong, s.checkOrigins(id)...)
 	for _, what := range wrong {
 		found(Finding{Path: s.Dirs.Image(id), What: what, Advice: "remove the image and pull it again: gocker rmi -f " + id})
 	}
-	var below layers.Stack
+	var below merged.Stack
 	for _, layer := range unverified {
 		v, ok := verified[layer.ChainID]
 		if !ok {
 			folder := s.Dirs.Layer(strings.TrimPrefix(layer.ChainID, "sha256:"))
 			var err error
-			if v, err = layers.Verify(s.Dirs, layer, below); err != nil {
+			if v, err = store.Verify(s.Dirs, layer, below); err != nil {
 				return fmt.Errorf("verify layer %q: %w", folder, err)
 			}
 			verified[layer.ChainID] = v
@@ -173,7 +176,7 @@ func (s Store) leftovers(found func(Finding)) error {
 	if err != nil {
 		return err
 	}
-	unused, err := layers.Unused(s.Dirs)
+	unused, err := local.Unused(s.Dirs)
 	for _, chainID := range unused {
 		path := s.Dirs.Layer(chainID)
 		found(Finding{Path: path, What: "a layer that no image has, " + size(path), Advice: next})

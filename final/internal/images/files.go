@@ -13,6 +13,7 @@ import (
 
 	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 )
 
 // A FileHistory is what the layers of an image did to one name.
@@ -111,7 +112,7 @@ func (s Store) Contents(ref pull.Reference) ([]LayerContent, error) {
 }
 
 // walkLayers goes through all layers from the lowest up.
-func walkLayers(stack layers.Stack) (map[string]*FileHistory, error) {
+func walkLayers(stack merged.Stack) (map[string]*FileHistory, error) {
 	w := layerWalk{all: map[string]*FileHistory{}, below: map[string]map[string]bool{}, last: map[string]string{}}
 	for i, folder := range stack {
 		w.layer = i + 1
@@ -145,11 +146,11 @@ type layerWalk struct {
 
 // visit takes one file of the layer. Folders come before what is in them.
 func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
-	if layers.IsWhiteout(info) {
+	if merged.IsWhiteout(info) {
 		w.delete(name)
 		return nil
 	}
-	below, opaque := w.last[name], layers.IsOpaque(file)
+	below, opaque := w.last[name], merged.IsOpaque(file)
 	w.last[name] = file
 	h, ok := w.all[name]
 	if ok && h.Layer() != 0 && info.IsDir() && !opaque {
@@ -186,11 +187,11 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 
 // IsSame compares two files on disk.
 func IsSame(a, b string, as func(one, other *tar.Header) bool) (bool, error) {
-	one, err := layers.Header(a)
+	one, err := merged.Header(a)
 	if err != nil {
 		return false, err
 	}
-	other, err := layers.Header(b)
+	other, err := merged.Header(b)
 	if err != nil {
 		return false, err
 	}

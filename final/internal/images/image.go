@@ -12,9 +12,11 @@ import (
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/filter"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // An Inspection is what "docker image inspect" tells of an image, in docker's names.
@@ -143,7 +145,7 @@ func (s Store) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
 	}
 	h.ID = id
 	if verify {
-		verified := map[string]layers.Verified{}
+		verified := map[string]store.Verified{}
 		defer closeAll(verified)
 		if err := s.checkImage(id, verified, func(f Finding) { h.Findings = append(h.Findings, f) }); err != nil {
 			return h, err
@@ -190,7 +192,7 @@ func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 	images, unread := s.List(filters, false)
 	before := disk.Bytes(s.Dirs.Root)
 	for _, image := range images {
-		users, err := layers.Users(s.Dirs, image.ID)
+		users, err := local.Users(s.Dirs, image.ID)
 		if err != nil {
 			return p, err
 		}
@@ -209,7 +211,7 @@ func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 			return p, err
 		}
 		untagged, deleted, err := s.Remove(ref, false)
-		if errors.Is(err, layers.ErrInUse) || errors.Is(err, layers.ErrNoImage) {
+		if errors.Is(err, local.ErrInUse) || errors.Is(err, local.ErrNoImage) {
 			continue // somebody was faster
 		}
 		if err != nil {
@@ -235,7 +237,7 @@ func (s Store) sweep(p *Pruned) error {
 	if err != nil {
 		return err
 	}
-	if err := layers.Sweep(s.Dirs); err != nil {
+	if err := local.Sweep(s.Dirs); err != nil {
 		return err
 	}
 	return s.brokenPulls(dirs.RemoveAll)

@@ -14,10 +14,12 @@ import (
 	"strings"
 
 	"gocker/final/internal/events"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // A Store is the images of one pair of folders.
@@ -33,7 +35,7 @@ func (s Store) Names() (map[string]map[string]string, error) { return layers.Lis
 
 // A Named image is a row of "gocker images".
 type Named struct {
-	layers.Summary
+	store.Summary
 	Repository, Tag string
 	ID              string   // {image}
 	Digests         []string // what registries call it: the manifest's, or the index's
@@ -80,7 +82,7 @@ func (s Store) List(filters []string, digests bool) ([]Named, error) {
 	var unread []error
 	for _, row := range images {
 		here, err := true, error(nil)
-		if row.Summary, err = layers.Summarize(s.Dirs, row.ID); err != nil {
+		if row.Summary, err = store.Summarize(s.Dirs, row.ID); err != nil {
 			row.Summary, here, err = s.heldSummary(row.ID)
 		}
 		if err == nil && here && digests && row.Digests == nil {
@@ -98,7 +100,7 @@ func (s Store) List(filters []string, digests bool) ([]Named, error) {
 }
 
 // heldSummary reads a summary while nobody can remove the image, or put another in its place.
-func (s Store) heldSummary(id string) (summary layers.Summary, here bool, err error) {
+func (s Store) heldSummary(id string) (summary store.Summary, here bool, err error) {
 	lock, err := dirs.LockShared(s.Dirs.Image(id))
 	if errors.Is(err, os.ErrNotExist) {
 		return summary, false, nil
@@ -107,7 +109,7 @@ func (s Store) heldSummary(id string) (summary layers.Summary, here bool, err er
 		return summary, false, err
 	}
 	defer lock.Close()
-	summary, err = layers.Summarize(s.Dirs, id)
+	summary, err = store.Summarize(s.Dirs, id)
 	return summary, true, err
 }
 
@@ -173,16 +175,16 @@ func (s Store) filter(filters []string) (passes func(Named) bool, err error) {
 	}, nil
 }
 
-func (s Store) summary(name string) (_ layers.Summary, err error) {
+func (s Store) summary(name string) (_ store.Summary, err error) {
 	ref, err := pull.ParseReference(name)
 	if err != nil {
-		return layers.Summary{}, err
+		return store.Summary{}, err
 	}
 	id, err := s.Lookup(ref)
 	if err != nil {
-		return layers.Summary{}, err
+		return store.Summary{}, err
 	}
-	return layers.Summarize(s.Dirs, id)
+	return store.Summarize(s.Dirs, id)
 }
 
 // Tag gives an image another name.
@@ -204,7 +206,7 @@ func (s Store) Tag(source, name pull.Reference) error {
 // Untag takes a name off its image, which stays.
 func (s Store) Untag(ref pull.Reference) error {
 	img, openErr := s.Open(ref)
-	err := layers.Untag(s.Dirs, ref)
+	err := store.Untag(s.Dirs, ref)
 	if err == nil && openErr == nil {
 		s.Note("untag", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 	}
@@ -220,7 +222,7 @@ func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []strin
 	}
 	if strings.HasPrefix(ref.Tag, "sha256:") && names[ref.Name][ref.Tag] == "" { // one that the registry has for it
 		id, err := s.Lookup(ref)
-		if errors.Is(err, layers.ErrNoImage) && force {
+		if errors.Is(err, local.ErrNoImage) && force {
 			return nil, nil, nil
 		}
 		if err == nil {
@@ -231,8 +233,8 @@ func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []strin
 		}
 	}
 	img, openErr := s.Open(ref)
-	untagged, deleted, err = layers.Remove(s.Dirs, ref, force)
-	if errors.Is(err, layers.ErrNoImage) && force {
+	untagged, deleted, err = local.Remove(s.Dirs, ref, force)
+	if errors.Is(err, local.ErrNoImage) && force {
 		return nil, nil, nil
 	}
 	if id := "sha256:" + img.Digest; openErr == nil { // one that is damaged can be removed, too

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"gocker/final/internal/registry"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -72,7 +73,7 @@ func (s Store) load(ctx context.Context, fill func(to string) error, limits unta
 	}
 	for _, p := range packages {
 		p.Limits = limits
-		img, err := p.Add(ctx, s.Dirs, p.names...)
+		img, err := store.Add(ctx, s.Dirs, p.Source, nil, p.names...)
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func (u untilDone) Read(p []byte) (int, error) {
 
 // A pack is one image of an unpacked archive.
 type pack struct {
-	layers.Incoming
+	layers.Source
 	names     []pull.Reference
 	origin    Origin // without a reference: no registry is known to have it
 	documents map[string][]byte
@@ -143,7 +144,7 @@ func readPackage(dir string) (packages []pack, err error) {
 		return nil, fmt.Errorf("manifest.json has %d images; there may be %d", len(all), maxLoaded)
 	}
 	for _, image := range all {
-		p := pack{Incoming: layers.Incoming{Manifest: image}}
+		p := pack{Source: layers.Source{Manifest: image}}
 		if p.names, err = parseAll(image.RepoTags); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // FullName is a reference with all defaults filled in, as docker spells it: "docker.io/library/alpine:latest". The image
@@ -28,8 +29,8 @@ func FullName(ref pull.Reference) string {
 // Lookup returns the {image} that a user means: by a name, by the beginning of its id, or by a digest that a registry has
 // for it.
 func (s Store) Lookup(ref pull.Reference) (string, error) {
-	id, err := layers.Lookup(s.Dirs, ref)
-	if !errors.Is(err, layers.ErrNoImage) || !strings.HasPrefix(ref.Tag, "sha256:") {
+	id, err := local.Lookup(s.Dirs, ref)
+	if !errors.Is(err, local.ErrNoImage) || !strings.HasPrefix(ref.Tag, "sha256:") {
 		return id, err
 	}
 	ids, listErr := s.ids()
@@ -79,7 +80,7 @@ func (s Store) Hold(ref pull.Reference) (img layers.Image, lock *os.File, err er
 	}
 	lock, err = dirs.LockShared(s.Dirs.Image(id))
 	if errors.Is(err, os.ErrNotExist) {
-		return img, nil, fmt.Errorf("%w: %q: somebody has removed it a moment ago", layers.ErrNoImage, ref)
+		return img, nil, fmt.Errorf("%w: %q: somebody has removed it a moment ago", local.ErrNoImage, ref)
 	}
 	if err != nil {
 		return img, nil, err

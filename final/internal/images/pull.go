@@ -16,10 +16,12 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gocker/final/internal/registry"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // PullOptions are the flags of "gocker pull".
@@ -69,7 +71,7 @@ func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 	if opts.Progress == nil {
 		opts.Progress = func(v1.Descriptor, int64) {}
 	}
-	if err := layers.Sweep(s.Dirs); err != nil {
+	if err := local.Sweep(s.Dirs); err != nil {
 		return Pulled{}, err
 	}
 	if img, ok := s.unchanged(ctx, ref, opts); ok {
@@ -86,7 +88,7 @@ func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 		return Pulled{}, err
 	}
 	defer lock.Close()
-	before, _ := layers.Lookup(s.Dirs, ref) // none is another one, too
+	before, _ := local.Lookup(s.Dirs, ref) // none is another one, too
 	origin := Origin{ref.String(), found.Digest.String(), found.ManifestDigest.String(), opts.Platform.String()}
 	img, err := s.add(ctx, ref, found, origin, tmp, opts)
 	if errors.Is(err, layers.ErrDigest) && found.Discard() {
@@ -109,7 +111,7 @@ func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 
 // unchanged returns the image that is here, if the registry still has it under this name.
 func (s Store) unchanged(ctx context.Context, ref pull.Reference, opts PullOptions) (none Pulled, ok bool) {
-	id, err := layers.Lookup(s.Dirs, ref)
+	id, err := local.Lookup(s.Dirs, ref)
 	if err != nil {
 		return none, false
 	}
@@ -136,26 +138,26 @@ func (s Store) add(ctx context.Context, ref pull.Reference, found *registry.Imag
 	if err != nil {
 		return layers.Image{}, err
 	}
-	in := layers.Incoming{
+	in := layers.Source{
 		Limits:   opts.Limits,
 		Manifest: tarball.Descriptor{Config: found.ConfigDigest.String(), RepoTags: []string{ref.Full()}},
 		Config:   found.Config,
-		Extra:    documents(found),
 	}
-	in.Extra["origins.json"] = origins
 	opened := make([]bool, len(found.Layers))
 	for i, desc := range found.Layers {
 		in.Manifest.Layers = append(in.Manifest.Layers, desc.Digest.Hex+".tar.gz") // as crane.SaveLegacy names it
 		in.Blobs = append(in.Blobs, layers.Blob{Digest: desc.Digest.String(), Open: func(ctx context.Context) (layers.Stream, error) {
 			opened[i] = true
-			if kept, err := layers.OpenBlob(s.Dirs, desc.Digest.String()); err == nil {
+			if kept, err := store.OpenBlob(s.Dirs, desc.Digest.String()); err == nil {
 				opts.Progress(desc, Kept) // another image has it, on top of other layers
 				return kept, nil
 			}
 			return found.Open(ctx, i, tmp, func(done int64) { opts.Progress(desc, done) })
 		}})
 	}
-	img, err := in.Add(ctx, s.Dirs, ref)
+	extra := documents(found)
+	extra["origins.json"] = origins
+	img, err := store.Add(ctx, s.Dirs, in, extra, ref)
 	if err == nil {
 		for i, desc := range found.Layers {
 			if !opened[i] {

@@ -12,6 +12,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 // PushOptions are the flags of "gocker push".
@@ -31,7 +32,7 @@ func (s Store) Push(ctx context.Context, ref pull.Reference, opts PushOptions) (
 	}
 	id, ok := names[ref.Name][ref.Tag]
 	if !ok {
-		return digest, 0, advice.Add(fmt.Errorf("push %q: %w of this name", ref, layers.ErrNoImage), "to give one the name: gocker tag IMAGE %s", ref)
+		return digest, 0, advice.Add(fmt.Errorf("push %q: %w of this name", ref, local.ErrNoImage), "to give one the name: gocker tag IMAGE %s", ref)
 	}
 	img, err := layers.Open(s.Dirs, id)
 	if err != nil {

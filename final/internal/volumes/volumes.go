@@ -21,10 +21,10 @@ import (
 
 	"gocker/final/internal/events"
 	"gocker/final/internal/names"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
-	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
@@ -233,7 +233,7 @@ func (s Store) Fill(volume string, f *overlay.FS, destination string) error {
 		return err
 	}
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(layers.Pack(w, folder)) }()
+	go func() { w.CloseWithError(store.Pack(w, folder)) }()
 	defer r.Close()
 	to, err := untar.NewWriter(data)
 	if err != nil {

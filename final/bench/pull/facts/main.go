@@ -21,6 +21,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -46,7 +47,7 @@ func printImage(name string) (err error) {
 	if err != nil {
 		return err
 	}
-	id, err := layers.Lookup(d, ref)
+	id, err := local.Lookup(d, ref)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package layers
+package local
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step03-layers/layers"
 )
 
 func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
@@ -46,15 +47,15 @@ func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for call, do := range map[string]func() error{
-				"List":   func() error { _, err := List(d); return err },
+				"List":   func() error { _, err := layers.List(d); return err },
 				"Lookup": func() error { _, err := Lookup(d, ref); return err },
 				"Get":    func() error { _, err := Get(t.Context(), d, ref, t.Logf); return err },
-				"Add":    func() error { _, err := Add(d, ref, image); return err },
+				"Add":    func() error { _, err := Add(t.Context(), d, ref, image); return err },
 				"Pull":   func() error { _, err := Pull(t.Context(), d, ref, nil); return err },
 				"Remove": func() error { _, _, err := Remove(d, ref, false); return err },
 			} {
-				if err := do(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "images.json") || advice.Of(err) == "" {
-					t.Errorf("%s = %v, want ErrDamaged, the file's name and advice", call, err)
+				if err := do(); !errors.Is(err, layers.ErrDamaged) || !strings.Contains(err.Error(), "images.json") || advice.Of(err) == "" {
+					t.Errorf("%s = %v, want layers.ErrDamaged, the file's name and advice", call, err)
 				}
 				if got, err := os.ReadFile(d.ImagesJSON()); err != nil || string(got) != content {
 					t.Errorf("after %s images.json is %q, %v; want it as it was, %q", call, got, err, content)
@@ -93,11 +94,11 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 		t.Errorf("Remove of an id with a tag = %v, want ErrNoImage", err)
 	}
 	remove("app:v1", "app:v1", "")
-	if _, err := Open(d, app.ID); err != nil {
+	if _, err := layers.Open(d, app.ID); err != nil {
 		t.Errorf("Open of an image that has another name = %v", err)
 	}
 	remove(app.ID, "app:v2", "sha256:"+app.Digest+" "+chainID)
-	if _, err := Open(d, other.ID); err != nil {
+	if _, err := layers.Open(d, other.ID); err != nil {
 		t.Errorf("Open of an image that shared a layer = %v", err)
 	}
 	remove("other", "other:latest", "sha256:"+other.Digest+" "+other.Layers[0].ChainID)
@@ -245,18 +246,18 @@ func TestAKillAtAnyMomentLeavesTheOldStateOrTheNew(t *testing.T) {
 		if stderr.Len() > 0 {
 			t.Fatalf("after a kill: %s", stderr.String())
 		}
-		images, err := List(d)
+		images, err := layers.List(d)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, tags := range images {
 			for _, image := range tags {
-				img, err := Open(d, image)
+				img, err := layers.Open(d, image)
 				if err != nil {
 					t.Fatalf("images.json names an image that is not whole: %v", err)
 				}
-				if got := seen(t, img.Stack(d)[1]); got != "own=0" && got != "own=1" {
-					t.Errorf("its upper layer is %q", got)
+				if got, err := os.ReadFile(filepath.Join(img.Stack(d)[1], "own")); err != nil || string(got) != "0" && string(got) != "1" {
+					t.Errorf("its upper layer has %q in own, %v", got, err)
 				}
 			}
 		}

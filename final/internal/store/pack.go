@@ -1,6 +1,6 @@
 //go:build linux
 
-package layers
+package store
 
 import (
 	"archive/tar"
@@ -15,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gocker/step03-layers/changeset"
+	"gocker/step03-layers/merged"
 )
 
 // ErrPack says that a folder has something in it that no layer can say.
@@ -53,10 +56,10 @@ func (p *packer) add(name string) error {
 	if err != nil || info.Mode()&fs.ModeSocket != 0 {
 		return err
 	}
-	if strings.HasPrefix(path.Base(name), whiteoutPrefix) {
+	if strings.HasPrefix(path.Base(name), changeset.WhiteoutPrefix) {
 		return fmt.Errorf("%w: %q would be taken for a whiteout", ErrPack, name)
 	}
-	header, err := Header(file)
+	header, err := merged.Header(file)
 	if err == nil {
 		err = foreign(file)
 	}
@@ -120,8 +123,8 @@ func (p *packer) addAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	if IsOpaque(filepath.Join(p.folder, dir)) {
-		if err := p.whiteout(path.Join(dir, whiteoutOpaque)); err != nil {
+	if merged.IsOpaque(filepath.Join(p.folder, dir)) {
+		if err := p.whiteout(path.Join(dir, changeset.WhiteoutOpaque)); err != nil {
 			return err
 		}
 	}
@@ -134,9 +137,9 @@ func (p *packer) addAll(dir string) error {
 		if err != nil {
 			return err
 		}
-		if !IsWhiteout(info) {
+		if !merged.IsWhiteout(info) {
 			rest = append(rest, e.Name())
-		} else if err := p.whiteout(path.Join(dir, whiteoutPrefix+e.Name())); err != nil {
+		} else if err := p.whiteout(path.Join(dir, changeset.WhiteoutPrefix+e.Name())); err != nil {
 			return err
 		}
 	}
@@ -159,7 +162,7 @@ func (p *packer) whiteout(name string) error {
 // or built so, does that with metacopy=on and redirect_dir=on. See "Redirecting directories" and "Metadata only copy up"
 // in overlayfs's document.
 func foreign(file string) error {
-	attrs, err := allXattrs(file)
+	attrs, err := merged.Xattrs(file)
 	for _, name := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect"} {
 		if _, ok := attrs[name]; ok {
 			return fmt.Errorf("%w: %q has the xattr %s, so what it is stands elsewhere", ErrPack, file, name)

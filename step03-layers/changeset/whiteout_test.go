@@ -1,9 +1,10 @@
 //go:build linux
 
-package layers
+package changeset
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
+	"gocker/step03-layers/merged"
 )
 
 var (
@@ -24,6 +26,30 @@ var (
 )
 
 type entries = []testenv.Entry
+
+// unpack unpacks layers over each other, the lowest first.
+func unpack(t testing.TB, archives ...[]byte) (below merged.Stack, all []Changeset, err error) {
+	t.Helper()
+	for i, archive := range archives {
+		layer := filepath.Join(t.TempDir(), "fs")
+		c, err := Unpack(bytes.NewReader(archive), layer, func() (merged.Stack, error) { return below, nil }, untar.Limits{}.Budget())
+		if err != nil {
+			return below, all, fmt.Errorf("layer %d: %w", i+1, err)
+		}
+		below, all = append(below, layer), append(all, c)
+	}
+	return below, all, nil
+}
+
+// unpacked is unpack for layers that are right.
+func unpacked(t testing.TB, archives ...[]byte) (merged.Stack, []Changeset) {
+	t.Helper()
+	stack, all, err := unpack(t, archives...)
+	if err != nil {
+		t.Fatalf("Unpack = %v", err)
+	}
+	return stack, all
+}
 
 // seen spells what one layer's folder says: "d/" a folder, "d/!" an opaque one, "a=1" a file, "a!" a whiteout, "a->b".
 func seen(t testing.TB, layer string) string {
@@ -39,9 +65,9 @@ func seen(t testing.TB, layer string) string {
 		}
 		name, what := strings.TrimPrefix(path, layer+"/"), ""
 		switch {
-		case IsWhiteout(info):
+		case merged.IsWhiteout(info):
 			what = "!"
-		case info.IsDir() && IsOpaque(path):
+		case info.IsDir() && merged.IsOpaque(path):
 			what = "/!"
 		case info.IsDir():
 			what = "/"
@@ -127,9 +153,8 @@ func TestWhiteoutsBecomeWhatOverlayfsWants(t *testing.T) {
 		{"an absolute name", entries{dir("d")}, entries{file("/d/a", "2")}, "d/ d/a=2"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			d := testenv.Dirs(t)
-			img := add(t, d, "app", testenv.Image(t, testenv.Tar(t, tt.lower...), testenv.Tar(t, tt.upper...)))
-			if got := seen(t, img.Stack(d)[1]); got != tt.want {
+			stack, _ := unpacked(t, testenv.Tar(t, tt.lower...), testenv.Tar(t, tt.upper...))
+			if got := seen(t, stack[1]); got != tt.want {
 				t.Errorf("the upper layer is %q, want %q", got, tt.want)
 			}
 		})
@@ -161,14 +186,9 @@ func TestLayersThatLieAreRefused(t *testing.T) {
 		{"a file in a file", entries{file("a", ""), file("a/b", "")}, untar.ErrArchive},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			d := testenv.Dirs(t)
-			lower := testenv.Tar(t, dir("d"), file("d/a", "1"))
-			_, err := Add(d, parse(t, "app"), stage(t, d, "app", testenv.Image(t, lower, testenv.Tar(t, tt.upper...))))
+			_, _, err := unpack(t, testenv.Tar(t, dir("d"), file("d/a", "1")), testenv.Tar(t, tt.upper...))
 			if !errors.Is(err, tt.want) {
-				t.Errorf("Add = %v, want %v", err, tt.want)
-			}
-			if got := testenv.Ls(t, d.Layers()); len(got) != 0 {
-				t.Errorf("layers has %q, want none of an image that is refused", got)
+				t.Errorf("Unpack = %v, want %v", err, tt.want)
 			}
 		})
 	}
@@ -177,12 +197,11 @@ func TestLayersThatLieAreRefused(t *testing.T) {
 // A layer with such xattrs would hide or redirect what no digest and no scanner knows of.
 func TestXattrsOfOverlayfsAreDroppedAndOthersKept(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
 	forged := dir("d")
 	forged.PAXRecords = map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.trusted.overlay.redirect": "/etc", "SCHILY.xattr.user.note": "1"}
-	img := add(t, d, "app", testenv.Image(t, testenv.Tar(t, dir("d"), file("d/a", "1")), testenv.Tar(t, forged)))
+	stack, _ := unpacked(t, testenv.Tar(t, dir("d"), file("d/a", "1")), testenv.Tar(t, forged))
 	list := make([]byte, 1000)
-	n, err := unix.Llistxattr(filepath.Join(img.Stack(d)[1], "d"), list)
+	n, err := unix.Llistxattr(filepath.Join(stack[1], "d"), list)
 	if got, want := string(list[:max(n, 0)]), "user.note\x00"; err != nil || got != want {
 		t.Errorf("xattrs are %q, %v; want %q", got, err, want)
 	}
@@ -190,20 +209,18 @@ func TestXattrsOfOverlayfsAreDroppedAndOthersKept(t *testing.T) {
 
 func TestFoldersThatTheLayerLeftOutAreThoseBelow(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
 	below := func(name string) testenv.Entry {
 		e := dir(name)
 		e.Mode, e.Uid, e.Gid, e.ModTime = 0o2750, 1000, 100, time.Date(2001, 2, 3, 4, 5, 6, 7, time.UTC)
 		e.PAXRecords = map[string]string{"SCHILY.xattr.user.note": "of " + name}
 		return e
 	}
-	img := add(t, d, "app", testenv.Image(t,
-		testenv.Tar(t, below("."), below("a"), below("a/b"), below("o"), file("o/x", "1")),
-		testenv.Tar(t, file("a/b/c", "2"), file("o/.wh..wh..opq", ""), file("new/x", "3"))))
+	stack, _ := unpacked(t, testenv.Tar(t, below("."), below("a"), below("a/b"), below("o"), file("o/x", "1")),
+		testenv.Tar(t, file("a/b/c", "2"), file("o/.wh..wh..opq", ""), file("new/x", "3")))
 	for _, name := range []string{".", "a", "a/b", "o"} {
-		at := filepath.Join(img.Stack(d)[1], name)
+		at := filepath.Join(stack[1], name)
 		var got, want unix.Stat_t
-		if err := errors.Join(unix.Lstat(at, &got), unix.Lstat(filepath.Join(img.Stack(d)[0], name), &want)); err != nil {
+		if err := errors.Join(unix.Lstat(at, &got), unix.Lstat(filepath.Join(stack[0], name), &want)); err != nil {
 			t.Fatal(err)
 		}
 		if got.Mode != want.Mode || got.Uid != 1000 || got.Gid != 100 || got.Mtim != want.Mtim || want.Mtim.Nsec != 7 {
@@ -214,19 +231,18 @@ func TestFoldersThatTheLayerLeftOutAreThoseBelow(t *testing.T) {
 			t.Errorf("user.note of %s is %q, %v", name, value[:max(n, 0)], err)
 		}
 	}
-	if s := seen(t, img.Stack(d)[1]); s != "a/ a/b/ a/b/c=2 new/ new/x=3 o/!" {
+	if s := seen(t, stack[1]); s != "a/ a/b/ a/b/c=2 new/ new/x=3 o/!" {
 		t.Errorf("the upper layer is %q", s)
 	}
 }
 
 func TestHardLinkToALowerLayerIsOneFile(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
 	lower := file("a", "1")
 	lower.Mode, lower.Uid, lower.PAXRecords = 0o4711, 1000, map[string]string{"SCHILY.xattr.user.note": "1"}
-	img := add(t, d, "app", testenv.Image(t, testenv.Tar(t, lower), testenv.Tar(t, link("b", "a"))))
+	stack, _ := unpacked(t, testenv.Tar(t, lower), testenv.Tar(t, link("b", "a")))
 	var a, b unix.Stat_t
-	if err := errors.Join(unix.Lstat(filepath.Join(img.Stack(d)[1], "a"), &a), unix.Lstat(filepath.Join(img.Stack(d)[1], "b"), &b)); err != nil {
+	if err := errors.Join(unix.Lstat(filepath.Join(stack[1], "a"), &a), unix.Lstat(filepath.Join(stack[1], "b"), &b)); err != nil {
 		t.Fatal(err)
 	}
 	if a.Ino != b.Ino || a.Mode != unix.S_IFREG|0o4711 || a.Uid != 1000 || a.Mtim.Sec != testenv.Epoch.Unix() {
@@ -237,12 +253,11 @@ func TestHardLinkToALowerLayerIsOneFile(t *testing.T) {
 func TestALayerMayHaveNothingInIt(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, size := range []int{512, 1024, 10240} { // archive/tar writes 1024 zeros, tar(1) 10240
-		d := testenv.Dirs(t)
-		img := add(t, d, "app", testenv.Image(t, testenv.Tar(t, file("a", "1")), make([]byte, size)))
-		if got := seen(t, img.Stack(d)[1]); got != "" {
+		stack, all := unpacked(t, testenv.Tar(t, file("a", "1")), make([]byte, size))
+		if got := seen(t, stack[1]); got != "" {
 			t.Errorf("a layer of %d zeros is %q, want nothing", size, got)
 		}
-		if l := img.Layers[1]; l.Added+l.Updated+l.Deleted != 0 {
+		if l := all[1]; l.Added+l.Updated+l.Deleted != 0 {
 			t.Errorf("a layer of %d zeros is %+v, want nothing added, updated, deleted", size, l)
 		}
 	}
@@ -250,33 +265,11 @@ func TestALayerMayHaveNothingInIt(t *testing.T) {
 
 func TestLayersAreCountedAgainstThoseBelow(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
-	img := add(t, d, "app", testenv.Image(t,
-		testenv.Tar(t, file("a", "1"), file("b", "1"), dir("d"), file("d/x", "1"), file("d/y", "1"), file("gone", "1")),
+	_, all := unpacked(t, testenv.Tar(t, file("a", "1"), file("b", "1"), dir("d"), file("d/x", "1"), file("d/y", "1"), file("gone", "1")),
 		testenv.Tar(t, file("a", "2"), file("new", "2"), file(".wh.gone", ""), file(".wh.nothing", ""), dir("d"), file("d/.wh..wh..opq", ""), file("d/x", "2"),
-			dir("temp"), file("temp/x", "1"), file("temp", "2"))))
-	got := fmt.Sprint(img.Layers[1].Added, img.Layers[1].Updated, img.Layers[1].Deleted)
+			dir("temp"), file("temp/x", "1"), file("temp", "2")))
+	got := fmt.Sprint(all[1].Added, all[1].Updated, all[1].Deleted)
 	if want := "2 3 2"; got != want { // new, temp; a, d, d/x; gone, d/y
 		t.Errorf("added, updated, deleted are %s, want %s", got, want)
-	}
-}
-
-func TestResolveEndsAtTheRoot(t *testing.T) {
-	layer := t.TempDir()
-	for name, target := range map[string]string{"abs": "/a/b", "rel": "a/../a/./b", "up": "../../a", "loop": "loop", "chain": "rel"} {
-		if err := os.Symlink(target, filepath.Join(layer, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(layer, "a", "b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{"abs": "a/b", "/abs/c": "a/b/c", "rel/c": "a/b/c", "up/b": "a/b", "chain/..": "a", "..": ".", "": ".", "no/such/../x": "no/x"} {
-		if got, err := (Stack{layer}).Resolve(name); err != nil || got != want {
-			t.Errorf("Resolve(%q) = %q, %v; want %q", name, got, err, want)
-		}
-	}
-	if got, err := (Stack{layer}).Resolve("loop/x"); !errors.Is(err, unix.ELOOP) {
-		t.Errorf("Resolve(loop/x) = %q, %v; want ELOOP", got, err)
 	}
 }

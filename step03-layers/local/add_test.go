@@ -1,6 +1,6 @@
 //go:build linux
 
-package layers
+package local
 
 import (
 	"crypto/sha256"
@@ -17,8 +17,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/pull"
@@ -27,7 +25,15 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
+	"gocker/step03-layers/layers"
 )
+
+var (
+	file, dir, link = testenv.File, testenv.Dir, testenv.Link
+)
+
+// sum is the SHA-256 of data, as hex digits.
+func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
 
 func parse(t testing.TB, s string) pull.Reference {
 	t.Helper()
@@ -52,9 +58,9 @@ func stage(t testing.TB, d dirs.Dirs, name string, img v1.Image) string {
 	return image
 }
 
-func add(t testing.TB, d dirs.Dirs, name string, img v1.Image) Image {
+func add(t testing.TB, d dirs.Dirs, name string, img v1.Image) layers.Image {
 	t.Helper()
-	added, err := Add(d, parse(t, name), stage(t, d, name, img))
+	added, err := Add(t.Context(), d, parse(t, name), stage(t, d, name, img))
 	if err != nil {
 		t.Fatalf("Add %s = %v", name, err)
 	}
@@ -71,42 +77,6 @@ func small(t testing.TB, seed string, n int) v1.Image {
 	return testenv.Image(t, tars...)
 }
 
-// The numbers that the workshop's notes ask about: see docs/layer-hashes.md.
-func TestNotesHashes(t *testing.T) {
-	const digest = "c059bfaa849c4d8e4aecaeb3a10c2d9b3d85f5165c66ad3a4d937758128c4d18"
-	raw, err := os.ReadFile(filepath.Join("testdata", digest+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := sum(raw); got != digest || dirs.Short(got) != "c059bfaa849c" {
-		t.Errorf("the config's digest is %s, want %s", got, digest)
-	}
-	config, err := v1.ParseConfigFile(strings.NewReader(string(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const diffID = "8d3ac3489996423f53d6087c81180006263b79f206d3fdec9e66f0e27ceb8759"
-	if got := chainIDs(config.RootFS.DiffIDs); !slices.Equal(got, []string{diffID}) {
-		t.Errorf("chainIDs = %q; a single layer's is its diffID, %s", got, diffID)
-	}
-	// The legacy writer's v1 ID of a topmost layer: its compressed digest, the parent's v1 ID (none), the config.
-	const compressed = "59bf1c3509f33515622619af21ed55bbe26d24913cedbca106468a5fb37a50c3"
-	v1ID := sum([]byte(compressed + " " + "" + " " + string(raw)))
-	if want := "47d7af55c64c2611fde7f765c544f305238fb7c7fd7d5118e170202f887e9987"; v1ID != want {
-		t.Errorf("the v1 ID is %s, want %s", v1ID, want)
-	}
-}
-
-// The example of the image-spec's config.md, "Layer ChainID".
-func TestChainIDsNameALayerWithAllBelow(t *testing.T) {
-	a, b, c := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}, v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("b", 64)}, v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("c", 64)}
-	ab := fmt.Sprintf("%x", sha256.Sum256([]byte(a.String()+" "+b.String())))
-	abc := fmt.Sprintf("%x", sha256.Sum256([]byte("sha256:"+ab+" "+c.String())))
-	if got, want := chainIDs([]v1.Hash{a, b, c}), []string{a.Hex, ab, abc}; !slices.Equal(got, want) {
-		t.Errorf("chainIDs = %q, want %q", got, want)
-	}
-}
-
 func TestAddLeavesWhatTheDocsSay(t *testing.T) {
 	d := testenv.Dirs(t)
 	img := small(t, "a", 2)
@@ -115,7 +85,7 @@ func TestAddLeavesWhatTheDocsSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{manifest.Config.Digest.Hex + ".json", "manifest.json", "summary.json"}
+	want := []string{manifest.Config.Digest.Hex + ".json", "manifest.json"}
 	for _, layer := range manifest.Layers {
 		want = append(want, layer.Digest.Hex[:12])
 	}
@@ -138,7 +108,7 @@ func TestAddLeavesWhatTheDocsSay(t *testing.T) {
 	if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
 		t.Errorf("tmp has %q, want nothing", left)
 	}
-	opened, err := Open(d, added.ID)
+	opened, err := layers.Open(d, added.ID)
 	if err != nil || opened.Digest != manifest.Config.Digest.Hex || !slices.Equal(opened.Layers, added.Layers) {
 		t.Errorf("Open = %+v, %v; want what Add returned, %+v", opened, err, added)
 	}
@@ -193,18 +163,6 @@ func TestTheSameLayerTwiceHasTwoNames(t *testing.T) {
 	}
 }
 
-func TestNoTwoLayersOfAnImageHaveOneName(t *testing.T) {
-	for _, tt := range []struct{ files, want []string }{
-		{[]string{"47d7af55c64c0000/layer.tar", "59bf1c3509f30000.tar.gz", "sha256:0000"}, []string{"47d7af55c64c", "59bf1c3509f3", "0000"}},
-		{[]string{"a.tar", "a.tar", "a-2.tar", "a.tar"}, []string{"a", "a-2", "a-2-2", "a-3"}},
-		{[]string{"layer.tar", "./layer.tar", ".tar", "a/.tar", "layer/layer.tar"}, []string{"layer", "layer-2", "layer-3", "layer-4", "layer-5"}},
-	} {
-		if got := layerNames(tarball.Descriptor{Layers: tt.files}); !slices.Equal(got, tt.want) {
-			t.Errorf("layerNames(%q) = %q, want %q", tt.files, got, tt.want)
-		}
-	}
-}
-
 // crane.MultiSaveLegacy still writes the kind that the notes' author looked at: a folder for every layer, named by its
 // v1 ID.
 func TestArchivesOfTheOlderKindAreRead(t *testing.T) {
@@ -222,7 +180,7 @@ func TestArchivesOfTheOlderKindAreRead(t *testing.T) {
 	if err := untar.Package(d, image); err != nil {
 		t.Fatal(err)
 	}
-	added, err := Add(d, parse(t, "app"), image)
+	added, err := Add(t.Context(), d, parse(t, "app"), image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +200,7 @@ func TestArchivesOfTheOlderKindAreRead(t *testing.T) {
 			t.Errorf("layer %s is a link to %q, %v; want %q", id[:12], got, err, want)
 		}
 	}
-	if _, err := Open(d, image); err != nil {
+	if _, err := layers.Open(d, image); err != nil {
 		t.Errorf("Open = %v", err)
 	}
 }
@@ -279,29 +237,29 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 		want  error // nil: only that there is one
 		says  string
 	}{
-		{"no manifest", instead("manifest.json", nil), ErrManifest, "manifest.json"},
-		{"empty manifest", put("manifest.json", ""), ErrManifest, "manifest.json"},
-		{"manifest that is no JSON", put("manifest.json", "# layers"), ErrManifest, "manifest.json"},
-		{"manifest of another shape", put("manifest.json", `{"Config":"x"}`), ErrManifest, "manifest.json"},
-		{"manifest null", put("manifest.json", "null"), ErrManifest, "0 images"},
-		{"manifest of no image", put("manifest.json", "[]"), ErrManifest, "0 images"},
-		{"manifest of two images", put("manifest.json", "[{},{}]"), ErrManifest, "2 images"},
-		{"manifest of an image that is null", put("manifest.json", "[null]"), ErrManifest, "config"},
-		{"manifest larger than any", put("manifest.json", strings.Repeat(" ", maxJSON+1)), ErrManifest, "larger"},
-		{"manifest is a fifo", instead("manifest.json", func(p string) error { return unix.Mkfifo(p, 0o644) }), ErrManifest, "no regular file"},
-		{"a layer too few", put("manifest.json", list(config, lower)), ErrManifest, "1 layers, the config 2"},
-		{"a layer too many", put("manifest.json", list(config, lower, upper, upper)), ErrManifest, "3 layers, the config 2"},
-		{"no layers", put("manifest.json", list(config)), ErrManifest, "0 layers"},
+		{"no manifest", instead("manifest.json", nil), layers.ErrManifest, "manifest.json"},
+		{"empty manifest", put("manifest.json", ""), layers.ErrManifest, "manifest.json"},
+		{"manifest that is no JSON", put("manifest.json", "# layers"), layers.ErrManifest, "manifest.json"},
+		{"manifest of another shape", put("manifest.json", `{"Config":"x"}`), layers.ErrManifest, "manifest.json"},
+		{"manifest null", put("manifest.json", "null"), layers.ErrManifest, "0 images"},
+		{"manifest of no image", put("manifest.json", "[]"), layers.ErrManifest, "0 images"},
+		{"manifest of two images", put("manifest.json", "[{},{}]"), layers.ErrManifest, "2 images"},
+		{"manifest of an image that is null", put("manifest.json", "[null]"), layers.ErrManifest, "config"},
+		{"manifest larger than any", put("manifest.json", strings.Repeat(" ", 8<<20+1)), layers.ErrManifest, "larger"},
+		{"manifest is a fifo", instead("manifest.json", func(p string) error { return unix.Mkfifo(p, 0o644) }), layers.ErrManifest, "no regular file"},
+		{"a layer too few", put("manifest.json", list(config, lower)), layers.ErrManifest, "1 layers, the config 2"},
+		{"a layer too many", put("manifest.json", list(config, lower, upper, upper)), layers.ErrManifest, "3 layers, the config 2"},
+		{"no layers", put("manifest.json", list(config)), layers.ErrManifest, "0 layers"},
 		{"a layer that is not there", put("manifest.json", list(config, lower, "gone.tar.gz")), os.ErrNotExist, "gone.tar.gz"},
-		{"a layer without a name", put("manifest.json", list(config, lower, "")), ErrManifest, "no name"},
+		{"a layer without a name", put("manifest.json", list(config, lower, "")), layers.ErrManifest, "no name"},
 		{"a layer outside", put("manifest.json", list(config, lower, "../../x")), nil, "escapes"},
 		{"a layer with an absolute name", put("manifest.json", list(config, lower, "/etc/passwd")), nil, "escapes"},
 		{"a layer that links to outside", instead(upper, func(p string) error { return os.Symlink("/etc/passwd", p) }), nil, "escapes"},
 		{"a layer that is a fifo", instead(upper, func(p string) error { return unix.Mkfifo(p, 0o644) }), nil, "no regular file"},
 		{"a layer that is a folder", instead(upper, func(p string) error { return os.Mkdir(p, 0o755) }), nil, "no regular file"},
 		{"a layer that is no archive", put(upper, "no archive"), untar.ErrArchive, "layer " + upper},
-		{"another layer's content", put(upper, string(testenv.Tar(t, file("a", "forged")))), ErrDigest, "diffID"},
-		{"the layers swapped", put("manifest.json", list(config, upper, lower)), ErrDigest, "diffID"},
+		{"another layer's content", put(upper, string(testenv.Tar(t, file("a", "forged")))), layers.ErrDigest, "diffID"},
+		{"the layers swapped", put("manifest.json", list(config, upper, lower)), layers.ErrDigest, "diffID"},
 		{"a layer with something after its end", func(tmp string) error {
 			f, err := os.OpenFile(filepath.Join(tmp, upper), os.O_APPEND|os.O_WRONLY, 0)
 			if err == nil {
@@ -310,9 +268,9 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 			}
 			return err
 		}, untar.ErrArchive, "layer " + upper},
-		{"no config", instead(config, nil), ErrManifest, "config"},
-		{"config outside", put("manifest.json", list("../../x", lower, upper)), ErrManifest, "config"},
-		{"a changed config", put(config, "{}"), ErrDigest, "config"},
+		{"no config", instead(config, nil), layers.ErrManifest, "config"},
+		{"config outside", put("manifest.json", list("../../x", lower, upper)), layers.ErrManifest, "config"},
+		{"a changed config", put(config, "{}"), layers.ErrDigest, "config"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			d := testenv.Dirs(t)
@@ -320,7 +278,7 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 			if err := tt.spoil(d.Tmp(image)); err != nil {
 				t.Fatal(err)
 			}
-			img, err := Add(d, parse(t, "app"), image)
+			img, err := Add(t.Context(), d, parse(t, "app"), image)
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Add = %v, %v; want %v with %q", img, err, tt.want, tt.says)
 			}
@@ -340,7 +298,7 @@ func TestAnImageWithTheSameTwelveDigitsIsAnother(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.Image(image), image+strings.Repeat("0", 52)+".json"), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Add(d, parse(t, "app"), image); !errors.Is(err, ErrDigest) || advice.Of(err) == "" {
+	if _, err := Add(t.Context(), d, parse(t, "app"), image); !errors.Is(err, layers.ErrDigest) || advice.Of(err) == "" {
 		t.Errorf("Add = %v, want ErrDigest and advice", err)
 	}
 }
@@ -357,11 +315,11 @@ func TestPullingAgainMendsADamagedLayer(t *testing.T) {
 		if err := damage(filepath.Dir(added.Stack(d)[0])); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(d, added.ID); !errors.Is(err, ErrDamaged) || !strings.Contains(advice.Of(err), "pull it again") {
-			t.Errorf("Open, %s = %v, want ErrDamaged and the advice to pull again", what, err)
+		if _, err := layers.Open(d, added.ID); !errors.Is(err, layers.ErrDamaged) || !strings.Contains(advice.Of(err), "pull it again") {
+			t.Errorf("layers.Open, %s = %v, want ErrDamaged and the advice to pull again", what, err)
 		}
 		add(t, d, "app", img)
-		if opened, err := Open(d, added.ID); err != nil || !slices.Equal(opened.Layers, added.Layers) {
+		if opened, err := layers.Open(d, added.ID); err != nil || !slices.Equal(opened.Layers, added.Layers) {
 			t.Errorf("Open after Add, %s = %+v, %v; want %+v", what, opened, err, added)
 		}
 	}
@@ -370,7 +328,7 @@ func TestPullingAgainMendsADamagedLayer(t *testing.T) {
 func TestAFullDiskLeavesNoLayer(t *testing.T) {
 	d := testenv.SmallDisk(t, 1<<20)
 	image := stage(t, d, "app", testenv.Image(t, testenv.Tar(t, file("big", strings.Repeat("\x00", 3<<20)))))
-	if _, err := Add(d, parse(t, "app"), image); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "no space left on device") {
+	if _, err := Add(t.Context(), d, parse(t, "app"), image); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "no space left on device") {
 		t.Errorf("Add = %v, want no space left on device", err)
 	}
 	for _, dir := range []string{d.Layers(), d.Images()} {
@@ -397,14 +355,14 @@ func TestAFullDiskLeavesNothingOfAPull(t *testing.T) {
 func TestManyMayPullAtOnce(t *testing.T) {
 	d := testenv.Dirs(t)
 	host := testenv.Registry(t, nil)
-	var images []Image
+	var images []layers.Image
 	var refs []pull.Reference
 	base := testenv.Tar(t, file("base", strings.Repeat("base\n", 10_000)))
 	for i := range 4 {
 		img := testenv.Image(t, base, testenv.Tar(t, file("own", fmt.Sprint(i))))
 		name := fmt.Sprintf("%s/app:v%d", host, i)
 		testenv.Push(t, img, name)
-		refs, images = append(refs, parse(t, name)), append(images, Image{ID: testenv.ID(t, img)})
+		refs, images = append(refs, parse(t, name)), append(images, layers.Image{ID: testenv.ID(t, img)})
 	}
 	var all sync.WaitGroup
 	for i := range 24 {
@@ -447,7 +405,7 @@ func BenchmarkAdd(b *testing.B) {
 		b.StopTimer()
 		image := stage(b, d, pull.Sample, img)
 		b.StartTimer()
-		if _, err := Add(d, parse(b, pull.Sample), image); err != nil {
+		if _, err := Add(b.Context(), d, parse(b, pull.Sample), image); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -455,5 +413,21 @@ func BenchmarkAdd(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+func TestALayerIsKeptAsItWasSent(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	img := add(t, d, "app", small(t, "a", 2))
+	for _, l := range img.Layers {
+		blob := filepath.Join(d.Layer(strings.TrimPrefix(l.ChainID, "sha256:")), "blob")
+		raw, err := os.ReadFile(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := "sha256:" + sum(raw); got != l.Digest || int64(len(raw)) != l.Size {
+			t.Errorf("%s has %d bytes and the digest %s, want %d and %s", blob, len(raw), got, l.Size, l.Digest)
+		}
 	}
 }

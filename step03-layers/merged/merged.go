@@ -1,9 +1,18 @@
 //go:build linux
 
-package layers
+// Package merged reads folders that lie over each other as overlayfs shows them, without mounting anything.
+//
+//	stack := merged.Stack{lowest, …, topmost}
+//	i, info := stack.Find("etc/motd")       // which folder it comes from, and what it is there
+//	name, err := stack.Resolve("bin/sh")    // "usr/bin/dash": where links lead to inside
+//
+// A folder says of a lower one's name that it is deleted by a whiteout, a character device 0/0 of that name. It hides all
+// that lower ones have in a folder by the xattr trusted.overlay.opaque = y: the folder is opaque.
+//
+// See https://docs.kernel.org/filesystems/overlayfs.html.
+package merged
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,13 +27,14 @@ import (
 // A Stack is folders that lie over each other as overlayfs lays them, the lowest first.
 type Stack []string
 
-const opaqueXattr = "trusted.overlay.opaque"
+// OpaqueXattr with the value "y" makes a folder opaque.
+const OpaqueXattr = "trusted.overlay.opaque"
 
 // Find returns the index of the layer that a name of the merged view comes from, and what it is there; -1 where the
 // merged view has no such name. No link is followed.
 func (s Stack) Find(name string) (int, fs.FileInfo) {
 	for i := len(s) - 1; i >= 0; i-- {
-		info, hidden := look(s[i], name)
+		info, hidden := Lstat(s[i], name)
 		if info != nil {
 			return i, info
 		}
@@ -69,9 +79,9 @@ func (s Stack) Resolve(name string) (string, error) {
 	return filepath.Clean(resolved), nil
 }
 
-// look looks for name in one layer alone. Where it is not, hidden says that the layer also hides it in those below:
+// Lstat looks for name in one layer alone. Where it is not, hidden says that the layer also hides it in those below:
 // by a whiteout on the way, an opaque folder, or a file where the name needs a folder.
-func look(layer, name string) (info fs.FileInfo, hidden bool) {
+func Lstat(layer, name string) (info fs.FileInfo, hidden bool) {
 	at := layer
 	parts := strings.Split(filepath.Clean(name), "/")
 	for i, part := range parts {
@@ -95,7 +105,7 @@ func look(layer, name string) (info fs.FileInfo, hidden bool) {
 func (s Stack) Names(dir string) []string {
 	var names []string
 	for _, layer := range s {
-		if info, _ := look(layer, dir); info == nil || !info.IsDir() {
+		if info, _ := Lstat(layer, dir); info == nil || !info.IsDir() {
 			continue
 		}
 		entries, _ := os.ReadDir(filepath.Join(layer, dir)) // a layer that cannot be read adds nothing
@@ -120,43 +130,6 @@ func IsWhiteout(info fs.FileInfo) bool {
 // IsOpaque tells whether a folder of a layer hides all that layers below have in it.
 func IsOpaque(dir string) bool {
 	value := make([]byte, 1)
-	n, err := unix.Lgetxattr(dir, opaqueXattr, value)
+	n, err := unix.Lgetxattr(dir, OpaqueXattr, value)
 	return err == nil && n == 1 && value[0] == 'y'
-}
-
-// xattrs are the extended attributes of a file, as PAX records, but for those that overlayfs keeps for itself.
-func xattrs(path string) (map[string]string, error) {
-	all, err := allXattrs(path)
-	records := map[string]string{}
-	for name, value := range all {
-		if !isOverlays(name) {
-			records["SCHILY.xattr."+name] = value
-		}
-	}
-	return records, err
-}
-
-// allXattrs reads the extended attributes of a file, by their names.
-func allXattrs(path string) (map[string]string, error) {
-	list := make([]byte, 64<<10) // XATTR_LIST_MAX: see xattr(7)
-	n, err := unix.Llistxattr(path, list)
-	if errors.Is(err, unix.ENOTSUP) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
-	}
-	all := map[string]string{}
-	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
-		if name == "" {
-			continue
-		}
-		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
-		n, err := unix.Lgetxattr(path, name, value)
-		if err != nil {
-			return nil, &fs.PathError{Op: "getxattr " + name, Path: path, Err: err}
-		}
-		all[name] = string(value[:n])
-	}
-	return all, nil
 }

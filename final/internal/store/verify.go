@@ -1,9 +1,10 @@
 //go:build linux
 
-package layers
+package store
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,26 +20,29 @@ import (
 
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
+	"gocker/step03-layers/changeset"
+	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 )
 
 // VerifyImage looks at all that images/{image} has: manifest.json, the config, and the links to the layers, which it
 // returns with diffID and chainID only. What is wrong is told a line each; what final keeps there it does not know.
-func VerifyImage(d dirs.Dirs, image string) (unverified []Layer, wrong []string) {
-	manifest, config, raw, err := readManifest(d.Image(image), image)
+func VerifyImage(d dirs.Dirs, image string) (unverified []layers.Layer, wrong []string) {
+	manifest, config, raw, err := layers.ReadManifest(d.Image(image), image)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
-	if name := sum(raw) + ".json"; !isFile(filepath.Join(d.Image(image), name)) {
+	if name := fmt.Sprintf("%x", sha256.Sum256(raw)) + ".json"; !isFile(filepath.Join(d.Image(image), name)) {
 		wrong = append(wrong, fmt.Sprintf("the config is not in %q", name))
 	}
-	if img, err := Open(d, image); err == nil {
-		if s, err := Summarize(d, image); err != nil || !reflect.DeepEqual(s, img.summary()) {
+	if img, err := layers.Open(d, image); err == nil {
+		if s, err := Summarize(d, image); err != nil || !reflect.DeepEqual(s, summary(img)) {
 			wrong = append(wrong, "summary.json says something else than the config and the layers")
 		}
 	}
-	names := layerNames(manifest)
-	for i, chainID := range chainIDs(config.RootFS.DiffIDs) {
-		unverified = append(unverified, Layer{DiffID: config.RootFS.DiffIDs[i].String(), ChainID: "sha256:" + chainID})
+	names := layers.Names(manifest)
+	for i, chainID := range layers.ChainIDs(config.RootFS.DiffIDs) {
+		unverified = append(unverified, layers.Layer{Changeset: changeset.Changeset{DiffID: config.RootFS.DiffIDs[i].String()}, ChainID: "sha256:" + chainID})
 		want := filepath.Join("..", "..", "layers", chainID)
 		if target, err := os.Readlink(filepath.Join(d.Image(image), names[i])); err != nil {
 			wrong = append(wrong, err.Error())
@@ -72,8 +76,8 @@ func (v Verified) Close() {
 // Verify recomputes from its blob all that is known of a layer with this diffID and chainID, and unpacks the blob once
 // more beside the layer to compare the files: names, types, contents, modes, owners, times, xattrs, whiteouts. below are
 // the layers below, verified.
-func Verify(d dirs.Dirs, layer Layer, below Stack) (v Verified, err error) {
-	v.FS = fsOf(d, layer.ChainID)
+func Verify(d dirs.Dirs, layer layers.Layer, below merged.Stack) (v Verified, err error) {
+	v.FS = layers.Files(d, layer.ChainID)
 	blob, err := os.Open(filepath.Join(filepath.Dir(v.FS), "blob"))
 	if errors.Is(err, os.ErrNotExist) {
 		v.Wrong = []string{"blob is missing"}
@@ -97,7 +101,7 @@ func Verify(d dirs.Dirs, layer Layer, below Stack) (v Verified, err error) {
 		return v, err
 	}
 	fresh := filepath.Join(partial.Path, "fs")
-	again, err := receive(blob, fresh, func() (Stack, error) { return below, nil }, untar.NoLimits.Budget())
+	again, err := changeset.Unpack(blob, fresh, func() (merged.Stack, error) { return below, nil }, untar.NoLimits.Budget())
 	if errors.Is(err, untar.ErrArchive) {
 		v.Wrong = []string{"blob cannot be unpacked: " + err.Error()}
 		return v, nil
@@ -105,30 +109,29 @@ func Verify(d dirs.Dirs, layer Layer, below Stack) (v Verified, err error) {
 	if err != nil {
 		return v, err
 	}
-	if v.Wrong, err = compare(d, layer, again, fresh, made.ModTime()); err == nil && len(v.Wrong) > 0 {
+	if v.Wrong, err = compare(d, layer, layers.Layer{Changeset: again, ChainID: layer.ChainID}, fresh, made.ModTime()); err == nil && len(v.Wrong) > 0 {
 		v.FS, v.partial = fresh, partial
 	}
 	return v, err
 }
 
 // compare compares a layer of the store with what its blob has given a moment ago.
-func compare(d dirs.Dirs, layer, again Layer, fresh string, since time.Time) (wrong []string, err error) {
+func compare(d dirs.Dirs, layer, again layers.Layer, fresh string, since time.Time) (wrong []string, err error) {
 	if again.DiffID != layer.DiffID {
 		wrong = append(wrong, fmt.Sprintf("blob has the diffID %s, the config says %s", again.DiffID, layer.DiffID))
 	}
-	again.ChainID = layer.ChainID
-	known, err := readLayer(d, layer.ChainID)
+	known, err := layers.ReadLayer(d, layer.ChainID)
 	if err != nil {
 		return append(wrong, err.Error()), nil
 	}
 	if known != again {
 		wrong = append(wrong, fmt.Sprintf("layer.json says %s, the blob %s", jsonLine(known), jsonLine(again)))
 	}
-	different, err := differences(fresh, fsOf(d, layer.ChainID), since)
+	different, err := differences(fresh, layers.Files(d, layer.ChainID), since)
 	return append(wrong, different...), err
 }
 
-func jsonLine(layer Layer) string {
+func jsonLine(layer layers.Layer) string {
 	raw, _ := json.Marshal(layer) // numbers and strings: there is nothing to fail
 	return string(raw)
 }
@@ -231,7 +234,7 @@ func attributes(dir string) (map[string]*found, error) {
 		case mode&fs.ModeDevice != 0:
 			f.is["device"] = fmt.Sprintf("%d/%d", stat.Rdev>>8, stat.Rdev&0xff)
 		}
-		if !IsWhiteout(info) {
+		if !merged.IsWhiteout(info) {
 			f.is[modTime] = info.ModTime().UTC().Format(time.RFC3339Nano)
 		}
 		if !info.IsDir() && stat.Nlink > 1 {
@@ -240,7 +243,7 @@ func attributes(dir string) (map[string]*found, error) {
 			}
 			f.is["first of its names"] = first[stat.Ino]
 		}
-		attrs, err := allXattrs(path)
+		attrs, err := merged.Xattrs(path)
 		for key, value := range attrs {
 			f.is["xattr "+key] = value
 		}

@@ -1,19 +1,59 @@
 //go:build linux
 
-package layers
+package store
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step02-untar/untar"
+	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
+
+var (
+	file, dir, link = testenv.File, testenv.Dir, testenv.Link
+)
+
+func parse(t testing.TB, s string) pull.Reference {
+	t.Helper()
+	ref, err := pull.ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// add goes the way of steps 1 to 3.
+func add(t testing.TB, d dirs.Dirs, name string, img v1.Image) layers.Image {
+	t.Helper()
+	image, lock, err := pull.Save(d, parse(t, name), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := untar.Package(d, image); err != nil {
+		t.Fatal(err)
+	}
+	added, err := local.Add(t.Context(), d, parse(t, name), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return added
+}
 
 // A memory is a layer that arrives when its gate opens; atEnd is closed once it has been read to its end.
 type memory struct {
@@ -40,19 +80,19 @@ func (m *memory) Close() error           { return nil }
 func (m *memory) Link(name string) error { return os.WriteFile(name, m.content, 0o644) }
 
 // incoming is an image of layers that are not compressed.
-func incoming(t testing.TB, layers ...*memory) Incoming {
+func incoming(t testing.TB, all ...*memory) layers.Source {
 	t.Helper()
-	var in Incoming
+	var in layers.Source
 	config := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["`
 	var diffIDs []string
-	for _, l := range layers {
-		digest := "sha256:" + sum(l.content)
+	for _, l := range all {
+		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(l.content))
 		diffIDs = append(diffIDs, digest)
 		in.Manifest.Layers = append(in.Manifest.Layers, strings.TrimPrefix(digest, "sha256:")+".tar")
-		in.Blobs = append(in.Blobs, Blob{Digest: digest, Open: func(context.Context) (Stream, error) { return l, nil }})
+		in.Blobs = append(in.Blobs, layers.Blob{Digest: digest, Open: func(context.Context) (layers.Stream, error) { return l, nil }})
 	}
 	in.Config = []byte(config + strings.Join(diffIDs, `","`) + `"]}}`)
-	in.Manifest.Config = "sha256:" + sum(in.Config)
+	in.Manifest.Config = fmt.Sprintf("sha256:%x", sha256.Sum256(in.Config))
 	return in
 }
 
@@ -60,12 +100,12 @@ func TestALayerDoesNotWaitForThoseBelowUnlessItMust(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, tt := range []struct {
 		what  string
-		upper entries
+		upper []testenv.Entry
 		waits bool
 	}{
-		{"its folders are its own", entries{dir("d"), file("d/b", "2"), file("d/.wh.a", "")}, false},
-		{"a folder is left out", entries{file("d/b", "2")}, true},
-		{"a hard link leads to a layer below", entries{link("b", "d/a"), file("c", strings.Repeat("c", 3<<20))}, true},
+		{"its folders are its own", []testenv.Entry{dir("d"), file("d/b", "2"), file("d/.wh.a", "")}, false},
+		{"a folder is left out", []testenv.Entry{file("d/b", "2")}, true},
+		{"a hard link leads to a layer below", []testenv.Entry{link("b", "d/a"), file("c", strings.Repeat("c", 3<<20))}, true},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			d := testenv.Dirs(t)
@@ -76,7 +116,7 @@ func TestALayerDoesNotWaitForThoseBelowUnlessItMust(t *testing.T) {
 			close(upper.gate)
 			failed := make(chan error)
 			go func() {
-				_, err := incoming(t, lower, upper).Add(context.Background(), d, parse(t, "app"))
+				_, err := Add(t.Context(), d, incoming(t, lower, upper), nil, parse(t, "app"))
 				failed <- err
 			}()
 			if !tt.waits {
@@ -97,22 +137,6 @@ func TestALayerDoesNotWaitForThoseBelowUnlessItMust(t *testing.T) {
 	}
 }
 
-func TestALayerIsKeptAsItWasSent(t *testing.T) {
-	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
-	img := add(t, d, "app", small(t, "a", 2))
-	for _, l := range img.Layers {
-		blob := filepath.Join(d.Layer(strings.TrimPrefix(l.ChainID, "sha256:")), "blob")
-		raw, err := os.ReadFile(blob)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := "sha256:" + sum(raw); got != l.Digest || int64(len(raw)) != l.Size {
-			t.Errorf("%s has %d bytes and the digest %s, want %d and %s", blob, len(raw), got, l.Size, l.Digest)
-		}
-	}
-}
-
 func TestABlobWithAnotherDigestIsRefusedForThat(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, tt := range []struct {
@@ -129,7 +153,7 @@ func TestABlobWithAnotherDigestIsRefusedForThat(t *testing.T) {
 			in := incoming(t, lower)
 			lower.Reader = bytes.NewReader(tt.change(bytes.Clone(lower.content)))
 			close(lower.gate)
-			if _, err := in.Add(context.Background(), d, parse(t, "app")); !errors.Is(err, ErrDigest) {
+			if _, err := Add(t.Context(), d, in, nil, parse(t, "app")); !errors.Is(err, layers.ErrDigest) {
 				t.Errorf("Add = %v, want ErrDigest", err)
 			}
 			if got := testenv.Ls(t, d.Layers()); len(got) != 0 {
@@ -144,29 +168,48 @@ func TestALayerOnItsWayInIsNotRemoved(t *testing.T) {
 	d := testenv.Dirs(t)
 	shared, upper := newMemory(testenv.Tar(t, file("a", "1"))), newMemory(testenv.Tar(t, file("b", "2")))
 	close(shared.gate)
-	if _, err := incoming(t, shared).Add(context.Background(), d, parse(t, "old")); err != nil {
+	if _, err := Add(t.Context(), d, incoming(t, shared), nil, parse(t, "old")); err != nil {
 		t.Fatal(err)
 	}
 	in := incoming(t, shared, upper)
 	began, failed := make(chan struct{}), make(chan error)
-	in.Blobs[1].Open = func(context.Context) (Stream, error) { close(began); return upper, nil }
+	in.Blobs[1].Open = func(context.Context) (layers.Stream, error) { close(began); return upper, nil }
 	go func() {
-		_, err := in.Add(context.Background(), d, parse(t, "new"))
+		_, err := Add(t.Context(), d, in, nil, parse(t, "new"))
 		failed <- err
 	}()
 	<-began
-	if _, _, err := Remove(d, parse(t, "old"), false); err != nil {
+	if _, _, err := local.Remove(d, parse(t, "old"), false); err != nil {
 		t.Error(err)
 	}
 	close(upper.gate)
 	if err := <-failed; err != nil {
 		t.Fatal(err)
 	}
-	image, err := Lookup(d, parse(t, "new"))
+	image, err := local.Lookup(d, parse(t, "new"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if img, err := Open(d, image); err != nil || len(img.Layers) != 2 {
+	if img, err := layers.Open(d, image); err != nil || len(img.Layers) != 2 {
 		t.Errorf("Open = %d layers, %v; want 2: the one that the removed image had too", len(img.Layers), err)
+	}
+}
+
+func TestAnImageKeepsItsSummary(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	layer := newMemory(testenv.Tar(t, file("a", "12345")))
+	close(layer.gate)
+	img, err := Add(t.Context(), d, incoming(t, layer), map[string][]byte{"more.json": []byte("{}")}, parse(t, "app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"summary.json", "more.json"} {
+		if _, err := os.Stat(filepath.Join(d.Image(img.ID), name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if s, err := Summarize(d, img.ID); err != nil || s.Size != 5 || s.Digest != img.Digest {
+		t.Errorf("Summarize = %+v, %v; want 5 bytes and the digest %s", s, err, img.Digest)
 	}
 }

@@ -1,6 +1,18 @@
 //go:build linux
 
-package layers
+// Package changeset makes a folder for overlayfs of one layer's tar archive.
+//
+//	c, err := changeset.Unpack(stream, "layers/{chainID}/fs", below, budget)
+//
+// A layer is a changeset: what it adds and updates is in it as files, what it deletes as whiteouts. Tar archives
+// spell a whiteout as an empty file ".wh.name", overlayfs as a character device 0/0 named "name"; a folder whose
+// lower contents are all hidden is ".wh..wh..opq" in the one and the xattr trusted.overlay.opaque in the other.
+//
+// Whether a whiteout hides anything, and what mode a folder has that the archive left out, depends on the layers
+// below. So they are asked for, but only when that is needed: see Unpack.
+//
+// See https://github.com/opencontainers/image-spec/blob/main/layer.md.
+package changeset
 
 import (
 	"archive/tar"
@@ -9,6 +21,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -23,32 +36,72 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step02-untar/untar"
+	"gocker/step03-layers/merged"
 )
 
 // How a layer's tar archive spells what it deletes: see layer.md, "Whiteouts".
 const (
-	whiteoutPrefix = ".wh."
-	whiteoutMeta   = ".wh..wh." // aufs kept files of its own under such names
-	whiteoutOpaque = ".wh..wh..opq"
+	WhiteoutPrefix = ".wh."
+	WhiteoutMeta   = ".wh..wh." // aufs kept files of its own under such names
+	WhiteoutOpaque = ".wh..wh..opq"
 )
 
-// isOverlays tells whether overlayfs understands an xattr on its layers; "user." is for one that a user mounts. An
-// archive has no business setting them: they hide files, or redirect folders, outside of what any scanner can see.
-func isOverlays(xattr string) bool {
-	return strings.HasPrefix(xattr, "trusted.overlay.") || strings.HasPrefix(xattr, "user.overlay.")
+// A Changeset is what the bytes of a layer say of it. Digests are "sha256:" and 64 hex digits.
+type Changeset struct {
+	Digest string // of the layer as it was sent, compressed
+	DiffID string // of the tar archive inside
+	Size   int64  // bytes, as it was sent
+	Files  int64  // bytes of all its files, unpacked
+
+	// Entries, compared with the layers below.
+	Added, Updated, Deleted int
+}
+
+// Unpack unpacks a layer as it was sent into a new folder, and returns all that its bytes say. Where the archive in it is
+// damaged, which is an untar.ErrArchive, that is the digest. below returns the folders of the layers below, the lowest
+// first; it is called when one of them must be looked at, and may wait until all are there.
+func Unpack(stream io.Reader, to string, below func() (merged.Stack, error), limit *untar.Budget) (c Changeset, err error) {
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return Changeset{}, err
+	}
+	sent := &counter{r: stream, hash: sha256.New()}
+	u := unpacker{to: to, wait: below, counted: &c, limit: limit}
+	diffID, err := u.unpack(sent)
+	if err != nil && !errors.Is(err, untar.ErrArchive) {
+		return Changeset{}, err
+	}
+	if _, err := io.Copy(io.Discard, sent); err != nil {
+		return Changeset{}, err
+	}
+	c.Digest, c.DiffID, c.Size = "sha256:"+hex.EncodeToString(sent.hash.Sum(nil)), diffID, sent.n
+	return c, err
+}
+
+// counter knows how much was read, and its digest.
+type counter struct {
+	r    io.Reader
+	hash hash.Hash
+	n    int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.hash.Write(p[:n])
+	c.n += int64(n)
+	return n, err
 }
 
 // An unpacker turns one layer's tar archive into a folder for overlayfs. Layers are unpacked side by side: most entries
 // say all there is to know about a file, and in which folder of this same layer it lies. Where one does not, and at the
 // end, wait is called: it returns the layers below once they are settled.
 type unpacker struct {
-	to    string // the folder
-	wait  func() (Stack, error)
-	layer *Layer // where entries are counted
-	limit *untar.Budget
+	to      string // the folder
+	wait    func() (merged.Stack, error)
+	counted *Changeset // where entries are counted
+	limit   *untar.Budget
 
 	w         *untar.Writer
-	below     Stack             // nil until it was waited for
+	below     merged.Stack      // nil until it was waited for
 	whiteouts map[string]bool   // names that the layer deletes
 	opaque    map[string]bool   // folders in which it deletes all
 	top       bool              // it says what its top folder looks like
@@ -120,23 +173,23 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	}
 	for at := dir; at != "."; at = path.Dir(at) {
 		switch in := path.Base(at); {
-		case strings.HasPrefix(in, whiteoutMeta):
+		case strings.HasPrefix(in, WhiteoutMeta):
 			return nil
-		case strings.HasPrefix(in, whiteoutPrefix):
+		case strings.HasPrefix(in, WhiteoutPrefix):
 			return fmt.Errorf("%w: it lies in the whiteout %q", untar.ErrArchive, in)
 		}
 	}
 	base := path.Base(name)
 	name = path.Join(dir, base)
 	switch {
-	case base == whiteoutOpaque:
+	case base == WhiteoutOpaque:
 		u.opaque[dir] = true
 		u.lastDir = ""
 		return nil
-	case strings.HasPrefix(base, whiteoutMeta):
+	case strings.HasPrefix(base, WhiteoutMeta):
 		return nil
-	case strings.HasPrefix(base, whiteoutPrefix):
-		hidden := strings.TrimPrefix(base, whiteoutPrefix)
+	case strings.HasPrefix(base, WhiteoutPrefix):
+		hidden := strings.TrimPrefix(base, WhiteoutPrefix)
 		if hidden == "" || hidden == "." || hidden == ".." {
 			return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
 		}
@@ -148,7 +201,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 		return fmt.Errorf("%w: a device 0/0, which overlayfs would take for a whiteout", untar.ErrArchive)
 	}
 	for key := range header.PAXRecords {
-		if isOverlays(strings.TrimPrefix(key, "SCHILY.xattr.")) {
+		if merged.IsOverlays(strings.TrimPrefix(key, "SCHILY.xattr.")) {
 			delete(header.PAXRecords, key)
 		}
 	}
@@ -168,7 +221,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	header.Name = name
 	u.top = u.top || name == "."
 	delete(u.leftOut, name)
-	u.layer.Files += header.Size
+	u.counted.Files += header.Size
 	return u.w.Write(header, content)
 }
 
@@ -178,7 +231,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	if dir == u.lastDir {
 		return u.lastDirResolved, nil
 	}
-	if info, _ := look(u.to, dir); info != nil && info.IsDir() {
+	if info, _ := merged.Lstat(u.to, dir); info != nil && info.IsDir() {
 		u.lastDir, u.lastDirResolved = dir, dir // no part of the name is a link, and no layer below can make it one
 		return dir, nil
 	}
@@ -188,7 +241,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
 	known, added := dir, "."
 	for at := dir; at != "."; at = path.Dir(at) {
-		if info, _ := look(u.to, at); info == nil && (u.whiteouts[at] || u.opaque[path.Dir(at)]) {
+		if info, _ := merged.Lstat(u.to, at); info == nil && (u.whiteouts[at] || u.opaque[path.Dir(at)]) {
 			known, added = path.Dir(at), strings.TrimPrefix(dir, path.Dir(at)+"/")
 		}
 	}
@@ -213,7 +266,7 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	}
 	target = path.Join(dir, path.Base(target))
 	header.Linkname = target
-	if info, _ := look(u.to, target); info != nil {
+	if info, _ := merged.Lstat(u.to, target); info != nil {
 		return nil
 	}
 	if err := u.needBelow(); err != nil {
@@ -229,7 +282,7 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
 	l, ok := u.links[id]
 	if !ok {
-		l = linked{target, info.Sys().(*syscall.Stat_t).Nlink > 1, fmt.Sprint(whiteoutMeta, len(u.links))}
+		l = linked{target, info.Sys().(*syscall.Stat_t).Nlink > 1, fmt.Sprint(WhiteoutMeta, len(u.links))}
 		u.links[id] = l
 		err = u.copyFromBelow(target, l.copy)
 	}
@@ -258,7 +311,7 @@ func (u *unpacker) shareLinks() error {
 	}
 	for name, id := range names {
 		i, _ := u.below.Find(name)
-		own, replaced := look(u.to, name)
+		own, replaced := merged.Lstat(u.to, name)
 		if i != id.layer || own != nil || replaced || u.hides(name) {
 			continue
 		}
@@ -328,7 +381,7 @@ func (u *unpacker) makeParent(name string) error {
 func (u *unpacker) copyFromBelow(name, to string) error {
 	i, info := u.below.Find(name)
 	from := filepath.Join(u.below[i], name)
-	header, err := Header(from)
+	header, err := merged.Header(from)
 	if err != nil {
 		return err
 	}
@@ -345,26 +398,6 @@ func (u *unpacker) copyFromBelow(name, to string) error {
 	}
 	defer f.Close()
 	return u.w.Write(header, f)
-}
-
-// Header is what an archive would say of a file, with all its xattrs but those that overlayfs keeps for itself.
-func Header(path string) (*tar.Header, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	link := ""
-	if info.Mode()&fs.ModeSymlink != 0 {
-		if link, err = os.Readlink(path); err != nil {
-			return nil, err
-		}
-	}
-	header, err := tar.FileInfoHeader(info, link)
-	if err != nil {
-		return nil, err
-	}
-	header.PAXRecords, err = xattrs(path)
-	return header, err
 }
 
 // settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
@@ -387,7 +420,7 @@ func (u *unpacker) settle() error {
 		if i, info := u.below.Find(dir); i < 0 || !info.IsDir() {
 			continue // nothing to hide
 		}
-		info, hidden := look(u.to, dir)
+		info, hidden := merged.Lstat(u.to, dir)
 		if info == nil && (hidden || u.hides(dir)) {
 			continue // the folder itself is deleted or replaced
 		}
@@ -407,7 +440,7 @@ func (u *unpacker) settle() error {
 		if i, _ := u.below.Find(name); i < 0 {
 			continue // a whiteout of nothing shows as a ghost: readdir(3) lists it, lstat(2) does not find it
 		}
-		info, hidden := look(u.to, name)
+		info, hidden := merged.Lstat(u.to, name)
 		var err error
 		switch {
 		case info == nil && hidden: // a folder above it is deleted as well
@@ -428,7 +461,7 @@ func (u *unpacker) settle() error {
 		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.hides(name) {
 			continue
 		}
-		if info, _ := look(u.to, name); info == nil || !info.IsDir() {
+		if info, _ := merged.Lstat(u.to, name); info == nil || !info.IsDir() {
 			continue // a later entry has replaced it
 		}
 		if err := u.copyFromBelow(name, name); err != nil {
@@ -439,7 +472,7 @@ func (u *unpacker) settle() error {
 }
 
 func (u *unpacker) setOpaque(dir string) error {
-	if err := unix.Lsetxattr(filepath.Join(u.to, dir), opaqueXattr, []byte("y"), 0); err != nil {
+	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr, []byte("y"), 0); err != nil {
 		err = fmt.Errorf("make %q opaque: %w", dir, err)
 		if errors.Is(err, unix.ENOTSUP) {
 			return advice.Add(err, "the file system of the images has no trusted.* xattrs: choose a folder on another with --root")
@@ -456,7 +489,7 @@ func (u *unpacker) whiteout(name string) error {
 
 // isEntry tells whether the archive has an entry for a name that the folder has before settle.
 func (u *unpacker) isEntry(name string) bool {
-	return (name != "." || u.top) && !u.leftOut[name] && !strings.HasPrefix(path.Base(name), whiteoutMeta)
+	return (name != "." || u.top) && !u.leftOut[name] && !strings.HasPrefix(path.Base(name), WhiteoutMeta)
 }
 
 // has tells whether the archive has an entry for a name.
@@ -487,9 +520,9 @@ func (u *unpacker) count() error {
 			i, _ = u.below.Find(name)
 		}
 		if i < 0 {
-			u.layer.Added++
+			u.counted.Added++
 		} else {
-			u.layer.Updated++
+			u.counted.Updated++
 		}
 		return nil
 	})
@@ -498,13 +531,13 @@ func (u *unpacker) count() error {
 	}
 	for name := range u.whiteouts {
 		if i, _ := u.below.Find(name); i >= 0 && !u.has(name) {
-			u.layer.Deleted++
+			u.counted.Deleted++
 		}
 	}
 	for dir := range u.opaque {
 		for _, name := range u.below.Names(dir) {
 			if name := path.Join(dir, name); !u.has(name) && !u.whiteouts[name] {
-				u.layer.Deleted++
+				u.counted.Deleted++
 			}
 		}
 	}

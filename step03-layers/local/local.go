@@ -1,0 +1,144 @@
+//go:build linux
+
+// Package local has to do with the images that are here: it finds one by its name, brings one in, and removes it.
+//
+//	img, err := local.Get(ctx, d, ref, say)              // pulled, if it is not here
+//	untagged, deleted, err := local.Remove(d, ref, false)
+//
+// Names are in images.json, see package layers.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/untar"
+	"gocker/step03-layers/layers"
+)
+
+// What can be wrong with the name of an image that should be here.
+var (
+	ErrNoImage = errors.New("no such image here")
+	ErrInUse   = errors.New("in use")
+)
+
+// Lookup returns the {image} that ref names here, or ErrNoImage. A name that no image has may be the beginning of a
+// config's digest, if no other begins so: "2e2d", "2e2dc2d51ba6", "sha256:2e2d…".
+func Lookup(d dirs.Dirs, ref pull.Reference) (string, error) {
+	names, err := layers.List(d)
+	if err != nil {
+		return "", err
+	}
+	if image, ok := names[ref.Name][ref.Tag]; ok {
+		return image, nil
+	}
+	ids, err := beginWith(d, ref)
+	if err != nil {
+		return "", err
+	}
+	switch len(ids) {
+	case 1:
+		return ids[0], nil
+	case 0:
+		return "", advice.Add(fmt.Errorf("%w: %q", ErrNoImage, ref), "to fetch it: gocker pull %s", ref)
+	}
+	return "", advice.Add(fmt.Errorf("%w: the ids of %d begin with %q", ErrNoImage, len(ids), ref.Name), "give more digits")
+}
+
+// beginWith lists the images that ref may be the beginning of the id of.
+func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
+	digits := ref.Name
+	if ref.Name == "sha256" {
+		digits = ref.Tag
+	} else if ref.Tag != "latest" {
+		return nil, nil
+	}
+	if strings.Trim(digits, "0123456789abcdef") != "" {
+		return nil, nil // it has something else in it
+	}
+	if info, err := os.Stat(d.Image(digits)); pull.IsImage(digits) && err == nil && info.IsDir() {
+		return []string{digits}, nil // whatever is in it
+	}
+	// The whole digest is the name of the config.
+	configs, err := dirs.Glob(d.Images(), dirs.Short(digits)+"*/"+digits+"*.json")
+	for _, config := range configs {
+		if id := filepath.Base(filepath.Dir(config)); pull.IsImage(id) && strings.HasPrefix(filepath.Base(config), id) {
+			ids = append(ids, id)
+		}
+	}
+	return slices.Compact(ids), err
+}
+
+// Get opens the image that ref names, and pulls it where it is not here; say is told of each step on the way.
+func Get(ctx context.Context, d dirs.Dirs, ref pull.Reference, say func(format string, args ...any)) (layers.Image, error) {
+	image, err := Lookup(d, ref)
+	if err == nil {
+		return layers.Open(d, image)
+	}
+	if !errors.Is(err, ErrNoImage) {
+		return layers.Image{}, err
+	}
+	say("There is no image %s yet: pulling and unpacking it, as step01 to step03 do", ref)
+	return Pull(ctx, d, ref, nil)
+}
+
+// Pull goes the whole road of the first three steps: registry, package.tar, files, layers. It is for platform, nil
+// for this machine's.
+func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference, platform *v1.Platform) (layers.Image, error) {
+	img, err := pull.Image(ctx, ref, platform)
+	if err != nil {
+		return layers.Image{}, err
+	}
+	image, lock, err := pull.Save(d, ref, img)
+	if err != nil {
+		return layers.Image{}, err
+	}
+	defer lock.Close()
+	added, err := layers.Image{}, untar.Package(d, image)
+	if err == nil {
+		added, err = Add(ctx, d, ref, image)
+	}
+	if err != nil {
+		os.RemoveAll(d.Tmp(image))
+	}
+	return added, err
+}
+
+// Add unpacks the layers of {root}/tmp/{image}, whose lock the caller holds, one after the other, and enters the image as
+// ref. Layers that other images have too are not unpacked again. The temporary folder is removed.
+func Add(ctx context.Context, d dirs.Dirs, ref pull.Reference, image string) (layers.Image, error) {
+	if err := Sweep(d); err != nil {
+		return layers.Image{}, err
+	}
+	source, err := layers.Read(d, image)
+	if err != nil {
+		return layers.Image{}, err
+	}
+	in, err := layers.Begin(d, source)
+	if err != nil {
+		return layers.Image{}, err
+	}
+	defer in.Discard()
+	for i := range in.Layers {
+		if err := in.Unpack(ctx, i); err != nil {
+			return layers.Image{}, err
+		}
+	}
+	if err := in.Keep(); err != nil {
+		return layers.Image{}, err
+	}
+	if err := layers.Tag(d, in.ID, ref); err != nil {
+		return layers.Image{}, err
+	}
+	return in.Image, dirs.RemoveAll(d.Tmp(image))
+}

@@ -1,0 +1,187 @@
+//go:build linux
+
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/layers"
+)
+
+// Remove takes the name ref off its image, and removes the image with the last of its names, and every layer that no
+// other image has. It returns what it did: names, and digests of configs and chainIDs. An image that a container uses is
+// ErrInUse; so is one that is named by its id and has several names. With force the first loses its name and stays, and the
+// second loses all its names.
+func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, deleted []string, err error) {
+	if err := os.MkdirAll(d.Layers(), 0o700); err != nil {
+		return nil, nil, err
+	}
+	store, err := dirs.Lock(d.Layers())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer store.Close()
+	image, err := Lookup(d, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	images, err := layers.List(d)
+	if err != nil {
+		return nil, nil, err
+	}
+	_, byName := images[ref.Name][ref.Tag]
+	names := 0
+	for name, tags := range images {
+		for tag, id := range tags {
+			if id != image {
+				continue
+			}
+			names++
+			if !byName || name == ref.Name && tag == ref.Tag {
+				untagged = append(untagged, spell(name, tag))
+			}
+		}
+	}
+	slices.Sort(untagged)
+	if !byName && names > 1 && !force {
+		return nil, nil, advice.Add(fmt.Errorf("image %s is %w: it has the names %s", image, ErrInUse, strings.Join(untagged, ", ")),
+			"remove them by name, or all at once: rmi -f %s", image)
+	}
+	last := len(untagged) == names
+	if last {
+		// Whoever makes a container of it holds this lock until the container says so on disk.
+		lock, err := dirs.Lock(d.Image(image))
+		if err != nil {
+			return nil, nil, err
+		}
+		defer lock.Close()
+		users, err := Users(d, image)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(users) > 0 {
+			if byName && force {
+				return untagged, nil, untag(d, untagged)
+			}
+			return nil, nil, advice.Add(fmt.Errorf("image %s (%s) is %w by container %s", ref, image, ErrInUse, strings.Join(users, ", ")),
+				"remove the container first; to take only the name off: rmi -f %s", ref)
+		}
+	}
+	if err := untag(d, untagged); err != nil || !last {
+		return untagged, nil, err
+	}
+	digest := image // if even the config is gone
+	if configs, err := dirs.Glob(d.Image(image), image+strings.Repeat("?", 52)+".json"); err == nil && len(configs) == 1 {
+		digest = strings.TrimSuffix(filepath.Base(configs[0]), ".json")
+	}
+	if err := dirs.RemoveAll(d.Image(image)); err != nil {
+		return untagged, nil, err
+	}
+	unused, err := removeUnused(d)
+	for i, chainID := range unused {
+		unused[i] = "sha256:" + chainID
+	}
+	return untagged, append([]string{"sha256:" + digest}, unused...), err
+}
+
+// untag removes names, as spell writes them, from images.json.
+func untag(d dirs.Dirs, names []string) error {
+	return layers.Change(d, func(images map[string]map[string]string) {
+		for name, tags := range images {
+			for tag := range tags {
+				if slices.Contains(names, spell(name, tag)) {
+					delete(tags, tag)
+				}
+			}
+			if len(tags) == 0 {
+				delete(images, name)
+			}
+		}
+	})
+}
+
+// spell is how a key of images.json is written as a reference.
+func spell(name, tag string) string {
+	if strings.Contains(tag, ":") {
+		return name + "@" + tag
+	}
+	return name + ":" + tag
+}
+
+// Users lists the containers that are made of an image. It fails if it cannot look at all of them.
+func Users(d dirs.Dirs, image string) (ids []string, err error) {
+	links, err := dirs.Links(d.Containers(), "*/image")
+	for link, target := range links {
+		if filepath.Base(target) == image {
+			ids = append(ids, filepath.Base(filepath.Dir(link)))
+		}
+	}
+	slices.Sort(ids)
+	return ids, err
+}
+
+// Sweep removes what crashes have left: unfinished folders that nobody is at work on, and layers that no image links to,
+// unless somebody is at work there just now.
+func Sweep(d dirs.Dirs) error {
+	for _, parent := range []string{d.Layers(), d.Images(), d.AllTmp()} {
+		if err := dirs.RemoveStale(parent); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	store, err := dirs.TryLock(d.Layers())
+	if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	_, err = removeUnused(d)
+	return err
+}
+
+// removeUnused removes the layers that no image links to, also those that a crash has left. The caller holds layers/.
+func removeUnused(d dirs.Dirs) (removed []string, err error) {
+	unused, err := Unused(d)
+	if err != nil {
+		return nil, err
+	}
+	for _, chainID := range unused {
+		if err := dirs.RemoveAll(d.Layer(chainID)); err != nil {
+			return removed, err
+		}
+		removed = append(removed, chainID)
+	}
+	return removed, nil
+}
+
+// Unused lists the chainIDs, of 64 digits, of the layers that no image links to. The caller holds layers/, else an image
+// on its way in may be overlooked.
+func Unused(d dirs.Dirs) (unused []string, err error) {
+	used := map[string]bool{}
+	links, err := dirs.Links(d.Images(), "*/*")
+	if err != nil {
+		return nil, err
+	}
+	for _, target := range links {
+		used[filepath.Base(target)] = true
+	}
+	entries, err := os.ReadDir(d.Layers())
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if len(e.Name()) == 64 && !used[e.Name()] {
+			unused = append(unused, e.Name())
+		}
+	}
+	return unused, nil
+}

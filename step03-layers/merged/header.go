@@ -1,0 +1,76 @@
+//go:build linux
+
+package merged
+
+import (
+	"archive/tar"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Header is what an archive would say of a file, with all its xattrs but those that overlayfs keeps for itself.
+func Header(path string) (*tar.Header, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	link := ""
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if link, err = os.Readlink(path); err != nil {
+			return nil, err
+		}
+	}
+	header, err := tar.FileInfoHeader(info, link)
+	if err != nil {
+		return nil, err
+	}
+	header.PAXRecords, err = records(path)
+	return header, err
+}
+
+// IsOverlays tells whether overlayfs understands an xattr on its layers; "user." is for one that a user mounts. An
+// archive has no business setting them: they hide files, or redirect folders, outside of what any scanner can see.
+func IsOverlays(xattr string) bool {
+	return strings.HasPrefix(xattr, "trusted.overlay.") || strings.HasPrefix(xattr, "user.overlay.")
+}
+
+// records are the extended attributes of a file, as PAX records, but for those that overlayfs keeps for itself.
+func records(path string) (map[string]string, error) {
+	all, err := Xattrs(path)
+	kept := map[string]string{}
+	for name, value := range all {
+		if !IsOverlays(name) {
+			kept["SCHILY.xattr."+name] = value
+		}
+	}
+	return kept, err
+}
+
+// Xattrs reads the extended attributes of a file, by their names.
+func Xattrs(path string) (map[string]string, error) {
+	list := make([]byte, 64<<10) // XATTR_LIST_MAX: see xattr(7)
+	n, err := unix.Llistxattr(path, list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
+	}
+	all := map[string]string{}
+	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
+		if name == "" {
+			continue
+		}
+		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
+		n, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return nil, &fs.PathError{Op: "getxattr " + name, Path: path, Err: err}
+		}
+		all[name] = string(value[:n])
+	}
+	return all, nil
+}
