@@ -1,0 +1,69 @@
+//go:build linux
+
+package changeset
+
+import (
+	"cmp"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// isEntry tells whether the archive has an entry for a name that the folder has before settle.
+func (u *unpacker) isEntry(name string) bool {
+	return (name != "." || u.top) && !u.leftOut[name] && !strings.HasPrefix(path.Base(name), WhiteoutMeta)
+}
+
+// has tells whether the archive has an entry for a name.
+func (u *unpacker) has(name string) bool {
+	_, err := os.Lstat(filepath.Join(u.to, name))
+	return err == nil && u.isEntry(name)
+}
+
+// count compares the layer with what is below it, before settle adds what overlayfs wants. The names are read from the
+// folder: to keep those of a million files in memory would take much of it.
+func (u *unpacker) count() error {
+	below := map[string]bool{} // is the folder there? Of most files not even that is: so most need no look
+	err := filepath.WalkDir(u.to, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, u.to), "/"), ".")
+		if !u.isEntry(name) {
+			return nil
+		}
+		dir := path.Dir(name)
+		if _, known := below[dir]; !known {
+			i, info := u.below.Find(dir)
+			below[dir] = i >= 0 && info.IsDir()
+		}
+		i := -1
+		if below[dir] {
+			i, _ = u.below.Find(name)
+		}
+		if i < 0 {
+			u.counted.Added++
+		} else {
+			u.counted.Updated++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name := range u.whiteouts {
+		if i, _ := u.below.Find(name); i >= 0 && !u.has(name) {
+			u.counted.Deleted++
+		}
+	}
+	for dir := range u.opaque {
+		for _, name := range u.below.Names(dir) {
+			if name := path.Join(dir, name); !u.has(name) && !u.whiteouts[name] {
+				u.counted.Deleted++
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package changeset
+
+import (
+	"archive/tar"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gocker/step02-untar/untar"
+	"gocker/step03-layers/merged"
+)
+
+// entry notes a whiteout and writes anything else.
+func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
+	if err := u.limit.Entry(header); err != nil {
+		return err
+	}
+	name, err := untar.Clean(header.Name)
+	if err != nil {
+		return err
+	}
+	dir, err := u.resolve(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	for at := dir; at != "."; at = path.Dir(at) {
+		switch in := path.Base(at); {
+		case strings.HasPrefix(in, WhiteoutMeta):
+			return nil
+		case strings.HasPrefix(in, WhiteoutPrefix):
+			return fmt.Errorf("%w: it lies in the whiteout %q", untar.ErrArchive, in)
+		}
+	}
+	base := path.Base(name)
+	name = path.Join(dir, base)
+	switch {
+	case base == WhiteoutOpaque:
+		u.opaque[dir] = true
+		u.lastDir = ""
+		return nil
+	case strings.HasPrefix(base, WhiteoutMeta):
+		return nil
+	case strings.HasPrefix(base, WhiteoutPrefix):
+		hidden := strings.TrimPrefix(base, WhiteoutPrefix)
+		if hidden == "" || hidden == "." || hidden == ".." {
+			return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
+		}
+		u.whiteouts[path.Join(dir, hidden)] = true
+		u.lastDir = ""
+		return nil
+	}
+	if header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0 {
+		return fmt.Errorf("%w: a device 0/0, which overlayfs would take for a whiteout", untar.ErrArchive)
+	}
+	for key := range header.PAXRecords {
+		if merged.IsOverlays(strings.TrimPrefix(key, "SCHILY.xattr.")) {
+			delete(header.PAXRecords, key)
+		}
+	}
+	if header.Typeflag == tar.TypeLink {
+		if err := u.linkTarget(header); err != nil {
+			return err
+		}
+	}
+	if header.Typeflag != tar.TypeReg {
+		u.lastDir = "" // a link may lead elsewhere, or take another's place
+	}
+	if header.Typeflag == tar.TypeDir {
+		if info, err := os.Lstat(filepath.Join(u.to, name)); err == nil && !info.IsDir() {
+			u.whiteouts[name] = true // the first of the two entries has replaced what lies below
+		}
+	}
+	header.Name = name
+	u.top = u.top || name == "."
+	delete(u.leftOut, name)
+	u.counted.Files += header.Size
+	return u.w.Write(header, content)
+}
+
+// resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where
+// this layer or one below has the link bin -> usr/bin. Entries of one folder come together, so the last is kept.
+func (u *unpacker) resolve(dir string) (string, error) {
+	if dir == u.lastDir {
+		return u.lastDirResolved, nil
+	}
+	if info, _ := merged.Lstat(u.to, dir); info != nil && info.IsDir() {
+		u.lastDir, u.lastDirResolved = dir, dir // no part of the name is a link, and no layer below can make it one
+		return dir, nil
+	}
+	if err := u.needBelow(); err != nil {
+		return "", err
+	}
+	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
+	known, added := dir, "."
+	for at := dir; at != "."; at = path.Dir(at) {
+		if info, _ := merged.Lstat(u.to, at); info == nil && (u.whiteouts[at] || u.opaque[path.Dir(at)]) {
+			known, added = path.Dir(at), strings.TrimPrefix(dir, path.Dir(at)+"/")
+		}
+	}
+	resolved, err := append(slices.Clone(u.below), u.to).Resolve(known)
+	if err != nil {
+		return "", err
+	}
+	u.lastDir, u.lastDirResolved = dir, path.Join(resolved, added)
+	return u.lastDirResolved, nil
+}
+
+// makeParent makes a folder that the archive left out. What it looks like, settle finds out.
+func (u *unpacker) makeParent(name string) error {
+	if err := u.limit.Entry(&tar.Header{}); err != nil {
+		return err
+	}
+	u.leftOut[name] = true
+	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
+}
+
+// copyFromBelow copies a file, or a folder without its contents, with all its attributes.
+func (u *unpacker) copyFromBelow(name, to string) error {
+	i, info := u.below.Find(name)
+	from := filepath.Join(u.below[i], name)
+	header, err := merged.Header(from)
+	if err != nil {
+		return err
+	}
+	header.Name = to
+	if err := u.limit.Entry(header); err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return u.w.Write(header, nil)
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return u.w.Write(header, f)
+}

@@ -1,0 +1,121 @@
+//go:build linux
+
+package changeset
+
+import (
+	"archive/tar"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"gocker/step02-untar/untar"
+	"gocker/step03-layers/merged"
+)
+
+// linkTarget makes sure that a hard link has something to link to. Layers below are shared and cannot get one name more:
+// a file of theirs is copied to a name that no entry can have, and at the end shareLinks takes care of its other names.
+func (u *unpacker) linkTarget(header *tar.Header) error {
+	target, err := untar.Clean(header.Linkname)
+	if err != nil {
+		return fmt.Errorf("%w: it is a hard link to %q", err, header.Linkname)
+	}
+	dir, err := u.resolve(path.Dir(target))
+	if err != nil {
+		return err
+	}
+	target = path.Join(dir, path.Base(target))
+	header.Linkname = target
+	if info, _ := merged.Lstat(u.to, target); info != nil {
+		return nil
+	}
+	if err := u.needBelow(); err != nil {
+		return err
+	}
+	i, info := u.below.Find(target)
+	if i < 0 {
+		return fmt.Errorf("%w: it is a hard link to %q, which neither this layer nor one below has", untar.ErrArchive, target)
+	}
+	if info.IsDir() {
+		return fmt.Errorf("%w: it is a hard link to the folder %q", untar.ErrArchive, target)
+	}
+	id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
+	l, ok := u.links[id]
+	if !ok {
+		l = linked{target, info.Sys().(*syscall.Stat_t).Nlink > 1, fmt.Sprint(WhiteoutMeta, len(u.links))}
+		u.links[id] = l
+		err = u.copyFromBelow(target, l.copy)
+	}
+	header.Linkname = l.copy
+	return err
+}
+
+// A linked file is one of a layer below that a hard link of this layer leads to.
+type linked struct {
+	name string // one of its names
+	more bool   // it has others
+	copy string // where it is in this layer until the end
+}
+
+type fileID struct {
+	layer int
+	ino   uint64
+}
+
+// shareLinks makes those names of the linked files that stay visible names of the copies: the merged view shall have
+// one file, not two. See layer.md, "Hardlinks".
+func (u *unpacker) shareLinks() error {
+	names, err := u.linkedNames()
+	if err != nil {
+		return err
+	}
+	for name, id := range names {
+		i, _ := u.below.Find(name)
+		own, replaced := merged.Lstat(u.to, name)
+		if i != id.layer || own != nil || replaced || u.hides(name) {
+			continue
+		}
+		if err := u.w.Write(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: u.links[id].copy}, nil); err != nil {
+			return err
+		}
+	}
+	for _, l := range u.links {
+		if err := u.w.Root.Remove(l.copy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkedNames finds all names of the linked files. Only a walk through the layer finds those of a file that has many.
+func (u *unpacker) linkedNames() (map[string]fileID, error) {
+	names, walk := map[string]fileID{}, map[int]bool{}
+	for id, l := range u.links {
+		names[l.name] = id
+		if l.more {
+			walk[id.layer] = true
+		}
+	}
+	for i := range walk {
+		err := filepath.WalkDir(u.below[i], func(at string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
+			if _, ok := u.links[id]; ok {
+				names[strings.TrimPrefix(at, u.below[i]+"/")] = id
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}

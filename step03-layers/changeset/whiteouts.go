@@ -1,0 +1,122 @@
+//go:build linux
+
+package changeset
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/merged"
+)
+
+// How a layer's tar archive spells what it deletes: see layer.md, "Whiteouts".
+const (
+	WhiteoutPrefix = ".wh."
+	WhiteoutMeta   = ".wh..wh." // aufs kept files of its own under such names
+	WhiteoutOpaque = ".wh..wh..opq"
+)
+
+// hides tells whether the layer deletes what those below have under a name.
+func (u *unpacker) hides(name string) bool {
+	for at := name; at != "."; at = path.Dir(at) {
+		if u.whiteouts[at] || u.opaque[path.Dir(at)] {
+			return true
+		}
+	}
+	return false
+}
+
+// settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
+// layers below only, wherever in the archive they stand.
+func (u *unpacker) settle() error {
+	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
+	if i, _ := u.below.Find("."); i >= 0 && !u.top {
+		if err := u.copyFromBelow(".", "."); err != nil {
+			return err
+		}
+	}
+	for dir := range u.opaque {
+		if dir == "." {
+			// overlayfs does not look at the xattr of a layer's top folder: hide each of its names instead.
+			for _, name := range u.below.Names(".") {
+				u.whiteouts[name] = true
+			}
+			continue
+		}
+		if i, info := u.below.Find(dir); i < 0 || !info.IsDir() {
+			continue // nothing to hide
+		}
+		info, hidden := merged.Lstat(u.to, dir)
+		if info == nil && (hidden || u.hides(dir)) {
+			continue // the folder itself is deleted or replaced
+		}
+		if info == nil {
+			if err := u.w.Parent(dir); err != nil {
+				return err
+			}
+		} else if !info.IsDir() {
+			continue
+		}
+		if err := u.setOpaque(dir); err != nil {
+			return err
+		}
+	}
+	// Sorted, a folder comes before what is in it: a whiteout in a folder that is deleted too would bring it back.
+	for _, name := range slices.Sorted(maps.Keys(u.whiteouts)) {
+		if i, _ := u.below.Find(name); i < 0 {
+			continue // a whiteout of nothing shows as a ghost: readdir(3) lists it, lstat(2) does not find it
+		}
+		info, hidden := merged.Lstat(u.to, name)
+		var err error
+		switch {
+		case info == nil && hidden: // a folder above it is deleted as well
+		case info != nil && info.IsDir(): // deleted, and made anew by the same layer
+			err = u.setOpaque(name)
+		case info == nil:
+			err = u.whiteout(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := u.shareLinks(); err != nil {
+		return err
+	}
+	// Folders that the archive left out are those below, but where it deletes them: then they are new.
+	for name := range u.leftOut {
+		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.hides(name) {
+			continue
+		}
+		if info, _ := merged.Lstat(u.to, name); info == nil || !info.IsDir() {
+			continue // a later entry has replaced it
+		}
+		if err := u.copyFromBelow(name, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) setOpaque(dir string) error {
+	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr, []byte("y"), 0); err != nil {
+		err = fmt.Errorf("make %q opaque: %w", dir, err)
+		if errors.Is(err, unix.ENOTSUP) {
+			return advice.Add(err, "the file system of the images has no trusted.* xattrs: choose a folder on another with --root")
+		}
+		return err
+	}
+	return nil
+}
+
+// whiteout makes the device 0/0, which is nothing's number. No privilege is needed for this one: see mknod(2).
+func (u *unpacker) whiteout(name string) error {
+	return u.w.Write(&tar.Header{Typeflag: tar.TypeChar, Name: name}, nil)
+}
