@@ -72,9 +72,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An unpacker turns one layer's tar archive into a folder for overlayfs. Layers are unpacked side by side: most entries
+// An unpacker turns one layer's tar archive into a folder for overlayfs. Layers may be unpacked side by side: most entries
 // say all there is to know about a file, and in which folder of this same layer it lies. Where one does not, and at the
-// end, wait is called: it returns the layers below once they are settled.
+// end, wait is called: it returns the layers below once they are complete.
 type unpacker struct {
 	to      string // the folder
 	wait    func() (merged.Stack, error)
@@ -116,23 +116,17 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	} else if err != nil {
 		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)
 	}
-	if err := u.needBelow(); err != nil {
-		return "", err
-	}
-	if err := u.count(); err != nil {
-		return "", err
-	}
-	if err := u.settle(); err != nil {
-		return "", err
-	}
-	if err := u.w.Finish(); err != nil {
-		return "", err
+	// The rest depends on the layers below, and on the whole of this one.
+	for _, do := range []func() error{u.waitForBelow, u.count, u.copyRoot, u.markOpaque, u.writeWhiteouts, u.shareLinks, u.copyFolders, u.w.Finish} {
+		if err := do(); err != nil {
+			return "", err
+		}
 	}
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// needBelow is called before below is looked at.
-func (u *unpacker) needBelow() (err error) {
+// waitForBelow is called before below is looked at.
+func (u *unpacker) waitForBelow() (err error) {
 	if u.below == nil {
 		u.below, err = u.wait()
 	}

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// isEntry tells whether the archive has an entry for a name that the folder has before settle.
+// isEntry tells whether the archive has an entry for a name that the folder has before whiteouts and copies from below are in it.
 func (u *unpacker) isEntry(name string) bool {
 	return (name != "." || u.top) && !u.leftOut[name] && !strings.HasPrefix(path.Base(name), WhiteoutMeta)
 }
 
-// has tells whether the archive has an entry for a name.
-func (u *unpacker) has(name string) bool {
+// inArchive tells whether the archive has an entry for a name.
+func (u *unpacker) inArchive(name string) bool {
 	_, err := os.Lstat(filepath.Join(u.to, name))
 	return err == nil && u.isEntry(name)
 }
 
-// count compares the layer with what is below it, before settle adds what overlayfs wants. The names are read from the
+// count compares the layer with what is below it, before whiteouts and copies from below are in it. The names are read from the
 // folder: to keep those of a million files in memory would take much of it.
 func (u *unpacker) count() error {
 	below := map[string]bool{} // is the folder there? Of most files not even that is: so most need no look
@@ -54,13 +54,13 @@ func (u *unpacker) count() error {
 		return err
 	}
 	for name := range u.whiteouts {
-		if i, _ := u.below.Find(name); i >= 0 && !u.has(name) {
+		if i, _ := u.below.Find(name); i >= 0 && !u.inArchive(name) {
 			u.counted.Deleted++
 		}
 	}
 	for dir := range u.opaque {
 		for _, name := range u.below.Names(dir) {
-			if name := path.Join(dir, name); !u.has(name) && !u.whiteouts[name] {
+			if name := path.Join(dir, name); !u.inArchive(name) && !u.whiteouts[name] {
 				u.counted.Deleted++
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -93,7 +94,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 		u.lastDir, u.lastDirResolved = dir, dir // no part of the name is a link, and no layer below can make it one
 		return dir, nil
 	}
-	if err := u.needBelow(); err != nil {
+	if err := u.waitForBelow(); err != nil {
 		return "", err
 	}
 	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
@@ -111,7 +112,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	return u.lastDirResolved, nil
 }
 
-// makeParent makes a folder that the archive left out. What it looks like, settle finds out.
+// makeParent makes a folder that the archive left out. What it looks like, copyFolders finds out.
 func (u *unpacker) makeParent(name string) error {
 	if err := u.limit.Entry(&tar.Header{}); err != nil {
 		return err
@@ -141,4 +142,30 @@ func (u *unpacker) copyFromBelow(name, to string) error {
 	}
 	defer f.Close()
 	return u.w.Write(header, f)
+}
+
+// copyRoot makes the top folder look like that below, where the layer says nothing about it: the merged root folder
+// looks like the topmost layer's.
+func (u *unpacker) copyRoot() error {
+	if i, _ := u.below.Find("."); i < 0 || u.top {
+		return nil
+	}
+	return u.copyFromBelow(".", ".")
+}
+
+// copyFolders makes the folders that the archive left out look like those below, but where the layer deletes them: then
+// they are new.
+func (u *unpacker) copyFolders() error {
+	for _, name := range slices.Sorted(maps.Keys(u.leftOut)) {
+		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.hides(name) {
+			continue
+		}
+		if info, _ := merged.Lstat(u.to, name); info == nil || !info.IsDir() {
+			continue // a later entry has replaced it
+		}
+		if err := u.copyFromBelow(name, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,8 +6,10 @@ import (
 	"archive/tar"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,7 +33,7 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	if info, _ := merged.Lstat(u.to, target); info != nil {
 		return nil
 	}
-	if err := u.needBelow(); err != nil {
+	if err := u.waitForBelow(); err != nil {
 		return err
 	}
 	i, info := u.below.Find(target)
@@ -71,7 +73,8 @@ func (u *unpacker) shareLinks() error {
 	if err != nil {
 		return err
 	}
-	for name, id := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		id := names[name]
 		i, _ := u.below.Find(name)
 		own, replaced := merged.Lstat(u.to, name)
 		if i != id.layer || own != nil || replaced || u.hides(name) {

@@ -34,16 +34,10 @@ func (u *unpacker) hides(name string) bool {
 	return false
 }
 
-// settle turns what was noted into what overlayfs understands, once the whole layer is known: whiteouts apply to the
-// layers below only, wherever in the archive they stand.
-func (u *unpacker) settle() error {
-	// The merged root folder looks like the topmost layer's, also where that says nothing about it.
-	if i, _ := u.below.Find("."); i >= 0 && !u.top {
-		if err := u.copyFromBelow(".", "."); err != nil {
-			return err
-		}
-	}
-	for dir := range u.opaque {
+// markOpaque marks the folders that hide what is below. Like whiteouts they apply to the layers below only, wherever in
+// the archive they stand, so this waits until the whole layer is known.
+func (u *unpacker) markOpaque() error {
+	for _, dir := range slices.Sorted(maps.Keys(u.opaque)) {
 		if dir == "." {
 			// overlayfs does not look at the xattr of a layer's top folder: hide each of its names instead.
 			for _, name := range u.below.Names(".") {
@@ -69,6 +63,11 @@ func (u *unpacker) settle() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// writeWhiteouts hides the names that the layer deletes.
+func (u *unpacker) writeWhiteouts() error {
 	// Sorted, a folder comes before what is in it: a whiteout in a folder that is deleted too would bring it back.
 	for _, name := range slices.Sorted(maps.Keys(u.whiteouts)) {
 		if i, _ := u.below.Find(name); i < 0 {
@@ -87,24 +86,10 @@ func (u *unpacker) settle() error {
 			return err
 		}
 	}
-	if err := u.shareLinks(); err != nil {
-		return err
-	}
-	// Folders that the archive left out are those below, but where it deletes them: then they are new.
-	for name := range u.leftOut {
-		if i, below := u.below.Find(name); i < 0 || !below.IsDir() || u.hides(name) {
-			continue
-		}
-		if info, _ := merged.Lstat(u.to, name); info == nil || !info.IsDir() {
-			continue // a later entry has replaced it
-		}
-		if err := u.copyFromBelow(name, name); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
+// setOpaque writes the xattr by which overlayfs knows that a folder hides what is below.
 func (u *unpacker) setOpaque(dir string) error {
 	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr, []byte("y"), 0); err != nil {
 		err = fmt.Errorf("make %q opaque: %w", dir, err)
