@@ -35,7 +35,7 @@ func withSample(t testing.TB) dirs.Dirs {
 	mustGocker(t, d, "pull", "-q", "sample")
 	t.Cleanup(func() { // those of a test that failed halfway
 		e := engine.Engine{Dirs: d}
-		states, _ := e.Ps()
+		states, _ := e.Containers().List()
 		for _, s := range states {
 			e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
 		}

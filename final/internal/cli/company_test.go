@@ -151,7 +151,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			}
 		case "init":
 			waitFor(t, func() bool { // else nobody would end it
-				states, err := e.Ps()
+				states, err := e.Containers().List()
 				if err != nil {
 					t.Fatalf("ps: %v", err)
 				}
@@ -160,13 +160,13 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			killed[whom]++
 		}
 		cmd.Wait()
-		states, err := e.Ps()
+		states, err := e.Containers().List()
 		if err != nil {
 			t.Errorf("ps: %v", err)
 		}
 		for _, s := range states {
 			waitFor(t, func() bool { // a process may have ended a moment ago, and its monitor be about to write that down
-				now, err := e.Ps()
+				now, err := e.Containers().List()
 				_, procErr := os.Stat(fmt.Sprintf("/proc/%d", s.Pid))
 				return err == nil && (s.Pid == 0 || procErr == nil || len(now) == 0 || now[0].Pid != s.Pid)
 			})
@@ -176,7 +176,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 		}
 		// A monitor that was just being started may have gone on without whoever wanted it: then there is its container.
 		waitFor(t, func() bool {
-			states, err := e.Ps()
+			states, err := e.Containers().List()
 			for _, s := range states {
 				e.Rm(s.ID, engine.RmOptions{Force: true})
 			}
@@ -275,7 +275,7 @@ func TestManyAlive(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("a start takes %v alone, %v beside %d", alone, start(), *alive)
-	if states, err := (engine.Engine{Dirs: d}).Ps(); err != nil || len(states) != *alive {
+	if states, err := (engine.Engine{Dirs: d}).Containers().List(); err != nil || len(states) != *alive {
 		t.Errorf("ps lists %d containers, %v, want %d", len(states), err, *alive)
 	}
 	args := []string{"rm", "-f"}

@@ -98,7 +98,7 @@ func wants(command string) []string {
 
 // containerNames are those that may stand behind a command. Who completes cannot be told of an error.
 func containerNames(e *engine.Engine, command string) (names []string) {
-	states, _ := e.Ps()
+	states, _ := e.Containers().List()
 	conditions := wants(command)
 	for _, s := range states {
 		if conditions != nil && !slices.Contains(conditions, s.Condition()) {

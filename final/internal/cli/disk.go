@@ -179,7 +179,7 @@ func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, er
 
 func pruneVolumes(w io.Writer, e *engine.Engine, unwanted func(volumes.Volume) bool) (int64, error) {
 	var removed []string
-	n, err := e.PruneVolumes(unwanted, func(name string) { removed = append(removed, name) })
+	n, err := e.Containers().PruneVolumes(unwanted, func(name string) { removed = append(removed, name) })
 	if removed != nil {
 		fmt.Fprintf(w, "Deleted Volumes:\n%s\n\n", strings.Join(removed, "\n"))
 	}

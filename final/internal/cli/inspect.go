@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/volumes"
@@ -107,7 +108,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 
 // isMissing tells whether an error says that nothing has a name, or can have it.
 func isMissing(err error) bool {
-	for _, missing := range []error{engine.ErrNoContainer, local.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
+	for _, missing := range []error{containers.ErrNoContainer, local.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
 		if errors.Is(err, missing) {
 			return true
 		}

@@ -164,7 +164,7 @@ func renameCommand(e *engine.Engine) *cobra.Command {
 		Use:   "rename CONTAINER NAME",
 		Short: "Give a container another name",
 		Args:  cobra.ExactArgs(2),
-		RunE:  func(_ *cobra.Command, args []string) error { return e.Rename(args[0], args[1]) },
+		RunE:  func(_ *cobra.Command, args []string) error { return e.Containers().Rename(args[0], args[1]) },
 	}
 }
 

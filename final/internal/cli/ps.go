@@ -14,6 +14,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
 )
 
@@ -148,7 +149,7 @@ func command(args []string, whole bool) string {
 }
 
 // status is what docker says of a container.
-func status(s engine.State) string {
+func status(s containers.State) string {
 	switch s.Condition() {
 	case "running":
 		return "Up " + units.HumanDuration(time.Since(s.Started))

@@ -76,7 +76,7 @@ func TestScripts(t *testing.T) {
 				tb := env.T().(testing.TB)
 				if tb.Failed() { // halfway, and its detached containers still run
 					e := engine.Engine{Dirs: d}
-					states, _ := e.Ps()
+					states, _ := e.Containers().List()
 					for _, s := range states {
 						e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
 					}

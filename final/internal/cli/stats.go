@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
 )
 
@@ -77,15 +78,15 @@ type stats struct {
 func (s *stats) read() (usages []engine.Usage, err error) {
 	names := s.names
 	if len(names) == 0 {
-		var states []engine.State
-		states, s.unread = s.Ps()
+		var states []containers.State
+		states, s.unread = s.Containers().List()
 		for _, state := range states {
 			names = append(names, state.ID)
 		}
 	}
 	for _, name := range names {
 		u, err := s.Stats(name)
-		if errors.Is(err, engine.ErrNoContainer) && (s.begun || len(s.names) == 0) {
+		if errors.Is(err, containers.ErrNoContainer) && (s.begun || len(s.names) == 0) {
 			continue
 		}
 		if err != nil {

@@ -133,7 +133,7 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 
 // inform counts; unread tells of what cannot be read, and is not counted.
 func inform(e *engine.Engine) (i information, unread, err error) {
-	states, statesErr := e.Ps()
+	states, statesErr := e.Containers().List()
 	images, imagesErr := e.Images().List(nil, false)
 	unread = errors.Join(statesErr, imagesErr)
 	ids := map[string]bool{}

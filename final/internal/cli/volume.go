@@ -98,7 +98,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, unread := e.Volumes().List()
-			used, usedErr := e.VolumeUsers()
+			used, usedErr := e.Containers().VolumeUsers()
 			if unread = errors.Join(unread, usedErr); all == nil && unread != nil {
 				return unread
 			}
@@ -178,7 +178,7 @@ func volumeRmCommand(e *engine.Engine) *cobra.Command {
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd, args, func(arg string) error {
-				err := e.RemoveVolume(arg)
+				err := e.Containers().RemoveVolume(arg)
 				if force && errors.Is(err, volumes.ErrNoVolume) {
 					return nil
 				}

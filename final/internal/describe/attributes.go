@@ -69,8 +69,11 @@ func setAttributes(spec *specs.Spec, opts Attributes) error {
 	return nil
 }
 
-// initPath is where the small program is in a container.
-const initPath = "/dev/init"
+// The small program is this file of a container's folder, and is seen there in the container.
+const (
+	initName = "init"
+	initPath = "/dev/init"
+)
 
 // addInit puts tinyinit in front of the command. It finds no commands by PATH, so that is done here.
 func addInit(f *overlay.FS, spec *specs.Spec) error {
@@ -79,7 +82,7 @@ func addInit(f *overlay.FS, spec *specs.Spec) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(f.Dir, "init")
+	file := filepath.Join(f.Dir, initName)
 	if err := os.WriteFile(file, tinyinit.Program(), 0o755); err != nil {
 		return err
 	}

@@ -25,6 +25,11 @@ type Names struct {
 	DNS, DNSSearch, DNSOptions []string
 }
 
+// Files are those that a description writes into the container's folder.
+var Files = append([]string{initName}, nameFiles...)
+
+var nameFiles = []string{"hosts", "hostname", "resolv.conf"}
+
 // hostsOfAll is what docker has in /etc/hosts.
 const hostsOfAll = `127.0.0.1	localhost
 ::1	localhost ip6-localhost ip6-loopback
@@ -60,7 +65,7 @@ func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options)
 			}
 		}
 	}
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+	for _, name := range nameFiles {
 		destination := filepath.Join("/etc", name)
 		isMounted := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == destination })
 		if isMounted || !isThere(filepath.Join(folder, name)) {

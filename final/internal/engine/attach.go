@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/containers"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -29,11 +30,11 @@ var ErrNotAttachable = errors.New("nobody can be attached to the container")
 
 // Attach connects the streams with a container that runs, and returns its status, or 0 if the user has left it.
 func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return -1, err
 	}
-	if err := notPaused(s); err != nil {
+	if err := s.NotPaused(); err != nil {
 		return -1, err
 	}
 	conn, err := attach.Dial(e.Dirs.Container(s.ID))
@@ -42,7 +43,7 @@ func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status
 	}
 	_, signals := catchSignals()
 	defer signals.stop()
-	e.event("attach", s)
+	e.Containers().Note("attach", s)
 	return e.follow(s, conn, opts, streams, signals)
 }
 
@@ -51,7 +52,7 @@ func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow 
 	if _, err := detachKeys(opts.DetachKeys); err != nil {
 		return nil, err
 	}
-	if c.spec.Process.Terminal && c.state.Options.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
+	if c.Spec.Process.Terminal && c.State.Options.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
 		return nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
 	}
 	conn, theirs, err := attach.Pair()
@@ -63,7 +64,7 @@ func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow 
 		conn.Close()
 		return nil, err
 	}
-	return func(signals *signals) (int, error) { return c.follow(c.state, conn, opts, streams, signals) }, nil
+	return func(signals *signals) (int, error) { return c.engine.follow(c.State, conn, opts, streams, signals) }, nil
 }
 
 func detachKeys(named string) ([]byte, error) {
@@ -90,7 +91,7 @@ func consoleSize(streams Streams) *specs.Box {
 }
 
 // follow shows a container until its end, and gives it what the user types, until the user leaves.
-func (e Engine) follow(s State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
+func (e Engine) follow(s containers.State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
 	defer conn.Close()
 	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
@@ -151,7 +152,7 @@ func (e Engine) follow(s State, conn attach.Conn, opts AttachOptions, streams St
 	case r := <-over:
 		return r.status, r.err
 	case <-left:
-		e.event("detach", s)
+		e.Containers().Note("detach", s)
 		return 0, nil
 	}
 }

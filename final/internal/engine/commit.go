@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/shlex"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
@@ -50,7 +51,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	fail := func(err error) (layers.Image, error) {
 		return layers.Image{}, fmt.Errorf("commit container %q: %w", container, err)
 	}
-	s, err := e.find(container)
+	s, err := e.Containers().Find(container)
 	if err != nil {
 		return layers.Image{}, err
 	}
@@ -60,7 +61,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	} else if !errors.Is(err, dirs.ErrLocked) { // that one runs
 		return fail(err)
 	}
-	base, err := e.imageOf(s.ID)
+	base, err := e.Containers().ImageOf(s.ID)
 	if err != nil {
 		return fail(err)
 	}
@@ -119,7 +120,7 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 	if len(names) > 0 {
 		ref = names[0].String()
 	}
-	e.event("commit", s, "comment", opts.Message, "imageID", id, "imageRef", ref)
+	e.Containers().Note("commit", s, "comment", opts.Message, "imageID", id, "imageRef", ref)
 	for _, name := range names {
 		e.Images().Note("tag", img, id, name.String())
 	}
@@ -127,13 +128,15 @@ func (e Engine) Commit(ctx context.Context, container string, opts CommitOptions
 }
 
 // standStill pauses a container, if it runs and is to, until goOn is called.
-func (e Engine) standStill(s State, pause bool) (goOn func() error, err error) {
-	ended := func(err error) bool { return errors.Is(err, ErrNotRunning) || errors.Is(err, ErrNoContainer) }
+func (e Engine) standStill(s containers.State, pause bool) (goOn func() error, err error) {
+	ended := func(err error) bool {
+		return errors.Is(err, containers.ErrNotRunning) || errors.Is(err, containers.ErrNoContainer)
+	}
 	if pause {
 		err = e.Pause(s.ID)
 	}
 	switch {
-	case !pause || ended(err) || errors.Is(err, ErrPaused):
+	case !pause || ended(err) || errors.Is(err, containers.ErrPaused):
 		return func() error { return nil }, nil
 	case err != nil:
 		return nil, advice.Add(err, "to read the files while they change: gocker commit --pause=false")
@@ -147,12 +150,12 @@ func (e Engine) standStill(s State, pause bool) (goOn func() error, err error) {
 }
 
 // packLayer writes what a container changed as a compressed layer.
-func (e Engine) packLayer(ctx context.Context, name string, s State) (digest, diffID v1.Hash, err error) {
-	view, err := e.view(s.ID)
+func (e Engine) packLayer(ctx context.Context, name string, s containers.State) (digest, diffID v1.Hash, err error) {
+	view, err := e.Containers().View(s.ID)
 	if err != nil {
 		return digest, diffID, err
 	}
-	spec, err := e.readSpec(s.ID)
+	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return digest, diffID, err
 	}
@@ -164,7 +167,7 @@ func (e Engine) packLayer(ctx context.Context, name string, s State) (digest, di
 	sent, plain := sha256.New(), sha256.New()
 	z := gzip.NewWriter(io.MultiWriter(f, sent))
 	if err := view.LookAside(func() error {
-		_, targets, err := splitChanges(view, spec.Mounts)
+		_, targets, err := containers.SplitChanges(view, spec.Mounts)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/cp"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/dirs"
@@ -59,11 +60,11 @@ func (e Engine) CopyTo(from string, input io.Reader, container, to string, opts 
 // is executed.
 func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
 	for began := time.Now(); ; {
-		s, err := e.find(container)
+		s, err := e.Containers().Find(container)
 		if err != nil {
 			return err
 		}
-		spec, err := e.readSpec(s.ID)
+		spec, err := e.Containers().ReadSpec(s.ID)
 		if err != nil {
 			return err
 		}
@@ -75,7 +76,7 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 		if !errors.Is(err, dirs.ErrLocked) {
 			return err
 		}
-		if s.Status == StateRestarting {
+		if s.Status == containers.StateRestarting {
 			if err := e.withIdleRoot(s, spec, (*overlay.FS).MountedAside, do); !errors.Is(err, overlay.ErrNotMounted) {
 				return err
 			}
@@ -85,35 +86,35 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 			defer root.Close()
 			return do(root, spec)
 		}
-		if !errors.Is(err, ErrNotRunning) {
+		if !errors.Is(err, containers.ErrNotRunning) {
 			return err
 		}
 		// Its process has just ended, or is about to begin.
-		if err := e.waitEnd(s, tail.PollTime); err != nil && time.Since(began) > killTime {
+		if err := e.Containers().WaitEnd(s, tail.PollTime); err != nil && time.Since(began) > killTime {
 			return err
 		}
 	}
 }
 
-func (e Engine) runningRoot(s State) (*os.File, error) {
+func (e Engine) runningRoot(s containers.State) (*os.File, error) {
 	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", s.Pid), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", ErrNotRunning, s.Name)
+		return nil, fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
 	if err != nil {
 		return nil, err
 	}
 	// The number may be another process's by now. If the container still runs, it was its own.
-	if now, err := e.running(s.ID); err != nil || now.Pid != s.Pid {
+	if now, err := e.Containers().Running(s.ID); err != nil || now.Pid != s.Pid {
 		root.Close()
-		return nil, errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, s.Name), err)
+		return nil, errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name), err)
 	}
 	return root, nil
 }
 
 // withIdleRoot is withRoot for a container without a process. aside says where its file system is mounted for us.
-func (e Engine) withIdleRoot(s State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
-	view, err := e.view(s.ID)
+func (e Engine) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
+	view, err := e.Containers().View(s.ID)
 	if err != nil {
 		return err
 	}

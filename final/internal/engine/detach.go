@@ -16,11 +16,11 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
@@ -60,29 +60,31 @@ func (e Engine) Detach(opts describe.Options, say func(format string, args ...an
 		return "", err
 	}
 	if err := c.detach(nil, nil); err != nil {
-		return "", errors.Join(err, c.remove(true))
+		return "", errors.Join(err, c.Remove(true))
 	}
-	return c.state.ID, nil
+	return c.State.ID, nil
 }
 
 // Start starts a container that does not run, in the background. One that runs is no error.
 func (e Engine) Start(name string) error {
-	c, err := e.take(name)
-	if errors.Is(err, ErrRunning) {
+	h, err := e.Containers().Take(name)
+	if errors.Is(err, containers.ErrRunning) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	c := &container{Held: h, engine: e}
 	return c.start(func() error { return c.detach(nil, nil) })
 }
 
 // StartAttached is Start for somebody who stays to see it, and returns its status.
 func (e Engine) StartAttached(name string, opts AttachOptions, streams Streams) (status int, err error) {
-	c, err := e.take(name)
+	h, err := e.Containers().Take(name)
 	if err != nil {
 		return -1, err
 	}
+	c := &container{Held: h, engine: e}
 	var follow func(*signals) (int, error)
 	err = c.start(func() (err error) {
 		follow, err = c.detachAttached(opts, streams)
@@ -98,17 +100,17 @@ func (e Engine) StartAttached(name string, opts AttachOptions, streams Streams) 
 
 // start makes a container ready, and hands it over. If that fails, it is stopped again, and knows why.
 func (c *container) start(handOver func() error) error {
-	err := c.ready()
+	err := c.Ready(c.engine.Tell)
 	if err == nil {
 		err = handOver()
 	}
 	if err == nil {
 		return nil
 	}
-	changeErr := c.change(func(s *State) {
+	changeErr := c.Change(func(s *containers.State) {
 		s.Error, s.ExitCode, s.End = err.Error(), NotStarted(err, 128), why.End{Advice: advice.Of(err)}
 	})
-	return errors.Join(err, changeErr, c.close())
+	return errors.Join(err, changeErr, c.Close())
 }
 
 // NotStarted is the exit status of a command that did not start: 127 if it was not found, 126 if it cannot be executed, else
@@ -125,21 +127,21 @@ func NotStarted(err error, other int) int {
 
 // detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.
 func (c *container) detach(watcher *os.File, console *specs.Box) error {
-	at, err := c.absolute()
+	at, err := c.engine.absolute()
 	if err != nil {
 		return err
 	}
-	request := monitorRequest{Engine: at, ID: c.state.ID, Console: console, Watched: watcher != nil, Tells: c.Tell != nil}
+	request := monitorRequest{Engine: at, ID: c.State.ID, Console: console, Watched: watcher != nil, Tells: c.FS.Tell != nil}
 	// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
-	files := []*os.File{c.fs.Lock()}
+	files := []*os.File{c.FS.Lock()}
 	if watcher != nil {
 		files = append(files, watcher)
 	}
-	process, err := inBackground(request, files, c.Tell)
+	process, err := inBackground(request, files, c.FS.Tell)
 	if err != nil { // a monitor that was killed leaves what it has made
-		return errors.Join(err, cgroups.RemoveRecorded(c.fs))
+		return errors.Join(err, cgroups.RemoveRecorded(c.FS))
 	}
-	return errors.Join(c.fs.Close(), process.Release())
+	return errors.Join(c.FS.Close(), process.Release())
 }
 
 // absolute is the engine for a process whose working folder is another one.
@@ -239,7 +241,7 @@ func Monitor() {
 		tell(err)
 		os.Exit(0)
 	}
-	c.spec.Process.ConsoleSize = r.Console
+	c.Spec.Process.ConsoleSize = r.Console
 	c.keep(tell)
 	os.Exit(0)
 }
@@ -249,13 +251,11 @@ const extraFiles = 3
 
 // adopt takes a container over from the process that started this one.
 func (e Engine) adopt(id string, lock *os.File) (c *container, err error) {
-	c = &container{Engine: e, fs: overlay.Adopt(e.Dirs, id, lock)}
-	if c.state, err = readState(c.fs.Dir); err != nil {
+	h, err := e.Containers().Adopt(id, lock, e.Tell)
+	if err != nil {
 		return nil, err
 	}
-	if c.spec, err = c.readSpec(id); err != nil {
-		return nil, err
-	}
+	c = &container{Held: h, engine: e}
 	return c, c.open()
 }
 
@@ -268,7 +268,7 @@ const (
 )
 
 // again tells whether a container that has ended is started again.
-func (c *container) again(s *State, status int) bool {
+func (c *container) again(s *containers.State, status int) bool {
 	if !c.kept {
 		return false
 	}
@@ -299,12 +299,12 @@ func (c *container) keep(tell func(error)) {
 			tell(err)
 			return
 		}
-		if c.state.Status != StateRestarting {
+		if c.State.Status != containers.StateRestarting {
 			c.end(err)
 			c.shut(status)
 			return
 		}
-		if c.state.Finished.Sub(c.state.Started) > calm {
+		if c.State.Finished.Sub(c.State.Started) > calm {
 			pause = firstPause
 		}
 		c.server.Ended(status)
@@ -314,15 +314,15 @@ func (c *container) keep(tell func(error)) {
 		case <-ctx.Done():
 		}
 		pause = min(2*pause, longPause)
-		if !c.again(&c.state, status) || ctx.Err() != nil {
-			c.change(func(s *State) { s.Status = specs.StateStopped })
+		if !c.again(&c.State, status) || ctx.Err() != nil {
+			c.Change(func(s *containers.State) { s.Status = specs.StateStopped })
 			c.end(err)
 			c.shut(status)
 			return
 		}
-		if spec, err := c.readSpec(c.state.ID); err == nil { // it may have been updated
-			c.spec = spec
+		if spec, err := c.ReadSpec(c.State.ID); err == nil { // it may have been updated
+			c.Spec = spec
 		}
-		c.change(func(s *State) { s.Restarts++ })
+		c.Change(func(s *containers.State) { s.Restarts++ })
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
 	"gocker/final/internal/filter"
@@ -105,7 +106,7 @@ func (e Engine) volumeUsage() (usage []VolumeUsage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	used, err := e.VolumeUsers()
+	used, err := e.Containers().VolumeUsers()
 	for _, v := range all {
 		usage = append(usage, VolumeUsage{v, disk.Bytes(e.Volumes().DataOf(v.Name)), len(used[v.Name])})
 	}
@@ -148,7 +149,7 @@ func (e Engine) PruneContainers(filters []string, removed func(id string)) (byte
 		}
 		size := disk.Bytes(e.Dirs.Container(l.ID) + "/fs/upperdir")
 		switch rmErr := e.Rm(l.ID, RmOptions{}); {
-		case errors.Is(rmErr, ErrNoContainer) || errors.Is(rmErr, ErrRunning): // somebody was faster
+		case errors.Is(rmErr, containers.ErrNoContainer) || errors.Is(rmErr, containers.ErrRunning): // somebody was faster
 		case rmErr != nil:
 			err = errors.Join(err, rmErr)
 		default:

@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"gocker/final/internal/containers"
 	"gocker/final/internal/events"
 	"gocker/final/internal/images"
 	"gocker/final/internal/volumes"
@@ -25,3 +26,6 @@ func (e Engine) Volumes() volumes.Store { return volumes.Store{Dirs: e.Dirs} }
 
 // Images are those that containers are made of.
 func (e Engine) Images() images.Store { return images.Store{Dirs: e.Dirs} }
+
+// Containers are those that are here.
+func (e Engine) Containers() containers.Store { return containers.Store{Dirs: e.Dirs} }

@@ -12,15 +12,12 @@ import (
 	"strings"
 
 	mobyterm "github.com/moby/term"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step01-pull/shared/dirs"
-	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
-	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -47,7 +44,7 @@ func (e Engine) ExecDetached(name string, opts ExecOptions) error {
 	if opts.Terminal || opts.Interactive {
 		return advice.Add(errors.New("exec --detach: nobody is there for --tty or --interactive"), "leave one of them out")
 	}
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return err
 	}
@@ -69,14 +66,14 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if err := describe.CheckProcess(opts.Workdir, opts.Env); err != nil {
 		return -1, err
 	}
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return -1, err
 	}
-	if err := notPaused(s); err != nil {
+	if err := s.NotPaused(); err != nil {
 		return -1, err
 	}
-	spec, err := e.readSpec(s.ID)
+	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return -1, err
 	}
@@ -86,7 +83,7 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 		process.Cwd = filepath.Clean(opts.Workdir)
 	}
 	if opts.User != "" {
-		f, err := e.view(s.ID)
+		f, err := e.Containers().View(s.ID)
 		if err != nil {
 			return -1, err
 		}
@@ -115,19 +112,19 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	}
 	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(e.Tell), cgroups.Into(place), cgroups.TellInto(place, e.Tell))
 	if errors.Is(err, unix.ESRCH) { // it has just ended
-		err = fmt.Errorf("%w: %s", ErrNotRunning, s.Name)
+		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
 	if err != nil {
 		return -1, err
 	}
-	e.event("exec_start: "+strings.Join(opts.Args, " "), s)
+	e.Containers().Note("exec_start: "+strings.Join(opts.Args, " "), s)
 	started()
 	status, err = p.Follow(terminal, leaving{mobyterm.NewEscapeProxy(terminal, keys)}, streams.Stdout)
 	if errors.Is(err, namespaces.ErrLeft) {
-		e.event("exec_detach", s)
+		e.Containers().Note("exec_detach", s)
 		return 0, keepTerminal(p.Terminal)
 	}
-	e.event("exec_die", s, "exitCode", strconv.Itoa(status))
+	e.Containers().Note("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err
 }
 
@@ -150,41 +147,4 @@ func keepTerminal(terminal *os.File) error {
 		return err
 	}
 	return process.Release()
-}
-
-func (e Engine) readSpec(id string) (*specs.Spec, error) {
-	var spec specs.Spec
-	if err := dirs.ReadJSON(filepath.Join(e.Dirs.Container(id), "config.json"), &spec); err != nil {
-		return nil, broken(id, "config.json", err)
-	}
-	return &spec, nil
-}
-
-// broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;
-// any other may be read another time.
-func broken(id, file string, err error) error {
-	lost := dirs.Lost(err)
-	err = fmt.Errorf("container %s: read its %s: %w", id, file, err)
-	if lost {
-		err = advice.Add(err, "it cannot be used any more; to remove it: gocker rm -f %s", id)
-	}
-	return err
-}
-
-// view is the file system of a container that somebody else runs, to be looked at only.
-func (e Engine) view(id string) (*overlay.FS, error) {
-	img, err := e.imageOf(id)
-	if err != nil {
-		return nil, err
-	}
-	return &overlay.FS{ID: id, Dir: e.Dirs.Container(id), Lower: img.Stack(e.Dirs)}, nil
-}
-
-// imageOf is the image that a container was made of, whatever it is called now.
-func (e Engine) imageOf(id string) (layers.Image, error) {
-	image, err := os.Readlink(filepath.Join(e.Dirs.Container(id), "image"))
-	if err != nil {
-		return layers.Image{}, broken(id, "image", err)
-	}
-	return layers.Open(e.Dirs, filepath.Base(image))
 }

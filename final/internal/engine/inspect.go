@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -31,19 +32,19 @@ type ContainerInspection struct {
 
 // Inspect tells all about a container; size counts its files, too.
 func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err error) {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return i, err
 	}
-	spec, err := e.readSpec(s.ID)
+	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return i, err
 	}
-	img, err := e.imageOf(s.ID)
+	img, err := e.Containers().ImageOf(s.ID)
 	if err != nil {
 		return i, err
 	}
-	f, err := e.view(s.ID)
+	f, err := e.Containers().View(s.ID)
 	if err != nil {
 		return i, err
 	}
@@ -88,7 +89,7 @@ func topmostFirst(stack []string) (folders []string) {
 }
 
 // inspectState has docker's flags: one that is paused or waits for its restart counts as running, too.
-func inspectState(s State) *docker.State {
+func inspectState(s containers.State) *docker.State {
 	condition := s.Condition()
 	return &docker.State{
 		Status: docker.ContainerState(condition), Running: condition == "running" || condition == "paused" || condition == "restarting",
@@ -97,7 +98,7 @@ func inspectState(s State) *docker.State {
 	}
 }
 
-func inspectConfig(s State, spec *specs.Spec, image v1.Config) *docker.Config {
+func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docker.Config {
 	o := s.Options
 	c := &docker.Config{
 		Hostname: spec.Hostname, Domainname: spec.Domainname, User: o.User, AttachStdin: o.Interactive && !o.Detached,
@@ -138,7 +139,7 @@ type (
 	portBinding struct{ HostIp, HostPort string }
 )
 
-func inspectNetwork(s State) networkSettings {
+func inspectNetwork(s containers.State) networkSettings {
 	n := networkSettings{Ports: map[string][]portBinding{}, Networks: map[string]endpoint{}}
 	if s.Pid > 0 {
 		n.SandboxKey = filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
@@ -149,7 +150,7 @@ func inspectNetwork(s State) networkSettings {
 	return n
 }
 
-func inspectHostConfig(s State, spec *specs.Spec) *docker.HostConfig {
+func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig {
 	o := s.Options
 	h := &docker.HostConfig{
 		Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: network.PortMap{},
@@ -184,7 +185,7 @@ func inspectHostConfig(s State, spec *specs.Spec) *docker.HostConfig {
 	return h
 }
 
-func inspectResources(s State, spec *specs.LinuxResources) docker.Resources {
+func inspectResources(s containers.State, spec *specs.LinuxResources) docker.Resources {
 	o := s.Options.Limits
 	r := docker.Resources{CgroupParent: o.CgroupParent}
 	if cpus, err := strconv.ParseFloat(o.CPUs, 64); err == nil {

@@ -15,14 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step01-pull/shared/dirs"
 )
-
-// ErrNotRunning says that a container does not run.
-var ErrNotRunning = errors.New("the container is not running")
 
 // killTime is how long a killed container may take to be cleaned up.
 const killTime = 10 * time.Second
@@ -35,7 +32,7 @@ func (e Engine) Kill(name, signal string) error {
 	if err != nil {
 		return err
 	}
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return err
 	}
@@ -47,7 +44,7 @@ func (e Engine) Kill(name, signal string) error {
 
 // signal is Kill. by is what the container's record calls the sender.
 func (e Engine) signal(name string, sig unix.Signal, by string) error {
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return err
 	}
@@ -57,14 +54,14 @@ func (e Engine) signal(name string, sig unix.Signal, by string) error {
 		return err
 	}
 	defer process.Release()
-	if now, err := e.running(name); err != nil || now.Pid != s.Pid {
-		return errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, name), err)
+	if now, err := e.Containers().Running(name); err != nil || now.Pid != s.Pid {
+		return errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, name), err)
 	}
 	e.noteSent(s.ID, sig, by)
 	if err := process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
-	e.event("kill", s, "signal", strconv.Itoa(int(sig)))
+	e.Containers().Note("kill", s, "signal", strconv.Itoa(int(sig)))
 	return e.thawKilled(s)
 }
 
@@ -87,8 +84,8 @@ const stopSeconds = 10
 
 // Stop asks a container to end, by its stop signal, and kills it if it has not ended in time.
 func (e Engine) Stop(name string, opts StopOptions) error {
-	s, err := e.find(name)
-	if err != nil || !active(s) { // docker says so too
+	s, err := e.Containers().Find(name)
+	if err != nil || !s.Active() { // docker says so too
 		return err
 	}
 	sig, err := describe.ParseSignal(cmp.Or(opts.Signal, s.StopSignal))
@@ -100,7 +97,9 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 		seconds = *own
 	}
 	e.noRestart(s.ID)
-	over := func(err error) bool { return errors.Is(err, ErrNotRunning) || errors.Is(err, ErrNoContainer) }
+	over := func(err error) bool {
+		return errors.Is(err, containers.ErrNotRunning) || errors.Is(err, containers.ErrNoContainer)
+	}
 	if err := e.signal(s.ID, sig, "gocker stop"); err != nil && !over(err) {
 		return err
 	}
@@ -111,21 +110,21 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	if sig == unix.SIGKILL {
 		timeout = killTime
 	}
-	if e.waitEnd(s, timeout) != nil {
+	if e.Containers().WaitEnd(s, timeout) != nil {
 		if err := e.signal(s.ID, unix.SIGKILL, fmt.Sprintf("gocker stop, after %s,", timeout)); err != nil && !over(err) {
 			return err
 		}
-		if err := e.waitEnd(s, killTime); err != nil {
+		if err := e.Containers().WaitEnd(s, killTime); err != nil {
 			return err
 		}
 	}
-	e.event("stop", s)
+	e.Containers().Note("stop", s)
 	return nil
 }
 
 // Restart stops a container that runs, and starts it.
 func (e Engine) Restart(name string, opts StopOptions) error {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return err
 	}
@@ -135,7 +134,7 @@ func (e Engine) Restart(name string, opts StopOptions) error {
 	if err := e.Start(s.ID); err != nil {
 		return err
 	}
-	e.event("restart", s)
+	e.Containers().Note("restart", s)
 	return nil
 }
 
@@ -149,26 +148,26 @@ const (
 
 // Wait waits for a container, and returns its exit status.
 func (e Engine) Wait(name, condition string) (status int, err error) {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return -1, err
 	}
 	folder := e.Dirs.Container(s.ID)
 	switch condition {
 	case WaitStopped, "exited", "not-running":
-		if !active(s) {
+		if !s.Active() {
 			return s.ExitCode, nil
 		}
-		if err := e.waitEnd(s, math.MaxInt64); err != nil {
+		if err := e.Containers().WaitEnd(s, math.MaxInt64); err != nil {
 			return -1, err
 		}
 	case WaitNext:
 		for began := s.Started; ; time.Sleep(tail.PollTime) {
-			now, err := readState(folder)
+			now, err := e.Containers().Read(s.ID)
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return -1, err
 			}
-			if err != nil || !now.Finished.IsZero() && !now.Started.Before(began) && active(s) || now.Started.After(began) && !now.Finished.IsZero() {
+			if err != nil || !now.Finished.IsZero() && !now.Started.Before(began) && s.Active() || now.Started.After(began) && !now.Finished.IsZero() {
 				break
 			}
 		}
@@ -184,7 +183,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	case WaitRunning:
 		for s.Status != specs.StateRunning {
 			time.Sleep(tail.PollTime)
-			if s, err = e.find(s.ID); err != nil {
+			if s, err = e.Containers().Find(s.ID); err != nil {
 				return -1, err
 			}
 		}
@@ -192,77 +191,11 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	default:
 		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, describe.ErrOption), "there are stopped, next-exit, removed and running")
 	}
-	if now, err := e.find(s.ID); err == nil {
+	if now, err := e.Containers().Find(s.ID); err == nil {
 		return now.ExitCode, nil
 	}
 	if status, ok := e.Events().ExitCode(s.ID); ok {
 		return status, nil
 	}
-	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", ErrNoContainer, name)
-}
-
-// Rename gives a container another name.
-func (e Engine) Rename(name, to string) error {
-	s, err := e.find(name)
-	if err != nil {
-		return err
-	}
-	lock, err := e.claimName(to, s.ID)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	old := s.Name
-	changed, err := e.change(s.ID, func(s *State) { old, s.Name = s.Name, to })
-	if err != nil {
-		e.unlink(to, s.ID)
-		return err
-	}
-	e.unlink(old, s.ID)
-	e.event("rename", changed, "oldName", old)
-	return nil
-}
-
-// running is find for a container that must run.
-func (e Engine) running(name string) (State, error) {
-	s, err := e.find(name)
-	if err == nil && s.Status != specs.StateRunning {
-		err = fmt.Errorf("%w: %s", ErrNotRunning, name)
-	}
-	return s, err
-}
-
-// active tells whether a container runs, or will be started again.
-func active(s State) bool { return s.Status == specs.StateRunning || s.Status == StateRestarting }
-
-// held tells whether a gocker must have the container.
-func held(s State) bool { return active(s) || s.Status == specs.StateCreating }
-
-// waitEnd waits until a container has ended and its gocker has cleaned up, or another one has started it again meanwhile.
-func (e Engine) waitEnd(s State, timeout time.Duration) error {
-	folder := e.Dirs.Container(s.ID)
-	free := make(chan error, 1)
-	go func() {
-		lock, err := dirs.LockShared(folder)
-		if err == nil {
-			lock.Close()
-		} else if errors.Is(err, os.ErrNotExist) { // removed
-			err = nil
-		}
-		free <- err
-	}()
-	late, look := time.After(timeout), time.NewTicker(tail.PollTime)
-	defer look.Stop()
-	for {
-		select {
-		case err := <-free:
-			return err
-		case <-look.C: // who starts it again may have been faster to lock it
-			if now, err := readState(folder); err == nil && s.Monitor != 0 && now.Monitor != 0 && now.Monitor != s.Monitor {
-				return nil
-			}
-		case <-late:
-			return advice.Add(fmt.Errorf("container %s has not ended after %s", s.ID, timeout), "kill it: gocker kill %s", s.ID)
-		}
-	}
+	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", containers.ErrNoContainer, name)
 }

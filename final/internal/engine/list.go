@@ -14,8 +14,8 @@ import (
 	"strings"
 
 	docker "github.com/moby/moby/api/types/container"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/disk"
 	"gocker/final/internal/store"
@@ -25,27 +25,11 @@ import (
 	"gocker/step03-layers/local"
 )
 
-// Conditions of a container, in docker's words. The OCI runtime specification has fewer.
-var conditions = []string{"created", "running", "paused", "restarting", "removing", "exited", "dead"}
-
-// Condition is what docker calls a container's state.
-func (s State) Condition() string {
-	switch {
-	case s.Status == specs.StateStopped:
-		return "exited"
-	case s.Status == specs.StateCreating:
-		return "created"
-	case s.Paused:
-		return "paused"
-	}
-	return string(s.Status)
-}
-
-func networkOf(s State) string { return cmp.Or(s.Options.Isolation.Network, "none") }
+func networkOf(s containers.State) string { return cmp.Or(s.Options.Isolation.Network, "none") }
 
 // A Listed container is a line of "gocker ps".
 type Listed struct {
-	State
+	containers.State
 	Network string
 
 	// Details, which are read only if they are wanted.
@@ -67,7 +51,7 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	states, err := e.Ps()
+	states, err := e.Containers().List()
 	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(filter string) bool {
 		return strings.HasPrefix(filter, "label=") || strings.HasPrefix(filter, "volume=")
 	})
@@ -81,12 +65,12 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 		}
 		l := Listed{State: s, Network: networkOf(s)}
 		if opts.Details {
-			spec, specErr := e.readSpec(s.ID)
+			spec, specErr := e.Containers().ReadSpec(s.ID)
 			if specErr == nil {
 				l.Labels = spec.Annotations
 				l.Mounts, specErr = describe.MountPoints(e.Volumes(), spec, s.Bundle)
 			}
-			if _, gone := readState(e.Dirs.Container(s.ID)); specErr != nil && errors.Is(gone, os.ErrNotExist) {
+			if _, gone := e.Containers().Read(s.ID); specErr != nil && errors.Is(gone, os.ErrNotExist) {
 				continue // removed a moment ago
 			}
 			err = errors.Join(err, specErr)
@@ -122,8 +106,8 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 				return ok && (!exact || got == text)
 			}
 		case "status":
-			if all = true; !slices.Contains(conditions, value) {
-				err = fmt.Errorf("a container is %s", strings.Join(conditions, ", "))
+			if all = true; !slices.Contains(containers.Conditions, value) {
+				err = fmt.Errorf("a container is %s", strings.Join(containers.Conditions, ", "))
 			}
 			pass = func(l Listed) bool { return l.Condition() == value }
 		case "exited":
@@ -132,7 +116,7 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 		case "ancestor":
 			pass, err = e.descendsFrom(value)
 		case "before", "since":
-			other, findErr := e.find(value)
+			other, findErr := e.Containers().Find(value)
 			order := map[string]int{"before": -1, "since": 1}[key]
 			pass, err = func(l Listed) bool { return l.Created.Compare(other.Created) == order }, findErr
 		case "volume":
@@ -181,7 +165,7 @@ func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
 		if l.ImageID == ancestor.Digest {
 			return true
 		}
-		img, err := e.imageOf(l.ID)
+		img, err := e.Containers().ImageOf(l.ID)
 		return err == nil && n > 0 && len(img.Layers) > n && img.Layers[n-1].ChainID == ancestor.Layers[n-1].ChainID
 	}, nil
 }
@@ -193,7 +177,7 @@ type Size struct {
 }
 
 // ContainerSize counts.
-func (e Engine) ContainerSize(s State) (size Size, err error) {
+func (e Engine) ContainerSize(s containers.State) (size Size, err error) {
 	image, err := store.Summarize(e.Dirs, dirs.Short(s.ImageID))
 	if err != nil {
 		return size, err
@@ -201,14 +185,4 @@ func (e Engine) ContainerSize(s State) (size Size, err error) {
 	size.Changed = disk.Bytes(filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
 	size.Root = size.Changed + image.Size
 	return size, nil
-}
-
-// ImageName is the name that the container's image goes by: the one that it was made of, or the image's id, if that name
-// is another image's by now, or nobody's.
-func (s State) ImageName(names map[string]map[string]string) string {
-	ref, err := pull.ParseReference(s.Image)
-	if err == nil && (names[ref.Name][ref.Tag] == dirs.Short(s.ImageID) || strings.HasPrefix(ref.Tag, "sha256:")) {
-		return s.Image
-	}
-	return dirs.Short(s.ImageID)
 }

@@ -3,21 +3,20 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step01-pull/shared/dirs"
 )
 
 // Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. What is damaged it leaves out, and
 // says so.
 func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, say func(format string, args ...any)) error {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return err
 	}
@@ -28,7 +27,7 @@ func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, s
 	defer log.Close()
 	for {
 		// Ask before reading: what is written after its end is not there to be read.
-		running := isLocked(folder)
+		running := e.Containers().IsHeld(s.ID)
 		found, err := log.Read()
 		if err != nil {
 			return err
@@ -41,7 +40,7 @@ func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, s
 		}
 		time.Sleep(tail.PollTime)
 		if neverRan(s) { // its first start is still to come
-			if s, err = e.find(s.ID); err != nil {
+			if s, err = e.Containers().Find(s.ID); err != nil {
 				return nil
 			}
 		}
@@ -49,13 +48,4 @@ func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, s
 }
 
 // neverRan tells whether a container's first start is still to come.
-func neverRan(s State) bool { return s.Started.IsZero() }
-
-// isLocked tells whether a container's gocker is alive.
-func isLocked(folder string) bool {
-	lock, err := dirs.TryLock(folder)
-	if err == nil {
-		lock.Close()
-	}
-	return errors.Is(err, dirs.ErrLocked)
-}
+func neverRan(s containers.State) bool { return s.Started.IsZero() }

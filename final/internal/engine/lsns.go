@@ -21,13 +21,13 @@ type UsedNamespace struct {
 func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
 	var wanted []string
 	for _, name := range containers {
-		s, err := e.running(name)
+		s, err := e.Containers().Running(name)
 		if err != nil {
 			return nil, err
 		}
 		wanted = append(wanted, s.Name)
 	}
-	states, unread := e.Ps()
+	states, unread := e.Containers().List()
 	list, err := lsns.List()
 	if err != nil {
 		return nil, err

@@ -19,11 +19,11 @@ func (e Engine) Rehearse(opts describe.Options, say func(format string, args ...
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.remove(true)) }()
-	if err := c.joinOthers(); err != nil {
+	defer func() { err = errors.Join(err, c.Remove(true)) }()
+	if err := c.JoinOthers(); err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.fs, c.spec, namespaces.Stdio{}, e.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, namespaces.Stdio{}, e.Tell)
 	if err != nil {
 		return err
 	}

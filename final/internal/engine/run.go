@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/final/internal/attach"
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/runtime"
@@ -51,18 +52,18 @@ func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Strea
 	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {
 		follow, err := c.detachAttached(attached, streams)
 		if err != nil {
-			return -1, errors.Join(err, c.remove(true))
+			return -1, errors.Join(err, c.Remove(true))
 		}
 		return follow(signals)
 	}
 	if !opts.Remove { // else nobody could read its log
 		if err := c.open(); err != nil {
-			return -1, errors.Join(err, c.remove(true))
+			return -1, errors.Join(err, c.Remove(true))
 		}
 	}
 	status, err = c.once(streams, signals, nil)
-	if c.state.Started.IsZero() {
-		return status, errors.Join(err, c.remove(true))
+	if c.State.Started.IsZero() {
+		return status, errors.Join(err, c.Remove(true))
 	}
 	err = c.end(err)
 	c.shut(status)
@@ -71,8 +72,8 @@ func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Strea
 
 // open makes log and socket.
 func (c *container) open() (err error) {
-	if c.log, err = logs.Open(c.fs.Dir, c.state.Options.Log); err == nil {
-		c.server, err = attach.Listen(c.fs.Dir)
+	if c.log, err = logs.Open(c.FS.Dir, c.State.Options.Log); err == nil {
+		c.server, err = attach.Listen(c.FS.Dir)
 	}
 	return err
 }
@@ -87,12 +88,12 @@ func (c *container) shut(status int) {
 
 // end keeps or removes a container that has ended, with err.
 func (c *container) end(err error) error {
-	if !c.state.Options.Remove {
-		return errors.Join(err, c.close())
+	if !c.State.Options.Remove {
+		return errors.Join(err, c.Close())
 	}
-	err = errors.Join(err, c.remove(true))
-	if c.state.Options.RemoveImage {
-		c.Images().Remove(c.state.Options.Image, false) // if another container uses it, it stays
+	err = errors.Join(err, c.Remove(true))
+	if c.State.Options.RemoveImage {
+		c.engine.Images().Remove(c.State.Options.Image, false) // if another container uses it, it stays
 	}
 	return err
 }
@@ -100,14 +101,14 @@ func (c *container) end(err error) error {
 // once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it;
 // if it did not start, when it ran the last time.
 func (c *container) once(streams Streams, signals *signals, started func()) (status int, err error) {
-	if err := c.joinOthers(); err != nil {
+	if err := c.JoinOthers(); err != nil {
 		return -1, err
 	}
 	stdio, input, err := c.connect(streams)
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Create(c.fs, c.spec, stdio, c.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, stdio, c.FS.Tell)
 	if input != nil {
 		stdio.Stdin.(io.Closer).Close() // the container has it
 		defer input.Close()
@@ -116,31 +117,31 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, p.Remove()) }()
-	if c.server != nil && c.state.Options.Interactive {
-		c.server.Input(cmp.Or(p.Terminal, input), !c.state.Options.Detached)
+	if c.server != nil && c.State.Options.Interactive {
+		c.server.Input(cmp.Or(p.Terminal, input), !c.State.Options.Detached)
 	}
-	before := c.state
-	if err := c.change(func(s *State) {
+	before := c.State
+	if err := c.Change(func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, p.Pid, os.Getpid(), time.Now(), time.Time{}
 		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, cgroups.Stats{}, why.End{}
 	}); err != nil {
 		p.Abort()
 		return -1, err
 	}
-	c.volumeEvents("mount")
-	defer c.volumeEvents("unmount")
-	signals.passTo(passedOn{c.Engine, c.state.ID, p.Process})
+	c.NoteVolumes("mount")
+	defer c.NoteVolumes("unmount")
+	signals.passTo(passedOn{c.engine, c.State.ID, p.Process})
 	defer signals.passTo(nil)
 	ran := false
 	status, err = p.Run(nil, stdio.Stdout, func() {
 		ran = true
-		c.event("start", c.state)
+		c.Note("start", c.State)
 		if started != nil {
 			started()
 		}
 	})
 	if !ran {
-		changeErr := c.change(func(s *State) {
+		changeErr := c.Change(func(s *containers.State) {
 			before.Name = s.Name
 			*s = before
 		})
@@ -149,36 +150,36 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if c.log != nil {
 		c.log.Flush()
 	}
-	defer func() { c.event("die", c.state, "exitCode", strconv.Itoa(status)) }()
-	ended := func(s *State) {
+	defer func() { c.Note("die", c.State, "exitCode", strconv.Itoa(status)) }()
+	ended := func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Finished, s.ExitCode = specs.StateStopped, 0, 0, time.Now(), status
 		if c.again(s, status) { // in one step: who waits for its end must not see one that is none
-			s.Status = StateRestarting
+			s.Status = containers.StateRestarting
 		}
 		if err != nil {
 			s.Error = err.Error()
 		}
 	}
-	if c.state.Options.Remove && !c.state.Options.Usage { // nobody will ask
-		ended(&c.state)
+	if c.State.Options.Remove && !c.State.Options.Usage { // nobody will ask
+		ended(&c.State)
 		return status, err
 	}
 	usage, _ := p.Cgroup.Stats() // what the kernel does not count is 0
-	if c.state.Options.Usage {
-		fmt.Fprint(c.errors(streams), usageLine(usage, c.spec.Process.Terminal))
+	if c.State.Options.Usage {
+		fmt.Fprint(c.errors(streams), usageLine(usage, c.Spec.Process.Terminal))
 	}
 	if usage.OOMKills > 0 {
-		c.event("oom", c.state)
+		c.Note("oom", c.State)
 	}
 	end := why.Look(p.Process, p.Cgroup, usage)
-	changeErr := c.change(func(s *State) {
+	changeErr := c.Change(func(s *containers.State) {
 		ended(s)
 		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
 		end.Sent = s.End.Sent
 		s.End = end
 	})
 	if changeErr != nil { // the disk is full: why it ended may be long, its status is not
-		changeErr = c.change(ended)
+		changeErr = c.Change(ended)
 	}
 	return status, errors.Join(err, changeErr)
 }
@@ -187,7 +188,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 // through. input is where that comes from which people type who are attached, if there is no terminal.
 func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.File, err error) {
 	if c.server == nil {
-		stdio, _, err = connect(c.spec.Process, c.state.Options.Interactive, streams)
+		stdio, _, err = connect(c.Spec.Process, c.State.Options.Interactive, streams)
 		return stdio, nil, err
 	}
 	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
@@ -202,7 +203,7 @@ func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.
 	}
 	stdio = namespaces.Stdio{Stdout: io.MultiWriter(stdout...), Stderr: io.MultiWriter(stderr...)}
 	switch {
-	case !c.state.Options.Interactive || c.spec.Process.Terminal:
+	case !c.State.Options.Interactive || c.Spec.Process.Terminal:
 	case streams.Stdin != nil:
 		stdio.Stdin = streams.Stdin
 	default:

@@ -13,12 +13,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/containers"
 	"gocker/step06-cgroups/cgroups"
 )
 
 // A Usage is what a container uses at a moment, and has used so far.
 type Usage struct {
-	State
+	containers.State
 	cgroups.Stats            // the limit of memory is the machine's memory where there is none
 	Received, Sent uint64    // bytes, by all network devices of its own, loopback excepted
 	At             time.Time // when it was read
@@ -26,7 +27,7 @@ type Usage struct {
 
 // Stats reads what a container uses. One that does not run uses nothing.
 func (e Engine) Stats(name string) (Usage, error) {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return Usage{}, err
 	}

@@ -17,7 +17,7 @@ import (
 // Top lists the processes of a container. Without options it reads /proc, and shows what ps -ef does; with them the host's ps
 // does it. Numbers are the host's. Nothing of the container is executed. The first row has the names of the columns.
 func (e Engine) Top(name string, options ...string) (rows [][]string, err error) {
-	s, err := e.running(name)
+	s, err := e.Containers().Running(name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,10 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -21,7 +21,7 @@ type UpdateOptions struct {
 
 // Update changes a container, now if it runs, and for its next start.
 func (e Engine) Update(name string, opts UpdateOptions) error {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, describe.ErrOption)
 	}
 	var updateErr error
-	s, err = e.change(s.ID, func(s *State) { // so only one changes config.json at a time
+	s, err = e.Containers().Change(s.ID, func(s *containers.State) { // so only one changes config.json at a time
 		if updateErr = e.updateSpec(*s, opts.Limits); updateErr == nil && opts.Restart != nil {
 			s.Options.Restart = *opts.Restart
 		}
@@ -40,12 +40,12 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 	if err := errors.Join(updateErr, err); err != nil {
 		return fmt.Errorf("update %s: %w", name, err)
 	}
-	e.event("update", s)
+	e.Containers().Note("update", s)
 	return nil
 }
 
-func (e Engine) updateSpec(s State, limits cgroups.Limits) error {
-	spec, err := e.readSpec(s.ID)
+func (e Engine) updateSpec(s containers.State, limits cgroups.Limits) error {
+	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return err
 	}
@@ -64,5 +64,5 @@ func (e Engine) updateSpec(s State, limits cgroups.Limits) error {
 			return err
 		}
 	}
-	return writeJSON(filepath.Join(e.Dirs.Container(s.ID), "config.json"), spec)
+	return e.Containers().WriteSpec(s.ID, spec)
 }

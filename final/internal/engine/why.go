@@ -12,6 +12,7 @@ import (
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/why"
 	"gocker/step06-cgroups/cgroups"
@@ -19,7 +20,7 @@ import (
 
 // Why tells why a container ended, or did not start.
 func (e Engine) Why(name string) (why.Answer, error) {
-	s, err := e.find(name)
+	s, err := e.Containers().Find(name)
 	if err != nil {
 		return why.Answer{}, err
 	}
@@ -27,7 +28,7 @@ func (e Engine) Why(name string) (why.Answer, error) {
 		Name: s.Name, Status: s.Status, Created: s.Created, Started: s.Started, Finished: s.Finished,
 		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: logs.LastErrors(e.Dirs.Container(s.ID), 5),
 	}
-	spec, err := e.readSpec(s.ID)
+	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return why.Answer{}, err
 	}
@@ -42,7 +43,7 @@ const mostSent = 8
 // same. The kernel does not tell who sent one.
 func (e Engine) noteSent(id string, sig os.Signal, by string) {
 	sent := why.Sent{Time: time.Now(), Signal: unix.SignalName(sig.(syscall.Signal)), By: by}
-	e.change(id, func(s *State) {
+	e.Containers().Change(id, func(s *containers.State) {
 		s.End.Sent = append(s.End.Sent[max(0, len(s.End.Sent)-mostSent+1):], sent)
 	})
 }

@@ -167,7 +167,7 @@ func ask(t *testing.T, faults []planted) {
 				tt.change(&opts)
 			}
 			t.Cleanup(func() {
-				states, _ := e.Ps()
+				states, _ := e.Containers().List()
 				for _, s := range states {
 					if err := e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true}); err != nil {
 						t.Error(err)
@@ -209,7 +209,7 @@ func ask(t *testing.T, faults []planted) {
 // messages in five seconds.
 func isInLog(t *testing.T, e engine.Engine) bool {
 	t.Helper()
-	states, err := e.Ps()
+	states, err := e.Containers().List()
 	if err != nil || len(states) != 1 {
 		t.Fatalf("Ps = %v, %v; want one container", states, err)
 	}
@@ -219,7 +219,7 @@ func isInLog(t *testing.T, e engine.Engine) bool {
 
 func pidOf(t *testing.T, e engine.Engine, id string) int {
 	t.Helper()
-	states, err := e.Ps()
+	states, err := e.Containers().List()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +376,7 @@ func TestSignalIsNamed(t *testing.T) {
 		{name: "a child, by SIGTERM", args: []string{"sh", "-c", "sh -c 'kill $$'"}, verdict: "status 143: its first process says so of one that SIGTERM ended"},
 		{name: "a child, by SIGSEGV", args: []string{"sh", "-c", "sh -c 'kill -SEGV $$'"}, verdict: "status 139: its first process says so of one that SIGSEGV ended"},
 		{name: "its gocker is killed", args: sleep, meddle: func(t *testing.T, e engine.Engine, id string, _ int) {
-			states, err := e.Ps()
+			states, err := e.Containers().List()
 			if err != nil || len(states) != 1 {
 				t.Fatal(states, err)
 			}

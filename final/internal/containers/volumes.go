@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package containers
 
 import (
 	"errors"
@@ -15,18 +15,20 @@ import (
 	"gocker/step04-overlay/story"
 )
 
+func (store Store) volumes() volumes.Store { return volumes.Store{Dirs: store.Dirs} }
+
 // VolumeUsers are the volumes that containers have, whether they run or not: ids by the volume's name. It is nil if that
 // cannot be known of all containers: then any volume may be used. An error may also tell of what was known otherwise.
-func (e Engine) VolumeUsers() (map[string][]string, error) {
-	unread := e.bury()
-	folders, err := dirs.Glob(e.Dirs.Containers(), "*")
+func (store Store) VolumeUsers() (map[string][]string, error) {
+	unread := store.bury()
+	folders, err := dirs.Glob(store.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err
 	}
 	used, known := map[string][]string{}, true
 	for _, folder := range folders {
 		id := filepath.Base(folder)
-		names, err := e.volumesOf(id)
+		names, err := store.volumesOf(id)
 		if err != nil {
 			s, stateErr := readState(folder)
 			if errors.Is(err, os.ErrNotExist) && errors.Is(stateErr, os.ErrNotExist) {
@@ -47,22 +49,22 @@ func (e Engine) VolumeUsers() (map[string][]string, error) {
 }
 
 // volumesOf are the volumes that a container has, by its config.json.
-func (e Engine) volumesOf(id string) ([]string, error) {
-	spec, err := e.readSpec(id)
+func (store Store) volumesOf(id string) ([]string, error) {
+	spec, err := store.ReadSpec(id)
 	if err != nil {
 		return nil, err
 	}
-	return e.volumesIn(spec)
+	return store.volumesIn(spec)
 }
 
 // volumesIn are the volumes that a spec mounts; not nil.
-func (e Engine) volumesIn(spec *specs.Spec) ([]string, error) {
+func (store Store) volumesIn(spec *specs.Spec) ([]string, error) {
 	names := []string{}
 	for _, m := range spec.Mounts {
 		if m.Type != "bind" {
 			continue
 		}
-		name, ok, err := e.Volumes().NameOf(m.Source)
+		name, ok, err := store.volumes().NameOf(m.Source)
 		if err != nil {
 			return nil, err
 		}
@@ -74,13 +76,15 @@ func (e Engine) volumesIn(spec *specs.Spec) ([]string, error) {
 }
 
 // RemoveVolume removes a volume that no container has.
-func (e Engine) RemoveVolume(name string) error { return e.Volumes().Remove(name, e.VolumeUsers) }
+func (store Store) RemoveVolume(name string) error {
+	return store.volumes().Remove(name, store.VolumeUsers)
+}
 
 // PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had. One that
 // cannot be read is kept.
-func (e Engine) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(name string)) (bytes int64, err error) {
-	all, err := e.Volumes().List()
-	used, usedErr := e.VolumeUsers()
+func (store Store) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(name string)) (bytes int64, err error) {
+	all, err := store.volumes().List()
+	used, usedErr := store.VolumeUsers()
 	if err = errors.Join(err, usedErr); used == nil {
 		return 0, err
 	}
@@ -88,8 +92,8 @@ func (e Engine) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(na
 		if len(used[v.Name]) > 0 || !unwanted(v) {
 			continue
 		}
-		size := disk.Bytes(e.Volumes().DataOf(v.Name))
-		switch rmErr := e.RemoveVolume(v.Name); {
+		size := disk.Bytes(store.volumes().DataOf(v.Name))
+		switch rmErr := store.RemoveVolume(v.Name); {
 		case errors.Is(rmErr, volumes.ErrUsed) || errors.Is(rmErr, volumes.ErrNoVolume):
 		case rmErr != nil:
 			err = errors.Join(err, rmErr)
@@ -102,11 +106,11 @@ func (e Engine) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(na
 }
 
 // removeVolumes removes the volumes that were made for a container only.
-func (c *container) removeVolumes() (err error) {
-	for _, name := range c.state.Volumes {
+func (c *Held) removeVolumes() (err error) {
+	for _, name := range c.State.Volumes {
 		switch rmErr := c.RemoveVolume(name); {
 		case rmErr == nil:
-			c.Tell.Run(story.After, "a volume of this container only", "rm", "-rf", c.Dirs.Volume(name))
+			c.FS.Tell.Run(story.After, "a volume of this container only", "rm", "-rf", c.Dirs.Volume(name))
 		case !errors.Is(rmErr, volumes.ErrNoVolume) && !errors.Is(rmErr, volumes.ErrUsed):
 			err = errors.Join(err, rmErr)
 		}

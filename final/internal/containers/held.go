@@ -1,0 +1,219 @@
+//go:build linux
+
+package containers
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	docker "github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/final/internal/describe"
+	"gocker/final/internal/why"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// A Held container is one that this process has: it holds the lock on its folder.
+type Held struct {
+	Store
+	FS    *overlay.FS
+	Spec  *specs.Spec
+	State State
+}
+
+// ID is the container's.
+func (c *Held) ID() string { return c.FS.ID }
+
+// New makes a container of an image: its folder, its name, config.json, and at the very end state.json. Its file system is
+// mounted. If it fails, nothing is left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and
+// if we die, it goes. lent is what Lent says.
+func (store Store) New(img layers.Image, opts describe.Options, lent [][]docker.MountPoint, tell story.Story) (_ *Held, err error) {
+	f, err := overlay.Create(store.Dirs, img, tell)
+	if err != nil {
+		return nil, err
+	}
+	c := &Held{Store: store, FS: f, State: State{
+		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
+		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,
+		StopSignal: cmp.Or(opts.StopSignal, img.Config.Config.StopSignal, "SIGTERM"),
+	}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Remove(true))
+		}
+	}()
+	if err := c.takeSomeName(); err != nil {
+		return nil, err
+	}
+	f.Volatile = opts.Remove
+	// Who its user is, its own /etc/passwd says.
+	if err := f.Mount(); err != nil {
+		return nil, err
+	}
+	d, err := describe.Container(f, img.Config.Config, opts, lent, store.volumes())
+	defer d.Release() // when config.json says that it has its volumes
+	c.Spec, c.State.Volumes, c.State.Command = d.Spec, d.Volumes, d.Command
+	if err != nil {
+		return nil, err
+	}
+	if c.State.Has, err = store.volumesIn(c.Spec); err != nil {
+		return nil, err
+	}
+	c.State.Annotations = c.Spec.Annotations
+	if err := c.WriteSpec(f.ID, c.Spec); err != nil {
+		return nil, err
+	}
+	if err := writeJSON(filepath.Join(f.Dir, stateName), c.State); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Adopt takes a container over from the process that gave this one the lock.
+func (store Store) Adopt(id string, lock *os.File, tell story.Story) (*Held, error) {
+	c := &Held{Store: store, FS: overlay.Adopt(store.Dirs, id, lock)}
+	c.FS.Tell = tell
+	var err error
+	if c.State, err = readState(c.FS.Dir); err != nil {
+		return nil, err
+	}
+	c.Spec, err = c.ReadSpec(id)
+	return c, err
+}
+
+// RemoveDamaged removes a container that nobody runs, and whose state nobody can read.
+func (store Store) RemoveDamaged(s State) error {
+	f, err := overlay.Open(store.Dirs, s.ID)
+	if err != nil {
+		return err
+	}
+	if err := cgroups.RemoveRecorded(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	c := &Held{Store: store, FS: f, State: s}
+	return c.Remove(false)
+}
+
+// Remove takes away all of a container, and with volumes those that were made for it only. state.json goes first:
+// without it, the rest is a dead container's.
+func (c *Held) Remove(volumes bool) error {
+	if s, err := readState(c.FS.Dir); err == nil {
+		c.State.Name = s.Name
+	}
+	removed := os.Remove(filepath.Join(c.FS.Dir, stateName))
+	c.freeName(c.State.Name, c.State.ID)
+	err := c.FS.Remove()
+	if volumes { // now nobody has them
+		err = errors.Join(err, c.removeVolumes())
+	}
+	if removed == nil { // else it never was a container
+		c.Note("destroy", c.State)
+	}
+	return err
+}
+
+// Close keeps a container that does not run.
+func (c *Held) Close() error {
+	return errors.Join(c.FS.Unmount(), c.FS.Close())
+}
+
+// Change is Store.Change. What is known here is the same even if it cannot be written.
+func (c *Held) Change(do func(*State)) error {
+	s, err := c.Store.Change(c.State.ID, do)
+	if err != nil {
+		do(&c.State)
+		return fmt.Errorf("container %s: write its state: %w", c.State.ID, err)
+	}
+	c.State = s
+	return nil
+}
+
+// Take takes a container that does not run, as it is; one that does is ErrRunning.
+func (store Store) Take(name string) (*Held, error) {
+	for {
+		s, err := store.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		if s.Active() {
+			return nil, advice.Add(fmt.Errorf("%w: %s", ErrRunning, name), "end it first: gocker stop %s", name)
+		}
+		f, err := overlay.Open(store.Dirs, s.ID)
+		if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
+			time.Sleep(time.Millisecond) // somebody has a look at it, or is about to run or to remove it
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c := &Held{Store: store, FS: f}
+		if c.State, err = readState(f.Dir); err != nil || held(c.State) {
+			f.Close()
+			continue // that was a moment ago
+		}
+		if err := cgroups.RemoveRecorded(f); err != nil { // whoever ran it may have died at the very end
+			return nil, errors.Join(err, f.Close())
+		}
+		return c, nil
+	}
+}
+
+// Ready mounts what Take has taken, so that it can be run.
+func (c *Held) Ready(tell story.Story) error {
+	view, err := c.View(c.State.ID)
+	if err != nil {
+		return err
+	}
+	c.FS.Lower, c.FS.Tell, c.FS.Volatile = view.Lower, tell, c.State.Options.Remove
+	if c.Spec, err = c.ReadSpec(c.State.ID); err != nil {
+		return err
+	}
+	if err := c.FS.Unmount(); err != nil { // whoever began to start it may have died
+		return err
+	}
+	return c.FS.Mount()
+}
+
+// bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
+func (store Store) bury() error {
+	err := overlay.EachDead(store.Dirs, store.buryOne, files...)
+	return errors.Join(err, store.freeNames())
+}
+
+func (store Store) buryOne(f *overlay.FS) error {
+	s, err := readState(f.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return f.Close() // it is kept, and Ps says why
+	}
+	c := &Held{Store: store, FS: f, State: s}
+	c.State.ID = f.ID
+	cgErr := cgroups.RemoveRecorded(f)
+	if err == nil && !held(s) {
+		return errors.Join(cgErr, c.Close()) // it may be mounted still
+	}
+	if never := s.Status == specs.StateCreating; err != nil || never || s.Options.Remove {
+		if cgErr != nil { // only its folder says where its cgroup is
+			return errors.Join(cgErr, c.Close())
+		}
+		return c.Remove(never || s.Options.Remove)
+	}
+	changeErr := c.Change(func(s *State) {
+		if s.Status == specs.StateRunning {
+			s.ExitCode, s.Finished, s.End = 137, time.Now(), why.End{Orphaned: true} // it was killed with its gocker
+		}
+		s.Status, s.Pid, s.Monitor = specs.StateStopped, 0, 0
+	})
+	c.Note("die", c.State, "exitCode", strconv.Itoa(c.State.ExitCode))
+	return errors.Join(cgErr, changeErr, c.Close())
+}

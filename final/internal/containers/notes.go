@@ -1,0 +1,30 @@
+//go:build linux
+
+package containers
+
+import (
+	"strconv"
+
+	"gocker/final/internal/describe"
+	"gocker/final/internal/events"
+)
+
+// Note notes what happens to a container.
+func (store Store) Note(action string, s State, attributes ...string) {
+	events.Log{Dirs: store.Dirs}.Note("container", action, s.ID, s.Annotations, append([]string{"image", s.Image, "name", s.Name}, attributes...)...)
+}
+
+// NoteVolumes note that a container begins or ends to have its volumes.
+func (c *Held) NoteVolumes(action string) {
+	points, _ := describe.MountPoints(c.volumes(), c.Spec, c.State.Bundle)
+	for _, p := range points {
+		switch {
+		case p.Type != "volume":
+		case action == "mount":
+			events.Log{Dirs: c.Dirs}.Note("volume", action, p.Name, nil, "container", c.State.ID, "destination", p.Destination, "driver", p.Driver,
+				"propagation", string(p.Propagation), "read/write", strconv.FormatBool(p.RW))
+		default:
+			events.Log{Dirs: c.Dirs}.Note("volume", action, p.Name, nil, "container", c.State.ID, "driver", p.Driver)
+		}
+	}
+}

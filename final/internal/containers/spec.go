@@ -1,0 +1,100 @@
+//go:build linux
+
+package containers
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/final/internal/images"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
+)
+
+// ReadSpec reads the description of a container.
+func (store Store) ReadSpec(id string) (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := dirs.ReadJSON(filepath.Join(store.Dirs.Container(id), specName), &spec); err != nil {
+		return nil, broken(id, specName, err)
+	}
+	return &spec, nil
+}
+
+// WriteSpec writes it.
+func (store Store) WriteSpec(id string, spec *specs.Spec) error {
+	return writeJSON(filepath.Join(store.Dirs.Container(id), specName), spec)
+}
+
+// broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;
+// any other may be read another time.
+func broken(id, file string, err error) error {
+	lost := dirs.Lost(err)
+	err = fmt.Errorf("container %s: read its %s: %w", id, file, err)
+	if lost {
+		err = advice.Add(err, "it cannot be used any more; to remove it: gocker rm -f %s", id)
+	}
+	return err
+}
+
+// View is the file system of a container that somebody else runs, to be looked at only.
+func (store Store) View(id string) (*overlay.FS, error) {
+	img, err := store.ImageOf(id)
+	if err != nil {
+		return nil, err
+	}
+	return &overlay.FS{ID: id, Dir: store.Dirs.Container(id), Lower: img.Stack(store.Dirs)}, nil
+}
+
+// ImageOf is the image that a container was made of, whatever it is called now.
+func (store Store) ImageOf(id string) (layers.Image, error) {
+	image, err := os.Readlink(filepath.Join(store.Dirs.Container(id), "image"))
+	if err != nil {
+		return layers.Image{}, broken(id, "image", err)
+	}
+	return layers.Open(store.Dirs, filepath.Base(image))
+}
+
+// SplitChanges tells what a container changed from targets, which gocker made to mount something on: those, and the
+// folders around them that are but for that as the image has them.
+func SplitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change, targets []string, err error) {
+	all, err := f.Changes()
+	if err != nil {
+		return nil, nil, err
+	}
+	hasTarget, hasChange := map[string]bool{}, map[string]bool{}
+	for _, c := range slices.Backward(all) { // a folder after what is in it
+		at := filepath.Join(f.Upperdir(), c.Path)
+		isTarget := false
+		switch {
+		case hasChange[c.Path]:
+		case c.Kind == 'A' && slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == c.Path }):
+			info, err := os.Lstat(at)
+			if err != nil && !overlay.Moved(err) {
+				return nil, nil, err
+			}
+			isTarget = err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0)
+		case hasTarget[c.Path] && c.Kind == 'A':
+			isTarget = true
+		case hasTarget[c.Path] && c.Kind == 'C':
+			if isTarget, err = images.IsSame(filepath.Join(f.Lower[c.Below], c.Path), at, images.IsAs); err != nil && !overlay.Moved(err) {
+				return nil, nil, err
+			}
+		}
+		if isTarget {
+			hasTarget[path.Dir(c.Path)] = true
+			targets = append(targets, c.Path[1:])
+		} else {
+			hasChange[path.Dir(c.Path)] = true
+			changes = append(changes, c)
+		}
+	}
+	slices.Reverse(changes)
+	return changes, targets, nil
+}

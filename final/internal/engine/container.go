@@ -1,0 +1,18 @@
+//go:build linux
+
+package engine
+
+import (
+	"gocker/final/internal/attach"
+	"gocker/final/internal/containers"
+	"gocker/final/internal/logs"
+)
+
+// A container is one that this process runs.
+type container struct {
+	*containers.Held
+	engine Engine
+	log    *logs.Log      // nil if it has none
+	server *attach.Server // nil if nobody can be attached
+	kept   bool           // somebody stays who starts it again
+}

@@ -1,0 +1,58 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"gocker/final/internal/containers"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+)
+
+// RmOptions are the flags of "gocker rm".
+type RmOptions struct {
+	Force   bool // kill it if it runs; and one that is not there is no error
+	Volumes bool // also those that were made for it only
+	Stop    StopOptions
+}
+
+// Rm removes a container. One that runs is containers.ErrRunning, unless opts say to end it first.
+func (e Engine) Rm(name string, opts RmOptions) error {
+	s, err := e.Containers().Find(name)
+	if errors.Is(err, containers.ErrNoContainer) && opts.Force {
+		return nil
+	}
+	if errors.Is(err, dirs.ErrDamaged) && opts.Force {
+		return e.Containers().RemoveDamaged(s)
+	}
+	if err != nil {
+		return err
+	}
+	if s.Active() && !opts.Force {
+		return advice.Add(fmt.Errorf("%w: %s", containers.ErrRunning, name), "end it first: gocker stop %s", name)
+	}
+	if s.Active() {
+		if opts.Stop.Seconds == nil {
+			opts.Stop.Seconds = new(int)
+		}
+		if *opts.Stop.Seconds == 0 {
+			opts.Stop.Signal = "SIGKILL"
+		}
+		if err := e.Stop(s.ID, opts.Stop); err != nil {
+			return err
+		}
+	}
+	c, err := e.Containers().Take(s.ID)
+	switch {
+	case errors.Is(err, containers.ErrNoContainer) && opts.Force:
+		return nil // it was run with --rm
+	case errors.Is(err, containers.ErrRunning) && opts.Force:
+		return e.Rm(s.ID, opts) // it has started since
+	}
+	if err != nil {
+		return err
+	}
+	return c.Remove(opts.Volumes || c.State.Options.Remove)
+}
