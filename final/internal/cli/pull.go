@@ -120,6 +120,7 @@ func registryFlags(f *pflag.FlagSet, opts *registry.Options) {
 		opts.Insecure = !verify
 		return err
 	})
+	f.BoolVar(&opts.AllowPrivate, "allow-private", false, "follow a registry elsewhere into private networks: for its layers, or its token")
 	f.StringVar(&opts.CertDir, "cert-dir", "", "`folder` of *.crt to trust, and *.cert and *.key to show (default: /etc/docker/certs.d/HOST)")
 }
 

@@ -45,9 +45,10 @@ var (
 
 // Options are the flags of the commands that speak with registries.
 type Options struct {
-	Insecure bool     // plain http, and certificates that nobody vouches for
-	CertDir  string   // *.crt to trust, and *.cert with *.key to show; "": /etc/docker/certs.d/{registry}
-	Mirrors  []string // registries that are asked first: "host" for images of docker.io, "registry=host" for others
+	Insecure     bool     // plain http, and certificates that nobody vouches for
+	AllowPrivate bool     // a registry elsewhere may lead into private networks
+	CertDir      string   // *.crt to trust, and *.cert with *.key to show; "": /etc/docker/certs.d/{registry}
+	Mirrors      []string // registries that are asked first: "host" for images of docker.io, "registry=host" for others
 }
 
 // backoff is how long it waits between tries: 0.2, 0.6, 1.8 and 5.4 seconds.
@@ -71,7 +72,7 @@ func (o Options) transport(host string, wait time.Duration) (http.RoundTripper, 
 	if base.TLSClientConfig, err = o.tls(host); err != nil {
 		return nil, err
 	}
-	return transport.NewUserAgent(guard{base, o.Insecure}, "gocker"), nil
+	return transport.NewUserAgent(o.newBorder(base, host), "gocker"), nil
 }
 
 // tls trusts the machine's authorities and those in the folders that docker and podman have for it: see
@@ -115,45 +116,14 @@ func (o Options) tls(host string) (*tls.Config, error) {
 	return config, nil
 }
 
-// A guard lets no plain http out of this machine, wherever a redirect leads.
-type guard struct {
-	http.RoundTripper
-	insecure bool
-}
-
-func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "http" && !g.insecure && !isLoopback(r.URL.Hostname()) {
-		return nil, advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, r.URL.Host), "if the network between is to be trusted: --insecure")
-	}
-	return g.RoundTripper.RoundTrip(r)
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // errElsewhere says that a registry leads to where it has no business.
 var errElsewhere = errors.New("the registry leads elsewhere")
 
-// stayOutside refuses redirects from a registry elsewhere to an address of a private network, and such addresses as the
-// place of a layer: a registry must not be able to make this machine ask its neighbours, or a cloud's metadata service.
-func stayOutside(r *http.Request, via []*http.Request) error {
+func notForEver(_ *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("it redirects without end")
 	}
-	if r.URL.Scheme != "https" && r.URL.Scheme != "http" {
-		return fmt.Errorf("%w: to %q", errElsewhere, r.URL)
-	}
-	from, to := net.ParseIP(via[0].URL.Hostname()), net.ParseIP(r.URL.Hostname())
-	if to == nil || isPrivate(from) || isLoopback(via[0].URL.Hostname()) || !isPrivate(to) {
-		return nil
-	}
-	return fmt.Errorf("%w: to %s, an address of a private network", errElsewhere, r.URL.Host)
-}
-
-func isPrivate(ip net.IP) bool {
-	return ip != nil && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast())
+	return nil
 }
 
 // isPassing tells whether an error may be gone in a moment.
@@ -163,7 +133,7 @@ func isPassing(err error) bool {
 	if errors.As(err, &status) {
 		return status.Temporary()
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errElsewhere) {
 		return false
 	}
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
@@ -233,8 +203,8 @@ func (o Options) repository(ref name.Reference) (repository, error) {
 	retry := transport.NewRetry(once, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(isPassing), transport.WithRetryStatusCodes(retried...))
 	return repository{
 		ref:    ref,
-		client: &http.Client{Transport: retry, CheckRedirect: stayOutside},
-		once:   &http.Client{Transport: once, CheckRedirect: stayOutside},
+		client: &http.Client{Transport: retry, CheckRedirect: notForEver},
+		once:   &http.Client{Transport: once, CheckRedirect: notForEver},
 	}, nil
 }
 
