@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/story"
 )
 
@@ -18,6 +19,9 @@ func (p *Process) addCommand(process *specs.Process) error {
 	// A session of its own: the host's terminal is not the container's, so no Ctrl-C from there, and no TIOCSTI to there.
 	l.Add("setsid", unix.SYS_SETSID)
 	p.later.Run(story.Become, "a session of its own: no Ctrl-C from the host's terminal", "setsid")
+	if err := p.streams.openNull(); err != nil {
+		return advice.Add(err, "exec -i needs no null device for its input")
+	}
 	for fd, from := range p.streams.theirs {
 		l.Add("dup3", unix.SYS_DUP3, from, fd, 0)
 	}

@@ -20,8 +20,8 @@
 // and execve: see birth.
 //
 // In the order in which it happens: Create in namespaces.go is the whole way, join.go goes into the namespaces, rootfs.go
-// makes the root folder, with mount.go, names.go and devices.go, birth.go and command.go make the child, stdio.go and
-// terminal.go connect it. Of those others that is enough: restrict.go and seccomp.go take from the command what the
+// makes the root folder, with mount.go, names.go and devices.go, birth.go and command.go make the child, stdio.go, with copy.go,
+// and terminal.go connect it. Of those others that is enough: restrict.go and seccomp.go take from the command what the
 // runtime does not trust it with, enter.go is for one more command, tell.go has the story, and executable.go, fault.go
 // and denied.go find out why a command did not start.
 //
@@ -93,6 +93,7 @@ func Spec(rootfs, id string, args []string) *specs.Spec {
 type Process struct {
 	Pid      int      // as the host counts
 	Terminal *os.File // the master side of its terminal, if the spec wants one; the caller closes it
+	Input    *os.File // of Stdio.Typed: what is written here it reads; the caller closes it
 
 	tell    story.Story
 	later   story.Story // keeps in told what there is to tell of the child's calls, until they are made
@@ -140,6 +141,7 @@ func onItsThread(process *specs.Process, parts []Part, setUp func(p *Process) er
 		if err == nil {
 			p.started <- p.hasBecome(process)
 			p.reap()
+			p.streams.end()
 			for _, part := range p.parts {
 				part.Ended(p)
 			}
@@ -257,7 +259,9 @@ func (p *Process) prepare(spec *specs.Spec, stdio Stdio, ask bool) (err error) {
 	if p.list, err = birth.NewList(); err != nil || spec.Process.Terminal {
 		return err
 	}
-	p.streams, err = openStreams(stdio)
+	p.streams = &streams{}
+	err = p.streams.open(stdio, spec.Process.User)
+	p.Input = p.streams.typed
 	return err
 }
 
@@ -277,7 +281,7 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo)
 }
 
-// clone makes the process, and lets its streams flow.
+// clone makes the process.
 func (p *Process) clone(flags int, process *specs.Process) (err error) {
 	if p.Pid, p.pidfd, err = p.list.Clone(flags); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
@@ -285,7 +289,7 @@ func (p *Process) clone(flags int, process *specs.Process) (err error) {
 	if flags&unix.CLONE_NEWPID != 0 {
 		p.tell.Run(story.Enter, "a child in a new pid namespace; it dies when its parent does", "unshare", "--pid", "--fork", "--kill-child")
 	}
-	p.streams.flow()
+	p.streams.closeTheirs()
 	if score := process.OOMScoreAdj; score != nil {
 		_, err = check.Elsewhere(func() (any, error) { return nil, setOOMScore(p.Pid, *score) })()
 		p.tell.Write(story.Join, "how soon the kernel kills it where memory runs out", "/proc/self/oom_score_adj", *score)
@@ -317,8 +321,10 @@ func (p *Process) Start() error {
 	}
 	if err != nil {
 		p.Abort()
+		return err
 	}
-	return err
+	p.streams.flow()
+	return nil
 }
 
 // hasBecome tells what became of the child when it was let go: nil if it executes its command, or was killed.
@@ -425,10 +431,10 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// Ended is closed when the process itself has ended. Its output may not have, nor what it started.
+// Ended is closed when the process itself has ended. What it wrote may not be copied yet, and what it started may live.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Wait waits for the end of the process and of its output. The status is its exit status, or 128 + the number of the
+// Wait waits for the end of the process, until all that it wrote is copied. The status is its exit status, or 128 + the number of the
 // signal that ended it. With PID 1 the kernel ends all processes of the pid namespace: see pid_namespaces(7).
 func (p *Process) Wait() (status int, err error) {
 	<-p.ended
@@ -468,6 +474,7 @@ func (p *Process) Kill() { p.Signal(unix.SIGKILL) } // an error would say that i
 func (p *Process) Abort() {
 	p.Kill()
 	p.Wait() // its status is of no interest, nor what it wrote
+	p.streams.discard()
 	if p.Terminal != nil {
 		p.Terminal.Close()
 	}

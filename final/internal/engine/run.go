@@ -17,7 +17,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/containers"
@@ -39,7 +38,7 @@ type Streams struct {
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
 // processes, mounts and cgroup are gone, and with opts.Remove, or if it never ran, its folder too.
 //
-// Where that can be, its process is our child and has our own streams. Where the container may outlive us, because
+// Where that can be, its process is our child, and its streams are copied to ours. Where the container may outlive us, because
 // somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
 func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
@@ -104,21 +103,18 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if err := c.JoinOthers(); err != nil {
 		return -1, err
 	}
-	stdio, input, err := c.connect(streams)
+	stdio, err := c.connect(streams)
 	if err != nil {
 		return -1, err
 	}
 	p, err := runtime.Create(c.FS, c.Spec, stdio, c.FS.Tell)
-	if input != nil {
-		stdio.Stdin.(io.Closer).Close() // the container has it
-		defer input.Close()
-	}
 	if err != nil {
 		return -1, err
 	}
+	defer p.Input.Close()
 	defer func() { err = errors.Join(err, p.Remove()) }()
 	if c.server != nil && c.State.Options.Interactive {
-		c.server.Input(cmp.Or(p.Terminal, input), !c.State.Options.Detached)
+		c.server.Input(cmp.Or(p.Terminal, p.Input), !c.State.Options.Detached)
 	}
 	before := c.State
 	if err := c.Change(func(s *containers.State) {
@@ -184,12 +180,12 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	return status, errors.Join(err, changeErr)
 }
 
-// connect says what the streams of a container's process are: the user's own, or pipes to all who are to have what goes
-// through. input is where that comes from which people type who are attached, if there is no terminal.
-func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.File, err error) {
+// connect says where the streams of a container's process come from and lead: the user, or all who are to have what goes
+// through.
+func (c *container) connect(streams Streams) (stdio namespaces.Stdio, err error) {
 	if c.server == nil {
 		stdio, _, err = connect(c.Spec.Process, c.State.Options.Interactive, streams)
-		return stdio, nil, err
+		return stdio, err
 	}
 	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
 	if c.log != nil {
@@ -202,18 +198,16 @@ func (c *container) connect(streams Streams) (stdio namespaces.Stdio, input *os.
 		stderr = append(stderr, streams.Stderr)
 	}
 	stdio = namespaces.Stdio{Stdout: io.MultiWriter(stdout...), Stderr: io.MultiWriter(stderr...)}
-	switch {
-	case !c.State.Options.Interactive || c.Spec.Process.Terminal:
-	case streams.Stdin != nil:
+	if c.State.Options.Interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
-	default:
-		stdio.Stdin, input, err = os.Pipe()
+	} else {
+		stdio.Typed = c.State.Options.Interactive // by who is attached
 	}
-	return stdio, input, err
+	return stdio, nil
 }
 
 func connect(process *specs.Process, interactive bool, streams Streams) (stdio namespaces.Stdio, terminal *os.File, err error) {
-	stdio = namespaces.Stdio{Stdout: hideTerminal(streams.Stdout), Stderr: hideTerminal(streams.Stderr)}
+	stdio = namespaces.Stdio{Stdout: streams.Stdout, Stderr: streams.Stderr}
 	if interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
 	}
@@ -227,15 +221,6 @@ func connect(process *specs.Process, interactive bool, streams Streams) (stdio n
 		terminal = nil
 	}
 	return stdio, terminal, nil
-}
-
-// hideTerminal puts a pipe between the container and a terminal of the host: a process that has the terminal itself
-// could do more with it than write (ioctl_tty(2)). Files and pipes are passed on as they are.
-func hideTerminal(out io.Writer) io.Writer {
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return struct{ io.Writer }{out}
-	}
-	return out
 }
 
 // signals takes the signals that would end this program, so that it always ends by returning.
