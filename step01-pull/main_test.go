@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
 )
 
@@ -19,7 +20,7 @@ func TestRunSaysWhatItDidAndWhatIsNext(t *testing.T) {
 	if err := run(t.Context(), nil, &out, []string{"--root", d.Root, "--run", d.Run}); err != nil {
 		t.Fatal(err)
 	}
-	image, lock, err := pull.Find(d, must(t, "sample"))
+	image, lock, err := lesson.FindPackage(d, must(t, "sample"))
 	if err != nil || image == "" {
 		t.Fatalf("Find = %q, %v; want what run has saved", image, err)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/docker/go-units"
 
-	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step02-untar/untar"
@@ -30,7 +29,7 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	if err != nil {
 		return err
 	}
-	image, lock, err := pull.FindOrSave(ctx, d, ref, lesson.Say(stdout))
+	image, lock, err := lesson.Package(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	if err := local.Sweep(d); err != nil {
 		return err
 	}
-	image, lock, err := pull.FindOrSave(ctx, d, ref, lesson.Say(stdout))
+	image, lock, err := lesson.Package(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func TestRunPicksUpWhatTheStepsBeforeLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		image, lock, err := pull.FindOrSave(t.Context(), d, ref, lesson.Say(&bytes.Buffer{}))
+		image, lock, err := lesson.Package(t.Context(), d, ref, lesson.Say(&bytes.Buffer{}))
 		if err == nil && unpacked {
 			err = untar.Package(d, image)
 		}

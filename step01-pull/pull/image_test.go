@@ -53,7 +53,7 @@ func TestPlatformPicksFromAnIndex(t *testing.T) {
 	for _, tt := range []struct {
 		platform *v1.Platform
 		want     string
-	}{{nil, runtime.GOARCH}, {&arm, "arm"}, {&v1.Platform{OS: "linux", Architecture: "s390x"}, "s390x"}} {
+	}{{HostPlatform(), runtime.GOARCH}, {&arm, "arm"}, {&v1.Platform{OS: "linux", Architecture: "s390x"}, "s390x"}} {
 		img, err := Image(t.Context(), parse(t, name), tt.platform)
 		if err != nil {
 			t.Errorf("Image(%s) = %v", tt.platform, err)
@@ -90,15 +90,16 @@ func TestImageSaysWhatIsWrong(t *testing.T) {
 		platform        *v1.Platform
 		want            error
 	}{
-		{"no such image", good + "/nothing", nil, ErrNotFound},
-		{"no such tag", good + "/app:v2", nil, ErrNotFound},
-		{"no such digest", good + "/app@" + digest, nil, ErrNotFound},
-		{"unauthorized", serve(status(http.StatusUnauthorized)) + "/app", nil, ErrUnauthorized},
-		{"forbidden", serve(status(http.StatusForbidden)) + "/app", nil, ErrUnauthorized},
-		{"connection refused", refused + "/app", nil, ErrUnreachable},
-		{"unknown host", "registry.invalid/app", nil, ErrUnreachable},
-		{"not in the index", good + "/other", nil, ErrPlatform},
+		{"no such image", good + "/nothing", HostPlatform(), ErrNotFound},
+		{"no such tag", good + "/app:v2", HostPlatform(), ErrNotFound},
+		{"no such digest", good + "/app@" + digest, HostPlatform(), ErrNotFound},
+		{"unauthorized", serve(status(http.StatusUnauthorized)) + "/app", HostPlatform(), ErrUnauthorized},
+		{"forbidden", serve(status(http.StatusForbidden)) + "/app", HostPlatform(), ErrUnauthorized},
+		{"connection refused", refused + "/app", HostPlatform(), ErrUnreachable},
+		{"unknown host", "registry.invalid/app", HostPlatform(), ErrUnreachable},
+		{"not in the index", good + "/other", HostPlatform(), ErrPlatform},
 		{"one image, for another platform", good + "/app:v1", mips, ErrPlatform},
+		{"the sample, for another platform", Sample, mips, ErrPlatform},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			_, err := Image(t.Context(), parse(t, tt.reference), tt.platform)
@@ -118,7 +119,45 @@ func TestImageEndsWithItsContext(t *testing.T) {
 	name := testenv.Registry(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { cancel(stopped) })
 	}) + "/app"
-	if _, err := Image(ctx, parse(t, name), nil); !errors.Is(err, stopped) || strings.Contains(err.Error(), "cannot reach") {
+	if _, err := Image(ctx, parse(t, name), HostPlatform()); !errors.Is(err, stopped) || strings.Contains(err.Error(), "cannot reach") {
 		t.Errorf("Image = %v, want only that it was stopped", err)
+	}
+}
+
+func TestTheAdviceForAnotherPlatformCanBeFollowed(t *testing.T) {
+	mips := &v1.Platform{OS: "linux", Architecture: "mips"}
+	_, err := Image(t.Context(), parse(t, Sample), mips)
+	if got := advice.Of(err); strings.Contains(got, "--platform") || !strings.Contains(got, "an image of a registry may be for linux/mips") {
+		t.Errorf("Image(sample, linux/mips) = %v, advice %q; want another image", err, got)
+	}
+}
+
+func TestAMirrorIsAskedInPlaceOfTheRegistry(t *testing.T) {
+	mirror := testenv.Registry(t, nil)
+	img := testenv.Image(t)
+	testenv.Push(t, img, mirror+"/library/app:v1")
+	want, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"app:v1", "app@" + want.String()} {
+		ref := parse(t, name)
+		ref.Mirror = mirror
+		got, err := Image(t.Context(), ref, HostPlatform())
+		if err != nil {
+			t.Errorf("Image(%s) = %v", name, err)
+			continue
+		}
+		if digest, err := got.Digest(); err != nil || digest != want {
+			t.Errorf("Image(%s) is %s, %v; want %s", name, digest, err, want)
+		}
+		if ref.String() != name {
+			t.Errorf("with a mirror the name is %s, want %s", ref, name)
+		}
+	}
+	ref := parse(t, "nothing")
+	ref.Mirror = mirror
+	if _, err := Image(t.Context(), ref, HostPlatform()); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), mirror) {
+		t.Errorf("Image(nothing) = %v, want ErrNotFound at %s", err, mirror)
 	}
 }

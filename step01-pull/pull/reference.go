@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -25,6 +26,9 @@ var ErrReference = errors.New("not an image reference")
 type Reference struct {
 	Name string // as people write it, without docker's defaults: "alpine", "ghcr.io/owner/app"
 	Tag  string // "latest", or a digest: "sha256:…"
+
+	// Mirror is the host, with its port, that is asked in place of the reference's own registry; "" is none.
+	Mirror string
 
 	full name.Reference
 }
@@ -91,11 +95,15 @@ func (r *Reference) UnmarshalText(text []byte) (err error) {
 // Full is the name with all defaults filled in.
 func (r Reference) Full() string { return r.full.Name() }
 
-// Registry is the host, with its port, that has the image.
-func (r Reference) Registry() string { return r.full.Context().RegistryStr() }
+// Registry is the host, with its port, that is asked for the image.
+func (r Reference) Registry() string { return cmp.Or(r.Mirror, r.full.Context().RegistryStr()) }
+
+// from is the full name of the image at the registry that is asked.
+func (r Reference) from() string {
+	return r.Registry() + strings.TrimPrefix(r.Full(), r.full.Context().RegistryStr())
+}
 
 // IsSample tells whether this is the image that needs no network.
-func (r Reference) IsSample() bool { return r.Name == Sample && r.Tag == name.DefaultTag }
-
-// IsImage tells whether s has the shape of an {image}: 12 hex digits.
-func IsImage(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789abcdef") == "" }
+func (r Reference) IsSample() bool {
+	return r.Name == Sample && r.Tag == name.DefaultTag && r.Mirror == ""
+}

@@ -94,14 +94,6 @@ func TestMalformedReferencesSayWhyAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestImageIsTwelveHexDigits(t *testing.T) {
-	for s, want := range map[string]bool{"c059bfaa849c": true, "c059bfaa849": false, "c059bfaa849cc": false, "C059BFAA849C": false, "../059bfaa849": false, "": false} {
-		if got := IsImage(s); got != want {
-			t.Errorf("IsImage(%q) = %v, want %v", s, got, want)
-		}
-	}
-}
-
 func TestReferenceCanBeWrittenDown(t *testing.T) {
 	for _, s := range []string{"alpine", "127.0.0.1:5000/a/b:c", "alpine@sha256:" + strings.Repeat("a", 64)} {
 		ref, err := ParseReference(s)

@@ -4,7 +4,9 @@ package pull
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -34,11 +36,11 @@ func noise(n int) string {
 func save(t testing.TB, d dirs.Dirs, name string) (string, *os.File, error) {
 	t.Helper()
 	ref := parse(t, name)
-	img, err := Image(t.Context(), ref, nil)
+	img, err := Image(t.Context(), ref, HostPlatform())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Save(d, ref, img)
+	return Save(d, ref, img, Newer)
 }
 
 func TestPackageTarHasTheNamesOfToday(t *testing.T) {
@@ -124,67 +126,10 @@ func TestABadLayerLeavesNothing(t *testing.T) {
 func TestAFullDiskLeavesNothing(t *testing.T) {
 	d := testenv.SmallDisk(t, 1<<20)
 	ref := parse(t, "app")
-	_, _, err := Save(d, ref, testenv.Image(t, testenv.Tar(t, testenv.File("a", noise(2<<20)))))
+	_, _, err := Save(d, ref, testenv.Image(t, testenv.Tar(t, testenv.File("a", noise(2<<20)))), Newer)
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "no space left on device") {
 		t.Errorf("Save = %v, want no space left on device", err)
 	}
-	if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
-		t.Errorf("tmp has %q, want nothing", left)
-	}
-}
-
-func TestFindKnowsWhatWasSaved(t *testing.T) {
-	d := testenv.Dirs(t)
-	img := testenv.Image(t, testenv.Tar(t, testenv.File("a", "1")))
-	hash, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := testenv.Registry(t, nil)
-	testenv.Push(t, img, host+"/app:v1")
-	for _, name := range []string{host + "/app:v1", host + "/app@" + hash.String()} {
-		ref := parse(t, name)
-		if image, _, err := Find(d, ref); err != nil || image != "" {
-			t.Errorf("Find(%s) before Save = %q, %v; want nothing", ref, image, err)
-		}
-		saved, lock, err := save(t, d, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lock.Close()
-		image, lock, err := Find(d, ref)
-		if err != nil || image != saved {
-			t.Fatalf("Find(%s) = %q, %v; want %q", ref, image, err, saved)
-		}
-		if _, err := dirs.TryLock(d.Tmp(image)); !errors.Is(err, dirs.ErrLocked) {
-			t.Errorf("TryLock after Find = %v, want ErrLocked", err)
-		}
-		lock.Close()
-	}
-}
-
-// A second command waits for the first, which then unpacks the image and removes what both wanted.
-func TestFindDoesNotFindWhatWasRemovedWhileItWaited(t *testing.T) {
-	d := testenv.Dirs(t)
-	ref := parse(t, "app")
-	image, lock, err := Save(d, ref, testenv.Image(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var waiting sync.WaitGroup
-	for range 4 {
-		waiting.Go(func() {
-			if image, _, err := Find(d, ref); err != nil || image != "" {
-				t.Errorf("Find = %q, %v; want nothing", image, err)
-			}
-		})
-	}
-	// Whether they look before or after it is gone: the answer is the same.
-	if err := dirs.RemoveAll(d.Tmp(image)); err != nil {
-		t.Error(err)
-	}
-	lock.Close()
-	waiting.Wait()
 	if left := testenv.Ls(t, d.AllTmp()); len(left) > 0 {
 		t.Errorf("tmp has %q, want nothing", left)
 	}
@@ -196,7 +141,7 @@ func TestManyMaySaveTheSameImage(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			image, lock, err := Save(d, ref, img)
+			image, lock, err := Save(d, ref, img, Newer)
 			if err != nil {
 				t.Errorf("Save = %v", err)
 				return
@@ -210,25 +155,51 @@ func TestManyMaySaveTheSameImage(t *testing.T) {
 	all.Wait()
 }
 
-func TestFindOrSaveSaysThatItPulls(t *testing.T) {
+func TestAnArchiveOfTheOlderKindNamesLayersByV1IDs(t *testing.T) {
 	d := testenv.Dirs(t)
-	var said []string
-	say := func(format string, _ ...any) { said = append(said, format) }
-	first, lock, err := FindOrSave(t.Context(), d, parse(t, Sample), say)
+	img := testenv.Image(t, testenv.Tar(t, testenv.File("a", "1")))
+	manifest, err := img.Manifest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock.Close()
-	second, lock, err := FindOrSave(t.Context(), d, parse(t, Sample), say)
+	config, err := img.RawConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock.Close()
-	if first != second || len(said) != 1 || !strings.Contains(said[0], "pulling it, as step01-pull does") {
-		t.Errorf("FindOrSave twice = %s, %s, and said %q; want one image and one word", first, second, said)
+	image, lock, err := Save(d, parse(t, "app"), img, Older)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// What step 2 and 3 leave on a crash lies in a folder of its own.
-	if got := testenv.Ls(t, filepath.Join(d.Tmp(first))); len(got) != 2 {
-		t.Errorf("tmp/%s has %q, want package.tar and reference", first, got)
+	defer lock.Close()
+	f, err := os.Open(d.PackageTar(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// See docs/layer-hashes.md: there is no layer below, so there are two spaces.
+	v1ID := fmt.Sprintf("%x", sha256.Sum256([]byte(manifest.Layers[0].Digest.Hex+"  "+string(config))))
+	got := testenv.Names(t, f)
+	for _, want := range []string{v1ID + "/layer.tar", manifest.Config.Digest.Hex + ".json", "manifest.json", "repositories"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("package.tar has %q, want %s", got, want)
+		}
+	}
+}
+
+func TestANewPackageTakesThePlaceOfWhatWasUnpackedOfAnOldOne(t *testing.T) {
+	d := testenv.Dirs(t)
+	img := testenv.Image(t, testenv.Tar(t, testenv.File("a", "1")))
+	for range 2 {
+		image, lock, err := Save(d, parse(t, "app"), img, Newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := testenv.Ls(t, d.Tmp(image)); !slices.Equal(got, []string{"package.tar", "reference"}) {
+			t.Errorf("tmp/%s has %q, want package.tar and reference", image, got)
+		}
+		if err := os.MkdirAll(filepath.Join(d.Tmp(image), "47d7af55c64c", "fs"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		lock.Close()
 	}
 }

@@ -158,7 +158,7 @@ func TestAFullDiskLeavesOnlyThePackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Zeros take little room in package.tar, whose layers are compressed: a tar of our own has them plain.
-	image, lock, err := pull.Save(d, ref, testenv.Image(t))
+	image, lock, err := pull.Save(d, ref, testenv.Image(t), pull.Newer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func BenchmarkExtract(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	image, lock, err := pull.Save(d, ref, img)
+	image, lock, err := pull.Save(d, ref, img, pull.Newer)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func List(d dirs.Dirs) (map[string]map[string]string, error) {
 func onlyImages(images map[string]map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(images)) {
 		for _, tag := range slices.Sorted(maps.Keys(images[name])) {
-			if image := images[name][tag]; !pull.IsImage(image) {
+			if image := images[name][tag]; !dirs.IsImage(image) {
 				return fmt.Errorf("%s:%s is %q, which is no image", name, tag, image)
 			}
 		}

@@ -47,7 +47,7 @@ func parse(t testing.TB, s string) pull.Reference {
 // stage makes tmp/{image} as step 2 leaves it, and returns the {image}. Its lock is held until the test ends.
 func stage(t testing.TB, d dirs.Dirs, name string, img v1.Image) string {
 	t.Helper()
-	image, lock, err := pull.Save(d, parse(t, name), img)
+	image, lock, err := pull.Save(d, parse(t, name), img, pull.Newer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func TestAFullDiskLeavesNothingOfAPull(t *testing.T) {
 	d := testenv.SmallDisk(t, 1<<20)
 	name := testenv.Registry(t, nil) + "/app"
 	testenv.Push(t, testenv.Image(t, testenv.Tar(t, file("big", strings.Repeat("\x00", 3<<20)))), name)
-	if _, err := Pull(t.Context(), d, parse(t, name), nil); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := Pull(t.Context(), d, parse(t, name)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Pull = %v, want no space left on device", err)
 	}
 	for _, dir := range []string{d.AllTmp(), d.Layers(), d.Images()} {
@@ -368,7 +368,7 @@ func TestManyMayPullAtOnce(t *testing.T) {
 	for i := range 24 {
 		all.Go(func() {
 			n := i % len(refs)
-			img, err := Pull(t.Context(), d, refs[n], nil)
+			img, err := Pull(t.Context(), d, refs[n])
 			if err != nil || img.ID != images[n].ID {
 				t.Errorf("Pull(%s) = %s, %v; want %s", refs[n], img.ID, err, images[n].ID)
 			}

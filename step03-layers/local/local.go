@@ -17,8 +17,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -66,13 +64,13 @@ func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
 	if strings.Trim(digits, "0123456789abcdef") != "" {
 		return nil, nil // it has something else in it
 	}
-	if info, err := os.Stat(d.Image(digits)); pull.IsImage(digits) && err == nil && info.IsDir() {
+	if info, err := os.Stat(d.Image(digits)); dirs.IsImage(digits) && err == nil && info.IsDir() {
 		return []string{digits}, nil // whatever is in it
 	}
 	// The whole digest is the name of the config.
 	configs, err := dirs.Glob(d.Images(), dirs.Short(digits)+"*/"+digits+"*.json")
 	for _, config := range configs {
-		if id := filepath.Base(filepath.Dir(config)); pull.IsImage(id) && strings.HasPrefix(filepath.Base(config), id) {
+		if id := filepath.Base(filepath.Dir(config)); dirs.IsImage(id) && strings.HasPrefix(filepath.Base(config), id) {
 			ids = append(ids, id)
 		}
 	}
@@ -89,17 +87,16 @@ func Get(ctx context.Context, d dirs.Dirs, ref pull.Reference, say func(format s
 		return layers.Image{}, err
 	}
 	say("There is no image %s yet: pulling and unpacking it, as step01 to step03 do", ref)
-	return Pull(ctx, d, ref, nil)
+	return Pull(ctx, d, ref)
 }
 
-// Pull goes the whole road of the first three steps: registry, package.tar, files, layers. It is for platform, nil
-// for this machine's.
-func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference, platform *v1.Platform) (layers.Image, error) {
-	img, err := pull.Image(ctx, ref, platform)
+// Pull goes the whole road of the first three steps: registry, package.tar, files, layers.
+func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference) (layers.Image, error) {
+	img, err := pull.Image(ctx, ref, pull.HostPlatform())
 	if err != nil {
 		return layers.Image{}, err
 	}
-	image, lock, err := pull.Save(d, ref, img)
+	image, lock, err := pull.Save(d, ref, img, pull.Newer)
 	if err != nil {
 		return layers.Image{}, err
 	}

@@ -51,7 +51,7 @@ func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
 				"Lookup": func() error { _, err := Lookup(d, ref); return err },
 				"Get":    func() error { _, err := Get(t.Context(), d, ref, t.Logf); return err },
 				"Add":    func() error { _, err := Add(t.Context(), d, ref, image); return err },
-				"Pull":   func() error { _, err := Pull(t.Context(), d, ref, nil); return err },
+				"Pull":   func() error { _, err := Pull(t.Context(), d, ref); return err },
 				"Remove": func() error { _, _, err := Remove(d, ref, false); return err },
 			} {
 				if err := do(); !errors.Is(err, layers.ErrDamaged) || !strings.Contains(err.Error(), "images.json") || advice.Of(err) == "" {
@@ -263,7 +263,7 @@ func TestAKillAtAnyMomentLeavesTheOldStateOrTheNew(t *testing.T) {
 		}
 	}
 	for _, name := range references {
-		if _, err := Pull(t.Context(), d, parse(t, name), nil); err != nil {
+		if _, err := Pull(t.Context(), d, parse(t, name)); err != nil {
 			t.Errorf("Pull after all the kills = %v", err)
 		}
 		if _, _, err := Remove(d, parse(t, name), false); err != nil {

@@ -57,7 +57,7 @@ func unpacked(t testing.TB, d dirs.Dirs, img v1.Image) layers.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, lock, err := pull.Save(d, ref, img)
+	image, lock, err := pull.Save(d, ref, img, pull.Newer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func sameByScript(t *testing.T, cases []explained) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Pull(context.Background(), d, ref, nil); err != nil {
+	if _, err := local.Pull(context.Background(), d, ref); err != nil {
 		t.Fatal(err)
 	}
 	// A shell passes on what it has open, and cannot close all of it: so this test has nothing open that goes on.

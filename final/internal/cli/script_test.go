@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Pull(context.Background(), shared, ref, nil); err != nil {
+	if _, err := local.Pull(context.Background(), shared, ref); err != nil {
 		t.Fatal(err)
 	}
 	address := serveImages(t)

@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 func stepsPull(name string) error {
 	ref, err := pull.ParseReference(name)
 	if err == nil {
-		_, err = local.Pull(context.Background(), dirs.Default(), ref, nil)
+		_, err = local.Pull(context.Background(), dirs.Default(), ref)
 	}
 	return err
 }

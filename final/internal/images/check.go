@@ -18,7 +18,6 @@ import (
 	"gocker/final/internal/disk"
 	"gocker/final/internal/registry"
 	"gocker/final/internal/store"
-	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
@@ -88,7 +87,7 @@ func (s Store) holdLayers() (*os.File, error) {
 func (s Store) ids() (ids []string, err error) {
 	folders, err := dirs.Glob(s.Dirs.Images(), "*")
 	for _, folder := range folders {
-		if id := filepath.Base(folder); pull.IsImage(id) {
+		if id := filepath.Base(folder); dirs.IsImage(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -205,7 +204,7 @@ func (s Store) stale() (paths []string, err error) {
 func (s Store) brokenPulls(do func(folder string) error) error {
 	folders, err := dirs.Glob(s.Dirs.AllTmp(), "*")
 	for _, folder := range folders {
-		if !pull.IsImage(filepath.Base(folder)) {
+		if !dirs.IsImage(filepath.Base(folder)) {
 			continue
 		}
 		if lock, lockErr := dirs.TryLock(folder); lockErr == nil {

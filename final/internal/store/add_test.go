@@ -40,7 +40,7 @@ func parse(t testing.TB, s string) pull.Reference {
 // add goes the way of steps 1 to 3.
 func add(t testing.TB, d dirs.Dirs, name string, img v1.Image) layers.Image {
 	t.Helper()
-	image, lock, err := pull.Save(d, parse(t, name), img)
+	image, lock, err := pull.Save(d, parse(t, name), img, pull.Newer)
 	if err != nil {
 		t.Fatal(err)
 	}

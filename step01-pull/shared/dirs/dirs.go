@@ -52,6 +52,9 @@ func Default() Dirs {
 // Short is the name that people use for a digest: its first 12 hex digits.
 func Short(hex string) string { return hex[:min(12, len(hex))] }
 
+// IsImage tells whether s has the shape of an {image}: 12 hex digits.
+func IsImage(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789abcdef") == "" }
+
 // Glob lists the files below folder whose names match pattern, which is relative to it; a folder that is not there has
 // none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it. And a folder
 // that cannot be read is an error: whoever removes what is not in a list must know that the list is whole.

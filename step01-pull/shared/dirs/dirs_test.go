@@ -298,3 +298,11 @@ func TestLockBelowALinkToNothingFails(t *testing.T) {
 		}
 	}
 }
+
+func TestImageIsTwelveHexDigits(t *testing.T) {
+	for s, want := range map[string]bool{"c059bfaa849c": true, "c059bfaa849": false, "c059bfaa849cc": false, "C059BFAA849C": false, "../059bfaa849": false, "": false} {
+		if got := IsImage(s); got != want {
+			t.Errorf("IsImage(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
