@@ -22,7 +22,7 @@ func diffCommand(e *engine.Engine) *cobra.Command {
 		Short: "Show what a container added (A), changed (C) and deleted (D)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := e.Changes(args[0])
+			changes, err := e.Look().Changes(args[0])
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func layersCommand(e *engine.Engine) *cobra.Command {
 			"lowest. A container changes no layer: all of it is in a folder of its own, above them.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := e.Changes(args[0])
+			changes, err := e.Look().Changes(args[0])
 			if err != nil {
 				return err
 			}

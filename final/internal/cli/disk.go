@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 )
 
@@ -44,7 +45,7 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 		Short: "Show what images, containers and volumes take on disk",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			usage, unread := e.DiskUsage()
+			usage, unread := e.Look().DiskUsage()
 			if verbose {
 				return errors.Join(printUsage(cmd.OutOrStdout(), e, usage), unread)
 			}
@@ -107,7 +108,7 @@ type (
 	}
 )
 
-func printUsage(w io.Writer, e *engine.Engine, usage engine.DiskUsage) error {
+func printUsage(w io.Writer, e *engine.Engine, usage look.DiskUsage) error {
 	names, err := e.Images().Names()
 	if err != nil {
 		return err

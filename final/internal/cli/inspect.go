@@ -67,7 +67,7 @@ func containerInspectCommand(e *engine.Engine) *cobra.Command {
 		Short: "Tell all that is known of containers, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspect(cmd, args, format, func(name string) (any, error) { return e.Inspect(name, size) })
+			return inspect(cmd, args, format, func(name string) (any, error) { return e.Look().Inspect(name, size) })
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", inspectHelp)
@@ -95,7 +95,7 @@ func inspect(cmd *cobra.Command, args []string, format string, find func(name st
 func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 	switch kind {
 	case "container":
-		return e.Inspect(name, size)
+		return e.Look().Inspect(name, size)
 	case "image":
 		ref, err := pull.ParseReference(name)
 		if err != nil {

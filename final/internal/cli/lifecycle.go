@@ -206,7 +206,7 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 			if opts.Until, err = parseTime("until", until); err != nil {
 				return err
 			}
-			return e.Logs(args[0], opts, cmd.OutOrStdout(), cmd.ErrOrStderr(), say)
+			return e.Look().Logs(args[0], opts, cmd.OutOrStdout(), cmd.ErrOrStderr(), say)
 		},
 	}
 	f := cmd.Flags()

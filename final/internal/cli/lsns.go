@@ -31,7 +31,7 @@ func lsnsCommand(e *engine.Engine) *cobra.Command {
 		Long: "Show which namespaces containers have of their own, and which they share with the host and each other. A namespace is\n" +
 			"known by the inode number of the files /proc/PID/ns/TYPE: equal numbers are one namespace.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			used, err := e.Namespaces(args...)
+			used, err := e.Look().Namespaces(args...)
 			if used == nil && err != nil {
 				return err
 			}

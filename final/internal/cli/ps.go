@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/look"
 )
 
 // psRow is a row of ps, with docker's names.
@@ -46,7 +47,7 @@ func (r psRow) Label(name string) string {
 const psTable = `table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}`
 
 func psCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.ListOptions
+	var opts look.ListOptions
 	var quiet, latest, size, whole, noHeading bool
 	var format string
 	cmd := &cobra.Command{
@@ -58,7 +59,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 				opts.Last = 1
 			}
 			opts.Details = strings.Contains(format, "json") || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
-			listed, unread := e.List(opts)
+			listed, unread := e.Look().List(opts)
 			if listed == nil && unread != nil {
 				return unread
 			}
@@ -74,7 +75,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 					Labels: pairs(l.Labels), Networks: l.Network, labels: l.Labels,
 				}
 				if size || strings.Contains(format, ".Size") {
-					s, err := e.ContainerSize(l.State)
+					s, err := e.Look().Size(l.State)
 					if err != nil {
 						return err
 					}

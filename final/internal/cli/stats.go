@@ -18,6 +18,7 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/look"
 )
 
 // statsRow is a row of stats, with docker's names.
@@ -75,7 +76,7 @@ type stats struct {
 
 // read reads what each container uses now, in the order of the names or of ps. One that was named and is gone is an
 // error only at the beginning.
-func (s *stats) read() (usages []engine.Usage, err error) {
+func (s *stats) read() (usages []look.Usage, err error) {
 	names := s.names
 	if len(names) == 0 {
 		var states []containers.State
@@ -85,7 +86,7 @@ func (s *stats) read() (usages []engine.Usage, err error) {
 		}
 	}
 	for _, name := range names {
-		u, err := s.Stats(name)
+		u, err := s.Look().Stats(name)
 		if errors.Is(err, containers.ErrNoContainer) && (s.begun || len(s.names) == 0) {
 			continue
 		}
@@ -101,7 +102,7 @@ func (s *stats) read() (usages []engine.Usage, err error) {
 }
 
 // show prints what containers use, and which share of a processor they used since before.
-func (s *stats) show(w io.Writer, before []engine.Usage) ([]engine.Usage, error) {
+func (s *stats) show(w io.Writer, before []look.Usage) ([]look.Usage, error) {
 	now, err := s.read()
 	if err != nil {
 		return nil, err

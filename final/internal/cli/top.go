@@ -20,7 +20,7 @@ func topCommand(e *engine.Engine) *cobra.Command {
 			"container are shown. Numbers and users are the host's.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rows, err := e.Top(args[0], args[1:]...)
+			rows, err := e.Look().Top(args[0], args[1:]...)
 			if err != nil {
 				return err
 			}
@@ -44,7 +44,7 @@ func portCommand(e *engine.Engine) *cobra.Command {
 		Short: "Show which ports of a container are published: none, as gocker has no network to publish them from",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := e.Inspect(args[0], false); err != nil {
+			if _, err := e.Look().Inspect(args[0], false); err != nil {
 				return err
 			}
 			if len(args) == 1 {

@@ -20,7 +20,7 @@ func whyCommand(e *engine.Engine) *cobra.Command {
 		Short: "Tell why a container ended or did not start",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			answer, err := e.Why(args[0])
+			answer, err := e.Look().Why(args[0])
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/disk"
 	"gocker/final/internal/images"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -50,6 +51,11 @@ func (store Store) View(id string) (*overlay.FS, error) {
 		return nil, err
 	}
 	return &overlay.FS{ID: id, Dir: store.Dirs.Container(id), Lower: img.Stack(store.Dirs)}, nil
+}
+
+// Bytes is what the files have that a container added and changed.
+func (store Store) Bytes(id string) int64 {
+	return disk.Bytes(filepath.Join(store.Dirs.Container(id), "fs", "upperdir"))
 }
 
 // ImageOf is the image that a container was made of, whatever it is called now.

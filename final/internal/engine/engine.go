@@ -7,6 +7,7 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/events"
 	"gocker/final/internal/images"
+	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
@@ -29,3 +30,8 @@ func (e Engine) Images() images.Store { return images.Store{Dirs: e.Dirs} }
 
 // Containers are those that are here.
 func (e Engine) Containers() containers.Store { return containers.Store{Dirs: e.Dirs} }
+
+// Look tells what is here.
+func (e Engine) Look() look.Look {
+	return look.Look{Containers: e.Containers(), Images: e.Images(), Volumes: e.Volumes()}
+}

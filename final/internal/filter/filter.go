@@ -3,6 +3,7 @@ package filter
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -17,4 +18,11 @@ func Until(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("filter \"until=%s\": it is neither a time, 2006-01-02T15:04:05, nor how long ago, 24h", text)
+}
+
+// HasLabel tells whether something has a label: KEY, or KEY=VALUE.
+func HasLabel(labels map[string]string, label string) bool {
+	name, text, exact := strings.Cut(label, "=")
+	got, ok := labels[name]
+	return ok && (!exact || got == text)
 }

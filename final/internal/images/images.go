@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"gocker/final/internal/events"
+	"gocker/final/internal/filter"
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -129,35 +130,31 @@ func (s Store) digestsIn(id, repository string) (digests []string, err error) {
 func (s Store) filter(filters []string) (passes func(Named) bool, err error) {
 	var patterns []string
 	var all []func(Named) bool
-	for _, filter := range filters {
-		key, value, _ := strings.Cut(filter, "=")
+	for _, f := range filters {
+		key, value, _ := strings.Cut(f, "=")
 		switch key {
 		case "reference":
 			if _, err := path.Match(value, ""); err != nil {
-				return nil, fmt.Errorf("filter %q: %w", filter, err)
+				return nil, fmt.Errorf("filter %q: %w", f, err)
 			}
 			patterns = append(patterns, value)
 		case "dangling":
 			want, err := strconv.ParseBool(value)
 			if err != nil {
-				return nil, fmt.Errorf("filter %q: %w", filter, err)
+				return nil, fmt.Errorf("filter %q: %w", f, err)
 			}
 			all = append(all, func(i Named) bool { return (i.Repository == none) == want })
 		case "label":
-			name, text, exact := strings.Cut(value, "=")
-			all = append(all, func(i Named) bool {
-				got, ok := i.Labels[name]
-				return ok && (!exact || got == text)
-			})
+			all = append(all, func(i Named) bool { return filter.HasLabel(i.Labels, value) })
 		case "before", "since":
 			other, err := s.summary(value)
 			if err != nil {
-				return nil, fmt.Errorf("filter %q: %w", filter, err)
+				return nil, fmt.Errorf("filter %q: %w", f, err)
 			}
 			order := map[string]int{"before": -1, "since": 1}[key]
 			all = append(all, func(i Named) bool { return i.Created.Compare(other.Created) == order })
 		default:
-			return nil, advice.Add(fmt.Errorf("filter %q: there is none of this name", filter),
+			return nil, advice.Add(fmt.Errorf("filter %q: there is none of this name", f),
 				"filters are reference=, dangling=, before=, since=, label=")
 		}
 	}

@@ -185,7 +185,7 @@ func ask(t *testing.T, faults []planted) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := e.Why(id)
+			answer, err := e.Look().Why(id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -345,7 +345,7 @@ func TestSignalIsNamed(t *testing.T) {
 		return func(t *testing.T, e engine.Engine, id string, pid int) {
 			t.Helper()
 			for wrote := new(bytes.Buffer); !strings.Contains(wrote.String(), "ready"); wrote.Reset() {
-				if err := e.Logs(id, logs.Options{Tail: -1}, wrote, io.Discard, t.Logf); err != nil {
+				if err := e.Look().Logs(id, logs.Options{Tail: -1}, wrote, io.Discard, t.Logf); err != nil {
 					t.Fatal(err)
 				}
 				if strings.Contains(wrote.String(), "ready") {

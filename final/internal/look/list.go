@@ -1,13 +1,12 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
-	"gocker/final/internal/disk"
+	"gocker/final/internal/filter"
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -46,14 +45,14 @@ type ListOptions struct {
 }
 
 // List lists containers, the newest first. An error tells of what cannot be read; all others are in the list.
-func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
-	passes, all, err := e.listFilter(opts.Filters)
+func (look Look) List(opts ListOptions) (listed []Listed, err error) {
+	passes, all, err := look.listFilter(opts.Filters)
 	if err != nil {
 		return nil, err
 	}
-	states, err := e.Containers().List()
-	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(filter string) bool {
-		return strings.HasPrefix(filter, "label=") || strings.HasPrefix(filter, "volume=")
+	states, err := look.Containers.List()
+	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(f string) bool {
+		return strings.HasPrefix(f, "label=") || strings.HasPrefix(f, "volume=")
 	})
 	for _, s := range states {
 		if opts.Last > 0 && len(listed) == opts.Last {
@@ -65,12 +64,12 @@ func (e Engine) List(opts ListOptions) (listed []Listed, err error) {
 		}
 		l := Listed{State: s, Network: networkOf(s)}
 		if opts.Details {
-			spec, specErr := e.Containers().ReadSpec(s.ID)
+			spec, specErr := look.Containers.ReadSpec(s.ID)
 			if specErr == nil {
 				l.Labels = spec.Annotations
-				l.Mounts, specErr = describe.MountPoints(e.Volumes(), spec, s.Bundle)
+				l.Mounts, specErr = describe.MountPoints(look.Volumes, spec, s.Bundle)
 			}
-			if _, gone := e.Containers().Read(s.ID); specErr != nil && errors.Is(gone, os.ErrNotExist) {
+			if _, gone := look.Containers.Read(s.ID); specErr != nil && errors.Is(gone, os.ErrNotExist) {
 				continue // removed a moment ago
 			}
 			err = errors.Join(err, specErr)
@@ -86,10 +85,10 @@ const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=
 
 // listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
 // all says that containers are wanted whether they run or not.
-func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool, err error) {
+func (look Look) listFilter(filters []string) (passes func(Listed) bool, all bool, err error) {
 	kinds := map[string][]func(Listed) bool{}
-	for i, filter := range filters {
-		key, value, ok := strings.Cut(filter, "=")
+	for i, f := range filters {
+		key, value, ok := strings.Cut(f, "=")
 		kind := key
 		var pass func(Listed) bool
 		switch key {
@@ -100,11 +99,7 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 			pass, err = func(l Listed) bool { return name.MatchString(l.Name) || name.MatchString("/"+l.Name) }, reErr
 		case "label":
 			kind = fmt.Sprint("label ", i)
-			name, text, exact := strings.Cut(value, "=")
-			pass = func(l Listed) bool {
-				got, ok := l.Labels[name]
-				return ok && (!exact || got == text)
-			}
+			pass = func(l Listed) bool { return filter.HasLabel(l.Labels, value) }
 		case "status":
 			if all = true; !slices.Contains(containers.Conditions, value) {
 				err = fmt.Errorf("a container is %s", strings.Join(containers.Conditions, ", "))
@@ -114,9 +109,9 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 			code, numberErr := strconv.Atoi(value)
 			pass, err = func(l Listed) bool { return l.Condition() == "exited" && l.ExitCode == code }, numberErr
 		case "ancestor":
-			pass, err = e.descendsFrom(value)
+			pass, err = look.descendsFrom(value)
 		case "before", "since":
-			other, findErr := e.Containers().Find(value)
+			other, findErr := look.Containers.Find(value)
 			order := map[string]int{"before": -1, "since": 1}[key]
 			pass, err = func(l Listed) bool { return l.Created.Compare(other.Created) == order }, findErr
 		case "volume":
@@ -129,10 +124,10 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 			ok = false
 		}
 		if !ok {
-			return nil, false, advice.Add(fmt.Errorf("filter %q: %w", filter, describe.ErrOption), listFilters)
+			return nil, false, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), listFilters)
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("filter %q: %w", filter, err)
+			return nil, false, fmt.Errorf("filter %q: %w", f, err)
 		}
 		kinds[kind] = append(kinds[kind], pass)
 	}
@@ -148,12 +143,12 @@ func (e Engine) listFilter(filters []string) (passes func(Listed) bool, all bool
 
 // descendsFrom tells whether a container's image is this one, or was made on top of it. An image that is not here has no
 // descendants.
-func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
+func (look Look) descendsFrom(image string) (func(Listed) bool, error) {
 	ref, err := pull.ParseReference(image)
 	if err != nil {
 		return nil, err
 	}
-	ancestor, err := e.Images().Open(ref)
+	ancestor, err := look.Images.Open(ref)
 	if errors.Is(err, local.ErrNoImage) {
 		return func(Listed) bool { return false }, nil
 	}
@@ -165,7 +160,7 @@ func (e Engine) descendsFrom(image string) (func(Listed) bool, error) {
 		if l.ImageID == ancestor.Digest {
 			return true
 		}
-		img, err := e.Containers().ImageOf(l.ID)
+		img, err := look.Containers.ImageOf(l.ID)
 		return err == nil && n > 0 && len(img.Layers) > n && img.Layers[n-1].ChainID == ancestor.Layers[n-1].ChainID
 	}, nil
 }
@@ -176,13 +171,13 @@ type Size struct {
 	Root    int64 // with those of its image
 }
 
-// ContainerSize counts.
-func (e Engine) ContainerSize(s containers.State) (size Size, err error) {
-	image, err := store.Summarize(e.Dirs, dirs.Short(s.ImageID))
+// Size counts.
+func (look Look) Size(s containers.State) (size Size, err error) {
+	image, err := store.Summarize(look.Containers.Dirs, dirs.Short(s.ImageID))
 	if err != nil {
 		return size, err
 	}
-	size.Changed = disk.Bytes(filepath.Join(e.Dirs.Container(s.ID), "fs", "upperdir"))
+	size.Changed = look.Containers.Bytes(s.ID)
 	size.Root = size.Changed + image.Size
 	return size, nil
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"net/netip"
@@ -23,28 +23,28 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// A ContainerInspection is what "docker inspect" tells of a container, and what it used.
-type ContainerInspection struct {
+// A Inspection is what "docker inspect" tells of a container, and what it used.
+type Inspection struct {
 	docker.InspectResponse
 	NetworkSettings networkSettings // not docker's type: a template shows its unset addresses as "invalid IP"
 	Usage           *cgroups.Stats  `json:",omitempty"` // as the kernel counted, if it has ended
 }
 
 // Inspect tells all about a container; size counts its files, too.
-func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err error) {
-	s, err := e.Containers().Find(name)
+func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
+	s, err := look.Containers.Find(name)
 	if err != nil {
 		return i, err
 	}
-	spec, err := e.Containers().ReadSpec(s.ID)
+	spec, err := look.Containers.ReadSpec(s.ID)
 	if err != nil {
 		return i, err
 	}
-	img, err := e.Containers().ImageOf(s.ID)
+	img, err := look.Containers.ImageOf(s.ID)
 	if err != nil {
 		return i, err
 	}
-	f, err := e.Containers().View(s.ID)
+	f, err := look.Containers.View(s.ID)
 	if err != nil {
 		return i, err
 	}
@@ -58,16 +58,16 @@ func (e Engine) Inspect(name string, size bool) (i ContainerInspection, err erro
 	}
 	i.NetworkSettings = inspectNetwork(s)
 	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
-		file := filepath.Join(e.Dirs.Container(s.ID), name)
+		file := filepath.Join(look.Containers.Dirs.Container(s.ID), name)
 		if _, err := os.Stat(file); err == nil {
 			*path = file
 		}
 	}
-	if i.Mounts, err = describe.MountPoints(e.Volumes(), spec, s.Bundle); err != nil {
+	if i.Mounts, err = describe.MountPoints(look.Volumes, spec, s.Bundle); err != nil {
 		return i, err
 	}
 	if size {
-		s, err := e.ContainerSize(s)
+		s, err := look.Size(s)
 		if err != nil {
 			return i, err
 		}
@@ -118,9 +118,10 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 			c.Entrypoint = []string{*o.Entrypoint}
 		}
 	}
+	c.ExposedPorts = network.PortSet{}
 	for name := range image.ExposedPorts {
 		if port, err := network.ParsePort(name); err == nil { // it is the image's word, and nobody opens it
-			c.ExposedPorts = put(c.ExposedPorts, port, struct{}{})
+			c.ExposedPorts[port] = struct{}{}
 		}
 	}
 	return c
@@ -168,9 +169,10 @@ func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig 
 			h.DNS = append(h.DNS, a)
 		}
 	}
+	h.Tmpfs = map[string]string{}
 	for _, t := range o.Mounts.Tmpfs {
 		folder, options, _ := strings.Cut(t, ":")
-		h.Tmpfs = put(h.Tmpfs, folder, options)
+		h.Tmpfs[folder] = options
 	}
 	for _, m := range spec.Mounts {
 		for _, option := range m.Options {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"errors"
@@ -16,12 +16,12 @@ import (
 
 // Top lists the processes of a container. Without options it reads /proc, and shows what ps -ef does; with them the host's ps
 // does it. Numbers are the host's. Nothing of the container is executed. The first row has the names of the columns.
-func (e Engine) Top(name string, options ...string) (rows [][]string, err error) {
-	s, err := e.Containers().Running(name)
+func (look Look) Top(name string, options ...string) (rows [][]string, err error) {
+	s, err := look.Containers.Running(name)
 	if err != nil {
 		return nil, err
 	}
-	cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+	cg, err := cgroups.OpenRecorded(look.Containers.Dirs.Container(s.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"errors"
@@ -26,8 +26,8 @@ type Usage struct {
 }
 
 // Stats reads what a container uses. One that does not run uses nothing.
-func (e Engine) Stats(name string) (Usage, error) {
-	s, err := e.Containers().Find(name)
+func (look Look) Stats(name string) (Usage, error) {
+	s, err := look.Containers.Find(name)
 	if err != nil {
 		return Usage{}, err
 	}
@@ -35,7 +35,7 @@ func (e Engine) Stats(name string) (Usage, error) {
 	if s.Status != specs.StateRunning {
 		return u, nil
 	}
-	cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+	cg, err := cgroups.OpenRecorded(look.Containers.Dirs.Container(s.ID))
 	if errors.Is(err, os.ErrNotExist) { // it is gone by now
 		return u, nil
 	}

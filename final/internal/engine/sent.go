@@ -13,28 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/containers"
-	"gocker/final/internal/logs"
 	"gocker/final/internal/why"
 	"gocker/step06-cgroups/cgroups"
 )
-
-// Why tells why a container ended, or did not start.
-func (e Engine) Why(name string) (why.Answer, error) {
-	s, err := e.Containers().Find(name)
-	if err != nil {
-		return why.Answer{}, err
-	}
-	c := why.Case{
-		Name: s.Name, Status: s.Status, Created: s.Created, Started: s.Started, Finished: s.Finished,
-		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: logs.LastErrors(e.Dirs.Container(s.ID), 5),
-	}
-	spec, err := e.Containers().ReadSpec(s.ID)
-	if err != nil {
-		return why.Answer{}, err
-	}
-	c.Process, c.Resources = spec.Process, spec.Linux.Resources
-	return c.Explain(), nil
-}
 
 // mostSent is how many signals are noted, the last ones.
 const mostSent = 8

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"os"
@@ -11,8 +11,8 @@ import (
 	"gocker/step04-overlay/overlay"
 )
 
-// A ContainerChange is one name that a container changed, and where the original is.
-type ContainerChange struct {
+// A Change is one name that a container changed, and where the original is.
+type Change struct {
 	overlay.Change
 	Type     string       // as ls -l begins: -, d, l, …; of what is deleted that of the original
 	Size     int64        // bytes of a file
@@ -20,24 +20,24 @@ type ContainerChange struct {
 }
 
 // Changes lists what a container changed, by the names.
-func (e Engine) Changes(name string) ([]ContainerChange, error) {
-	s, err := e.Containers().Find(name)
+func (look Look) Changes(name string) ([]Change, error) {
+	s, err := look.Containers.Find(name)
 	if err != nil {
 		return nil, err
 	}
-	img, err := e.Containers().ImageOf(s.ID)
+	img, err := look.Containers.ImageOf(s.ID)
 	if err != nil {
 		return nil, err
 	}
-	f, err := e.Containers().View(s.ID)
+	f, err := look.Containers.View(s.ID)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := e.Containers().ReadSpec(s.ID)
+	spec, err := look.Containers.ReadSpec(s.ID)
 	if err != nil {
 		return nil, err
 	}
-	var changes []ContainerChange
+	var changes []Change
 	err = f.LookAside(func() error {
 		all, _, err := containers.SplitChanges(f, spec.Mounts)
 		if err == nil {
@@ -49,9 +49,9 @@ func (e Engine) Changes(name string) ([]ContainerChange, error) {
 }
 
 // lookAt looks at what is changed.
-func lookAt(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []ContainerChange, err error) {
+func lookAt(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []Change, err error) {
 	for _, c := range all {
-		change := ContainerChange{Change: c}
+		change := Change{Change: c}
 		at := filepath.Join(f.Upperdir(), c.Path)
 		if c.Below >= 0 {
 			change.Original = img.Layers[c.Below]

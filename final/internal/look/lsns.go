@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"cmp"
@@ -18,16 +18,16 @@ type UsedNamespace struct {
 
 // Namespaces lists those of the host and of all running containers, or of the containers that are named. Those of one type
 // stand together.
-func (e Engine) Namespaces(containers ...string) ([]UsedNamespace, error) {
+func (look Look) Namespaces(containers ...string) ([]UsedNamespace, error) {
 	var wanted []string
 	for _, name := range containers {
-		s, err := e.Containers().Running(name)
+		s, err := look.Containers.Running(name)
 		if err != nil {
 			return nil, err
 		}
 		wanted = append(wanted, s.Name)
 	}
-	states, unread := e.Containers().List()
+	states, unread := look.Containers.List()
 	list, err := lsns.List()
 	if err != nil {
 		return nil, err

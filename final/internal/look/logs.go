@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package look
 
 import (
 	"fmt"
@@ -15,19 +15,19 @@ import (
 
 // Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. What is damaged it leaves out, and
 // says so.
-func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, say func(format string, args ...any)) error {
-	s, err := e.Containers().Find(name)
+func (look Look) Logs(name string, opts logs.Options, stdout, stderr io.Writer, say func(format string, args ...any)) error {
+	s, err := look.Containers.Find(name)
 	if err != nil {
 		return err
 	}
-	folder := e.Dirs.Container(s.ID)
+	folder := look.Containers.Dirs.Container(s.ID)
 	log := logs.NewReader(folder, opts, stdout, stderr, func(bytes int, err error) {
 		say("Left out %d bytes of the log of %s, which are damaged: %v", bytes, name, err)
 	})
 	defer log.Close()
 	for {
 		// Ask before reading: what is written after its end is not there to be read.
-		running := e.Containers().IsHeld(s.ID)
+		running := look.Containers.IsHeld(s.ID)
 		found, err := log.Read()
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func (e Engine) Logs(name string, opts logs.Options, stdout, stderr io.Writer, s
 		}
 		time.Sleep(tail.PollTime)
 		if neverRan(s) { // its first start is still to come
-			if s, err = e.Containers().Find(s.ID); err != nil {
+			if s, err = look.Containers.Find(s.ID); err != nil {
 				return nil
 			}
 		}

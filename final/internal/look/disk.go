@@ -1,0 +1,107 @@
+//go:build linux
+
+package look
+
+import (
+	"errors"
+
+	"gocker/final/internal/disk"
+	"gocker/final/internal/images"
+	"gocker/final/internal/volumes"
+	"gocker/step03-layers/layers"
+)
+
+// DiskUsage is what gocker has on disk. Layers that images share are counted once, and each as it is unpacked and as it was
+// sent, because both are kept.
+type DiskUsage struct {
+	Images     []ImageUsage
+	ImageBytes int64 // of all layers of them
+	Unused     int64 // of the layers that no container needs
+
+	Containers []ContainerUsage
+	Volumes    []VolumeUsage
+}
+
+// ImageUsage is that of one image, which may have several names.
+type ImageUsage struct {
+	images.Named
+	Shared, Unique int64 // bytes of the files in layers that others have, too, and of those that nobody else has
+	Containers     int
+}
+
+// ContainerUsage is that of one container.
+type ContainerUsage struct {
+	Listed
+	Bytes int64
+}
+
+// VolumeUsage is that of one volume.
+type VolumeUsage struct {
+	volumes.Volume
+	Bytes      int64
+	Containers int
+}
+
+// DiskUsage counts. An error tells of what cannot be read, and is not counted.
+func (look Look) DiskUsage() (u DiskUsage, err error) {
+	u.Containers, err = look.containerUsage()
+	named, imagesErr := look.Images.List(nil, false)
+	err = errors.Join(err, imagesErr)
+	of, have, needed := map[string][]layers.Layer{}, map[string]int{}, map[string]bool{}
+	containers := map[string]int{}
+	for _, c := range u.Containers {
+		containers[c.ImageID]++
+	}
+	for _, image := range named {
+		if of[image.ID] != nil {
+			continue
+		}
+		img, openErr := layers.Open(look.Containers.Dirs, image.ID)
+		err = errors.Join(err, openErr)
+		of[image.ID] = img.Layers
+		for _, layer := range img.Layers {
+			if have[layer.ChainID]++; have[layer.ChainID] == 1 {
+				u.ImageBytes += layer.Files + layer.Size
+				u.Unused += layer.Files + layer.Size
+			}
+			if containers[img.Digest] > 0 && !needed[layer.ChainID] {
+				needed[layer.ChainID] = true
+				u.Unused -= layer.Files + layer.Size
+			}
+		}
+	}
+	for _, image := range named {
+		i := ImageUsage{Named: image, Containers: containers[image.Summary.Digest]}
+		for _, layer := range of[image.ID] {
+			if have[layer.ChainID] > 1 {
+				i.Shared += layer.Files
+			} else {
+				i.Unique += layer.Files
+			}
+		}
+		u.Images = append(u.Images, i)
+	}
+	var volumesErr error
+	u.Volumes, volumesErr = look.volumeUsage()
+	return u, errors.Join(err, volumesErr)
+}
+
+func (look Look) containerUsage() (usage []ContainerUsage, err error) {
+	listed, err := look.List(ListOptions{All: true, Details: true})
+	for _, l := range listed {
+		usage = append(usage, ContainerUsage{l, look.Containers.Bytes(l.ID)})
+	}
+	return usage, err
+}
+
+func (look Look) volumeUsage() (usage []VolumeUsage, err error) {
+	all, err := look.Volumes.List()
+	if err != nil {
+		return nil, err
+	}
+	used, err := look.Containers.VolumeUsers()
+	for _, v := range all {
+		usage = append(usage, VolumeUsage{v, disk.Bytes(look.Volumes.DataOf(v.Name)), len(used[v.Name])})
+	}
+	return usage, err
+}

@@ -1,0 +1,17 @@
+//go:build linux
+
+// Package look tells what is here, and changes nothing of it: lists, inspections, usage, logs, reasons.
+package look
+
+import (
+	"gocker/final/internal/containers"
+	"gocker/final/internal/images"
+	"gocker/final/internal/volumes"
+)
+
+// A Look is at the containers of one pair of folders, and at what they are made of.
+type Look struct {
+	Containers containers.Store
+	Images     images.Store
+	Volumes    volumes.Store
+}
