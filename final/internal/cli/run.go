@@ -168,7 +168,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` until it is killed then, -1 for never")
 	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: start it again when it ends, until the machine does")
 	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: what becomes of its output")
-	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m` of a log file, max-file=3 of them")
+	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m` of a log file, or -1 for no limit, max-file=3 of them (default 20m and 5)")
 	return func() error {
 		if f.Changed("entrypoint") {
 			opts.Entrypoint = &entrypoint

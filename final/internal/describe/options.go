@@ -3,6 +3,7 @@
 package describe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -95,8 +96,17 @@ func CheckProcess(workdir string, env []string) error {
 // A LogDriver says where goes what a container writes.
 type LogDriver struct {
 	Name    string // "json-file", also if empty, or "none"
-	MaxSize int64  // bytes of a file; 0: it may grow for ever
-	MaxFile int    // how many there are at most; 0 is 1
+	MaxSize int64  // bytes of a file; 0: as Sizes says; negative: it may grow for ever
+	MaxFile int    // how many there are at most; 0: as Sizes says
+}
+
+// Sizes are the bytes of a file, and how many there are. If the user has chosen no size, they are those of docker's driver
+// local: what a container writes may not fill the disk.
+func (l LogDriver) Sizes() (bytes int64, files int) {
+	if l.MaxSize == 0 {
+		return 20 << 20, cmp.Or(l.MaxFile, 5)
+	}
+	return l.MaxSize, l.MaxFile
 }
 
 // ParseLog reads --log-driver and --log-opt.
@@ -107,15 +117,21 @@ func ParseLog(driver string, options []string) (l LogDriver, err error) {
 	for _, option := range options {
 		key, value, _ := strings.Cut(option, "=")
 		switch {
+		case option == "max-size=-1" && driver != "none":
+			l.MaxSize = -1
 		case key == "max-size" && driver != "none":
-			l.MaxSize, err = units.RAMInBytes(value)
+			if l.MaxSize, err = units.RAMInBytes(value); err == nil && l.MaxSize <= 0 {
+				err = ErrOption
+			}
 		case key == "max-file" && driver != "none":
-			l.MaxFile, err = strconv.Atoi(value)
+			if l.MaxFile, err = strconv.Atoi(value); err == nil && l.MaxFile <= 0 {
+				err = ErrOption
+			}
 		default:
 			err = ErrOption
 		}
-		if err != nil || l.MaxSize < 0 || l.MaxFile < 0 {
-			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, errors.Join(err)), "json-file has max-size, for example 10m, and max-file, a number")
+		if err != nil {
+			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, err), "json-file has max-size, for example 10m, or -1 for no limit, and max-file, a number")
 		}
 	}
 	return l, nil

@@ -36,8 +36,9 @@ type line struct {
 
 // A Log is open for writing.
 type Log struct {
-	driver describe.LogDriver
-	name   string
+	name    string
+	maxSize int64 // bytes; negative: no limit
+	maxFile int
 
 	mu      sync.Mutex
 	file    *os.File
@@ -49,10 +50,11 @@ type Log struct {
 
 // Open opens the log of the container with this folder, to write behind what there is. It is nil if the container has none.
 func Open(folder string, driver describe.LogDriver) (*Log, error) {
-	l := &Log{driver: driver, name: Name(folder)}
-	if l.driver.Name == "none" {
+	if driver.Name == "none" {
 		return nil, nil
 	}
+	l := &Log{name: Name(folder)}
+	l.maxSize, l.maxFile = driver.Sizes()
 	l.encoder = json.NewEncoder(&l.lines)
 	l.encoder.SetEscapeHTML(false)
 	return l, l.open()
@@ -73,7 +75,7 @@ func (l *Log) open() (err error) {
 func (l *Log) write() {
 	l.size, _ = tail.Append(l.file, l.lines.Bytes())
 	l.lines.Reset()
-	if l.driver.MaxSize > 0 && l.size >= l.driver.MaxSize {
+	if l.maxSize > 0 && l.size >= l.maxSize {
 		l.turn()
 	}
 }
@@ -87,7 +89,7 @@ func (l *Log) turn() {
 	}
 	link := l.name + ".link"
 	os.Remove(link) // a crash has left it
-	for i := l.driver.MaxFile - 1; i > 0; i-- {
+	for i := l.maxFile - 1; i > 0; i-- {
 		if os.Link(older(l.name, i-1), link) == nil { // one that is there
 			os.Rename(link, older(l.name, i))
 		}
@@ -152,7 +154,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		}
 		l.encoder.Encode(line{string(s.rest), s.name, now})
 		s.rest = s.rest[:0]
-		if l.driver.MaxSize > 0 && l.size+int64(l.lines.Len()) >= l.driver.MaxSize {
+		if l.maxSize > 0 && l.size+int64(l.lines.Len()) >= l.maxSize {
 			l.write()
 		}
 	}
