@@ -2,7 +2,7 @@
 
 // Step 6: a process with limits.
 //
-//	go run ./step06-cgroups [-m 64m] [--cpus 0.5] [--pids-limit 32] [IMAGE [CMD…]]
+//	go run ./step06-cgroups [-m 64m] [--cpus 0.5] [--pids-limit 32] [--explain] [IMAGE [CMD…]]
 //	go run ./step06-cgroups --experiment memory|cpu|pids|devices [IMAGE]
 package main
 
@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,164 +22,143 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/devices"
+	"gocker/step06-cgroups/limits"
+	"gocker/step06-cgroups/told"
+	"gocker/step06-cgroups/trees"
 )
 
 func main() {
 	lesson.Main("step06-cgroups", run)
 }
 
-// An experiment runs a command that wants more than it gets.
-type experiment struct {
-	controller string
-	limits     cgroups.Limits
-	command    string
-	about      string
-	time       time.Duration // how long the command may go on; 0: until it ends
-}
-
-var experiments = map[string]experiment{
-	"memory": {"memory", cgroups.Limits{Memory: "32m"}, "tail /dev/zero",
-		"tail keeps the last line of its input, and /dev/zero is one line without end", 0},
-	"cpu": {"cpu", cgroups.Limits{CPUs: "0.25"}, "while :; do :; done",
-		"a loop wants a whole processor, for 3 seconds", 3 * time.Second},
-	"pids": {"pids", cgroups.Limits{Pids: 16}, "i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i+1)); done",
-		"a loop starts a hundred processes", 0},
-	"devices": {"devices", cgroups.Limits{}, "mknod /dev/log c 1 11 && echo made && head -n 1 /dev/log 2>&1",
-		"mknod makes a node for the kernel's log, and head wants to read it", 0},
-}
-
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
-	var d dirs.Dirs
-	var limits cgroups.Limits
-	flags := lesson.Flags(stdout, &d, "step06-cgroups [flags] [IMAGE [CMD…]]",
+	var c container
+	var limit limits.Limits
+	flags := lesson.Flags(stdout, &c.Dirs, "step06-cgroups [flags] [IMAGE [CMD…]]",
 		"Runs CMD, a shell if there is none, in namespaces of its own and with limits.")
-	flags.StringVar(&limits.Memory, "m", "64m", "memory `limit`: bytes, with b, k, m or g; 0: none")
-	flags.StringVar(&limits.CPUs, "cpus", "0.5", "`number` of processors; 0: no limit")
-	flags.Int64Var(&limits.Pids, "pids-limit", 64, "most processes; -1: no limit")
-	name := flags.String("experiment", "", "see a limit at work: `memory|cpu|pids|devices`")
+	flags.StringVar(&limit.Memory, "m", "64m", "memory `limit`: bytes, with b, k, m or g; 0: none")
+	flags.StringVar(&limit.CPUs, "cpus", "0.5", "`number` of processors; 0: no limit")
+	flags.Int64Var(&limit.Pids, "pids-limit", 64, "most processes; -1: no limit")
+	flags.StringVar(&c.controller, "experiment", "", "see a limit at work: `memory|cpu|pids|devices`")
+	explain := flags.Bool("explain", false, "tell what is asked of the kernel, with the shell commands that do the same")
 	ref, err := lesson.Parse(flags, args, "setting limits")
 	if err != nil {
 		return err
 	}
-	command := lesson.Command(flags)
-	e, isExperiment := experiments[*name]
-	if isExperiment {
-		limits, command, stdin = e.limits, []string{"/bin/sh", "-c", e.command}, nil
-	} else if *name != "" {
-		return fmt.Errorf("--experiment %q: there are memory, cpu, pids and devices", *name)
+	c.command = lesson.Command(flags)
+	if name := c.controller; name != "" {
+		if c.experiment = experiments[name]; c.controller == "" {
+			return fmt.Errorf("--experiment %q: there are memory, cpu, pids and devices", name)
+		}
+		limit, c.command, stdin = c.limits, []string{"/bin/sh", "-c", c.experiment.command}, nil
 	}
-	resources, err := limits.Resources()
-	if err != nil {
+	if *explain {
+		c.tell = story.Print(stdout)
+	}
+	if c.resources, err = limit.Resources(); err != nil {
 		return err
 	}
-	cgroups.NoSwap(resources)
-	resources.Devices = []specs.LinuxDeviceCgroup{cgroups.DenyDevices}
-	if err := cgroups.RemoveDead(d); err != nil {
+	if err := cgroups.RemoveDead(c.Dirs); err != nil {
 		return err
 	}
-	img, err := local.Get(ctx, d, ref, lesson.Say(stdout))
-	if err != nil {
+	if c.img, err = local.Get(ctx, c.Dirs, ref, lesson.Say(stdout)); err != nil {
 		return err
 	}
-	c := container{d: d, img: img, command: command, resources: resources, experiment: e}
 	status, err := c.run(ctx, stdin, stdout)
 	if err != nil {
 		return err
 	}
-	if isExperiment {
-		status = 0 // it ended as it should
-	}
 	fmt.Fprintf(stdout, "\nnext: go run ./final run --rm -m 64m %s\n", strings.TrimSuffix(ref.String(), ":latest"))
-	if status != 0 {
+	if status != 0 && c.controller == "" { // an experiment ends as it should
 		return lesson.Exit(status)
 	}
 	return nil
 }
 
 type container struct {
-	d          dirs.Dirs
-	img        layers.Image
-	command    []string
-	resources  *specs.LinuxResources
-	experiment experiment
+	dirs.Dirs
+	img       layers.Image
+	command   []string
+	resources *specs.LinuxResources
+	experiment
+	tell story.Story
 }
 
 func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (status int, err error) {
-	f, err := overlay.Create(c.d, c.img, nil)
+	say := lesson.Say(stdout)
+	f, err := overlay.Create(c.Dirs, c.img, c.tell)
 	if err != nil {
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, f.Remove()) }()
-	fmt.Fprintf(stdout, "1. Making the cgroup of container %s, and writing its limits\n", f.ID)
-	cg, err := cgroups.NewFor(f, "gocker-"+f.ID, c.resources, nil)
+
+	mounted, err := trees.Find()
 	if err != nil {
 		return -1, err
 	}
-	defer func() { err = errors.Join(err, cgroups.Remove(cg, nil)) }()
-	controllers := []string{"memory", "cpu", "pids"}
-	if c.experiment.controller != "" {
-		controllers = []string{c.experiment.controller}
-	}
-	show(stdout, cg, controllers)
+	version, controllers := mounted.Mode()
+	say("1. This machine has cgroups of %s, with the controllers %s", version, strings.Join(controllers, ", "))
 
-	fmt.Fprintf(stdout, "2. Mounting its root and cloning its process, as the steps before do; the process goes into the cgroup\n")
+	say("2. Making the cgroup of container %s: folders that the kernel puts files into", f.ID)
+	cg, err := cgroups.New(f, "gocker-"+f.ID)
+	if err != nil {
+		return -1, err
+	}
+	defer func() {
+		told.Remove(c.tell, cg)
+		err = errors.Join(err, cgroups.RemoveRecorded(f))
+	}()
+	told.New(c.tell, cg)
+	say("   %s", strings.Join(cgroups.Paths(cg), "\n   "))
+
+	say("3. Writing its limits")
+	settings := cgroups.Settings(c.resources)
+	if err := cgroups.Set(cg, settings); err != nil {
+		return -1, err
+	}
+	told.Set(c.tell, cg, settings)
+	showSettings(stdout, cg, settings)
+
+	say("4. Denying it all devices but these")
+	rules := append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)
+	if err := devices.Guard(cg, rules); err != nil {
+		return -1, err
+	}
+	told.Guard(c.tell, cg, rules)
+	showRules(stdout, rules)
+
+	say("5. Mounting its root, and making its process, which is in the cgroup before it does anything")
 	if err := f.Mount(); err != nil {
 		return -1, err
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
 	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cgroups.Into(cg))
+	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cgroups.Into(cg), told.Into(c.tell, cg), namespaces.Tell(c.tell))
 	if err != nil {
 		return -1, err
 	}
 	defer context.AfterFunc(ctx, p.Kill)()
-	fmt.Fprintf(stdout, "3. It becomes %s\n", strings.Join(c.command, " "))
-	if c.experiment.about != "" {
-		fmt.Fprintf(stdout, "   %s\n", c.experiment.about)
+
+	say("6. It becomes %s", strings.Join(c.command, " "))
+	if c.about != "" {
+		say("   %s", c.about)
 	}
-	if c.experiment.time > 0 {
-		defer time.AfterFunc(c.experiment.time, p.Kill).Stop()
+	if c.time > 0 {
+		defer time.AfterFunc(c.time, p.Kill).Stop()
 	}
-	before, err := cg.Stats() // the setup was not the command's
-	if err != nil {
-		p.Abort()
-		return -1, err
-	}
-	began := time.Now()
+	before, began := cgroups.ReadStats(cg), time.Now() // the setup was not the command's
 	status, err = p.Run(terminal, stdout, nil)
 	if err != nil {
 		return -1, err
 	}
-	took := time.Since(began)
-	stats, err := cg.Stats()
-	if err != nil {
-		return -1, err
-	}
-	cpu := stats.CPU - before.CPU
-	fmt.Fprintf(stdout, "4. It ended with status %d. The kernel counted:\n", status)
-	fmt.Fprintf(stdout, "   processes killed because memory was full: %d\n", stats.OOMKills)
-	fmt.Fprintf(stdout, "   processor time: %.2fs in %.2fs, a share of %.2f\n", cpu.Seconds(), took.Seconds(), cpu.Seconds()/took.Seconds())
-	fmt.Fprintf(stdout, "   forks refused: %d\n", stats.PidsMax)
-	show(stdout, cg, controllers)
-	return status, nil
-}
 
-// show prints what the kernel's files say, below the folder that they are in.
-func show(stdout io.Writer, cg cgroups.Cgroup, controllers []string) {
-	folder := ""
-	for _, controller := range controllers {
-		for _, file := range cg.Files(controller) {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				continue // this kernel does not have it
-			}
-			if dir := filepath.Dir(file); dir != folder {
-				folder = dir
-				fmt.Fprintf(stdout, "   %s\n", folder)
-			}
-			fmt.Fprintf(stdout, "      %s: %s\n", filepath.Base(file), strings.ReplaceAll(strings.TrimSpace(string(content)), "\n", ", "))
-		}
-	}
+	say("7. It ended with status %d. The kernel has counted:", status)
+	showCounters(stdout, cg, c.controller)
+	used, took := cgroups.ReadStats(cg).CPU-before.CPU, time.Since(began)
+	say("   processor time: %.2fs in %.2fs, a share of %.2f", used.Seconds(), took.Seconds(), used.Seconds()/took.Seconds())
+	return status, nil
 }

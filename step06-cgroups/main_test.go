@@ -16,7 +16,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/limits"
 )
 
 func output(t *testing.T, d dirs.Dirs, args ...string) (string, error) {
@@ -30,9 +30,9 @@ func TestExperiments(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)
 	for name, count := range map[string]string{
-		"memory": `killed because memory was full: (\d+)`,
-		"cpu":    `nr_throttled (\d+), .*\n?$`,
-		"pids":   `forks refused: (\d+)`,
+		"memory": `oom_kill (\d+)`,
+		"cpu":    `nr_throttled (\d+)`,
+		"pids":   `pids.events: max (\d+)`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := output(t, d, "--experiment", name)
@@ -76,7 +76,7 @@ func TestRunSaysWhatTheLimitsAre(t *testing.T) {
 
 func TestNonsensicalLimitsAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-m", "lots"}, {"-m", "1k"}, {"--cpus", "-1"}, {"--cpus", "1000"}, {"--pids-limit", "-5"}} {
-		if err := run(t.Context(), nil, io.Discard, args); !errors.Is(err, cgroups.ErrLimit) {
+		if err := run(t.Context(), nil, io.Discard, args); !errors.Is(err, limits.ErrLimit) {
 			t.Errorf("run(%q) = %v, want ErrLimit", args, err)
 		}
 	}
@@ -96,7 +96,7 @@ func TestCtrlCLeavesNothing(t *testing.T) {
 	}
 	go func() {
 		for scanner := bufio.NewScanner(r); scanner.Scan(); {
-			if strings.HasPrefix(scanner.Text(), "3. It becomes") {
+			if strings.HasPrefix(scanner.Text(), "6. It becomes") {
 				cancel()
 			}
 		}

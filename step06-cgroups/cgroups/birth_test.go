@@ -11,30 +11,29 @@ import (
 
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/limits"
 )
 
-// place has the kernel refuse a birth in the cgroup.
-type place struct{ cgroups.Cgroup }
+// refused has the kernel refuse a birth in the cgroup.
+type refused struct{ cgroups.Cgroup }
 
-func (p place) Open() (folder *os.File, doors []*os.File, err error) {
-	folder, doors, err = p.Cgroup.Open()
-	if err == nil && folder != nil {
-		folder.Close()
-		folder, err = os.Open("/") // no cgroup: EBADF
+func (r refused) Word(v2, v1 string) string {
+	if v2 == r.Folders()[0] {
+		return "/" // no cgroup: EBADF
 	}
-	return folder, doors, err
+	return r.Cgroup.Word(v2, v1)
 }
 
 func TestContainersAreBornInTheirCgroup(t *testing.T) {
-	cg := make(t, cgroups.Limits{Pids: 50})
-	for name, at := range map[string]cgroups.Cgroup{"as the kernel likes": cg, "where clone3 is refused": place{cg}} {
+	cg := make(t, limits.Limits{Pids: 50})
+	for name, at := range map[string]cgroups.Cgroup{"as the kernel likes": cg, "where clone3 is refused": refused{cg}} {
 		t.Run(name, func(t *testing.T) {
 			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, cgroups.Into(at))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.Abort()
-			for _, path := range cg.Paths() {
+			for _, path := range cgroups.Paths(cg) {
 				procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 				if err != nil || strings.TrimSpace(string(procs)) != strconv.Itoa(p.Pid) {
 					t.Errorf("%q has the processes %q, %v, want only %d", path, procs, err, p.Pid)

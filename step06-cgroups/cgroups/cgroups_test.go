@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,105 +19,104 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step03-layers/layers"
+	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/cgrouptest"
+	"gocker/step06-cgroups/limits"
 )
 
+func TestMain(m *testing.M) {
+	cgrouptest.Main(m, map[string]func([]string) error{"new": newCgroup, "own": own})
+}
+
 // make makes a cgroup with these limits, and proves at the end that nothing of it is left.
-func make(t testing.TB, l cgroups.Limits) cgroups.Cgroup {
+func make(t testing.TB, l limits.Limits) cgroups.Cgroup {
 	t.Helper()
-	testenv.NeedRoot(t)
 	r, err := l.Resources()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cgroups.NoSwap(r)
-	cg, err := cgroups.New("gocker-"+id(t), r, nil)
-	if err != nil {
+	cg := cgrouptest.Cgroup(t)
+	if err := cgroups.Set(cg, cgroups.Settings(r)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := cgroups.Remove(cg, nil); err != nil {
-			t.Error(err)
-		}
-		for _, path := range cg.Paths() {
-			gone(t, path)
-		}
-	})
 	return cg
 }
 
-// id is one that no other test and no container has.
-func id(t testing.TB) string {
-	return fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
-}
-
-func gone(t testing.TB, path string) {
+// kernel finds a number in one of the kernel's files, "memory.max" or "memory.events oom_kill". It is another way than that
+// of ReadStats.
+func kernel(t testing.TB, cg cgroups.Cgroup, v2, v1 string) uint64 {
 	t.Helper()
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("stat %q = %v, want that it is gone", path, err)
-	}
-}
-
-// stats reads what the kernel counted.
-func stats(t testing.TB, cg cgroups.Cgroup) cgroups.Stats {
-	t.Helper()
-	s, err := cg.Stats()
+	name, key, _ := strings.Cut(cg.Word(v2, v1), " ")
+	fields := strings.Fields(cgrouptest.File(t, cg, name, name))
+	n, err := strconv.ParseUint(fields[slices.Index(fields, key)+1], 10, 64) // without a key the first
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s %s: %v", name, key, err)
 	}
-	return s
+	return n
 }
 
-// kernel finds a number in the kernel's files about a controller, in a line "key number" or, if key is "", in the file
-// that has nothing else. It is another way than that of Stats.
-func kernel(t testing.TB, cg cgroups.Cgroup, controller, file, key string) int64 {
-	t.Helper()
-	for _, path := range cg.Files(controller) {
-		if filepath.Base(path) != file {
-			continue
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fields := strings.Fields(string(raw))
-		for i, field := range fields {
-			if key == "" || field == key {
-				n, err := strconv.ParseInt(fields[min(i+1, len(fields)-1)], 10, 64)
-				if err != nil {
-					t.Fatalf("%s: %v", path, err)
-				}
-				return n
-			}
-		}
+// newCgroup makes a cgroup and prints where.
+func newCgroup(args []string) error {
+	cg, err := cgroups.New(nil, "gocker-"+args[0])
+	if err != nil {
+		return err
 	}
-	t.Fatalf("the kernel says nothing of %s %s", file, key)
-	return 0
+	fmt.Println(strings.Join(cgroups.Paths(cg), " "))
+	return cgroups.Remove(cg)
 }
 
-func inVersion(cg cgroups.Cgroup, v1, v2 string) string {
-	if cg.Version() == "v1" {
-		return v1
+// own is a gocker with one container. It prints the pid of the container's process and its id, and waits for its end.
+func own(args []string) error {
+	d := dirs.Dirs{Root: args[0], Run: args[1]}
+	img := layers.Image{ID: "0123456789ab", Layers: []layers.Layer{{ChainID: "sha256:" + strings.Repeat("0", 64)}}}
+	for _, dir := range append(img.Stack(d), d.Image(img.ID)) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
-	return v2
+	f, err := overlay.Create(d, img, nil)
+	if err != nil {
+		return err
+	}
+	if err := f.Mount(); err != nil {
+		return err
+	}
+	cg, err := cgroups.New(f, "gocker-"+f.ID)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("/proc/self/exe", "probe", "sleep")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for _, path := range cgroups.Paths(cg) {
+		if err := os.WriteFile(filepath.Join(path, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+			return err
+		}
+	}
+	fmt.Println(cmd.Process.Pid, strings.Join(cgroups.Paths(cg), " "))
+	select {}
 }
 
 func TestMemoryHogIsKilled(t *testing.T) {
-	cg := make(t, cgroups.Limits{Memory: "32m"})
-	if n := kernel(t, cg, "memory", inVersion(cg, "memory.limit_in_bytes", "memory.max"), ""); n != 32<<20 {
+	cg := make(t, limits.Limits{Memory: "32m"})
+	if n := kernel(t, cg, "memory.max", "memory.limit_in_bytes"); n != 32<<20 {
 		t.Errorf("the kernel's limit is %d, want %d", n, 32<<20)
 	}
-	hog := start(t, "hog", "256")
-	hog.begin(t, cg)
-	if status := hog.ended(t).Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
+	hog := cgrouptest.Start(t, "hog", "256")
+	hog.Begin(t, cgroups.Paths(cg)...)
+	if status := hog.Ended(t).Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
 		t.Errorf("the hog ended with %v, want SIGKILL", status)
 	}
-	s := stats(t, cg)
+	s := cgroups.ReadStats(cg)
 	if s.OOMKills == 0 {
 		t.Error("Stats counts no process killed because memory was full")
 	}
-	if n := kernel(t, cg, "memory", inVersion(cg, "memory.oom_control", "memory.events"), "oom_kill"); uint64(n) != s.OOMKills {
+	if n := kernel(t, cg, "memory.events oom_kill", "memory.oom_control oom_kill"); n != s.OOMKills {
 		t.Errorf("the kernel counts %d processes killed, Stats %d", n, s.OOMKills)
 	}
 	// memory.peak of v2 came with Linux 5.19. The kernel lets itself have a page or so more than the limit.
@@ -125,31 +126,31 @@ func TestMemoryHogIsKilled(t *testing.T) {
 }
 
 func TestMemoryWithinTheLimitIsGiven(t *testing.T) {
-	cg := make(t, cgroups.Limits{Memory: "128m"})
-	hog := start(t, "hog", "32")
-	hog.begin(t, cg)
-	if state := hog.ended(t); !state.Success() {
+	cg := make(t, limits.Limits{Memory: "128m"})
+	hog := cgrouptest.Start(t, "hog", "32")
+	hog.Begin(t, cgroups.Paths(cg)...)
+	if state := hog.Ended(t); !state.Success() {
 		t.Errorf("ended with %v", state)
 	}
-	if s := stats(t, cg); s.OOMKills != 0 || (s.MemoryPeak != 0 && s.MemoryPeak < 32<<20) {
+	if s := cgroups.ReadStats(cg); s.OOMKills != 0 || (s.MemoryPeak != 0 && s.MemoryPeak < 32<<20) {
 		t.Errorf("%+v, want no kill and at least 32 MiB", s)
 	}
 }
 
 // Of the clock on the wall this test knows nothing: on a busy machine the spinner gets less, never more.
 func TestSpinnerIsHeldAtItsShare(t *testing.T) {
-	cg := make(t, cgroups.Limits{CPUs: "0.2"})
-	start(t, "spin").begin(t, cg)
+	cg := make(t, limits.Limits{CPUs: "0.2"})
+	cgrouptest.Start(t, "spin").Begin(t, cgroups.Paths(cg)...)
 	deadline := time.Now().Add(2 * time.Minute)
-	for stats(t, cg).Throttled < 20 && time.Now().Before(deadline) {
+	for cgroups.ReadStats(cg).Throttled < 20 && time.Now().Before(deadline) {
 		time.Sleep(100 * time.Millisecond)
 	}
-	s := stats(t, cg)
+	s := cgroups.ReadStats(cg)
 	if s.Throttled < 20 {
 		t.Fatalf("the spinner had to wait %d times", s.Throttled)
 	}
 	// Periods in which it was ready to run. Each gives it 20 ms, and a processor may take some ms too much at its end.
-	periods := kernel(t, cg, "cpu", "cpu.stat", "nr_periods")
+	periods := kernel(t, cg, "cpu.stat nr_periods", "cpu.stat nr_periods")
 	share := s.CPU.Seconds() / (float64(periods) * 0.1)
 	if share < 0.1 || share > 0.3 {
 		t.Errorf("the spinner used %v in %d periods, a share of %.2f, want 0.2", s.CPU, periods, share)
@@ -158,27 +159,27 @@ func TestSpinnerIsHeldAtItsShare(t *testing.T) {
 
 func TestForkStormIsStopped(t *testing.T) {
 	const limit = 30
-	cg := make(t, cgroups.Limits{Pids: limit})
-	storm := start(t, "fork")
-	storm.begin(t, cg)
-	refused := storm.ended(t).ExitCode()
+	cg := make(t, limits.Limits{Pids: limit})
+	storm := cgrouptest.Start(t, "fork")
+	storm.Begin(t, cgroups.Paths(cg)...)
+	refused := storm.Ended(t).ExitCode()
 	if refused <= 100-limit || refused > 100 {
 		t.Errorf("of 100 forks %d were refused; at a limit of %d, with the forker's own threads, want more than %d", refused, limit, 100-limit)
 	}
-	if s := stats(t, cg); s.PidsMax < uint64(refused) {
+	if s := cgroups.ReadStats(cg); s.PidsMax < uint64(refused) {
 		t.Errorf("Stats counts %d refused forks, want %d", s.PidsMax, refused)
 	}
-	alive := kernel(t, cg, "pids", "pids.current", "")
+	alive := kernel(t, cg, "pids.current", "pids.current")
 	if alive == 0 || alive > limit {
 		t.Errorf("%d processes are left, want some, and at most %d", alive, limit)
 	}
 
 	// The storm's children live. Remove, which make calls again, ends them.
-	procs, err := os.ReadFile(filepath.Join(cg.Paths()[0], "cgroup.procs"))
+	procs, err := os.ReadFile(filepath.Join(cgroups.Paths(cg)[0], "cgroup.procs"))
 	if err != nil || len(procs) == 0 {
 		t.Fatalf("cgroup.procs: %q, %v", procs, err)
 	}
-	if err := cgroups.Remove(cg, nil); err != nil {
+	if err := cgroups.Remove(cg); err != nil {
 		t.Fatal(err)
 	}
 	for _, pid := range strings.Fields(string(procs)) {
@@ -190,69 +191,47 @@ func TestForkStormIsStopped(t *testing.T) {
 }
 
 func TestRemoveTakesCgroupsInside(t *testing.T) {
-	cg := make(t, cgroups.Limits{Pids: 50})
-	for _, path := range cg.Paths() {
+	cg := make(t, limits.Limits{Pids: 50})
+	for _, path := range cgroups.Paths(cg) {
 		inside := filepath.Join(path, "a", "b")
 		if err := os.MkdirAll(inside, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		p := start(t, "sleep")
-		p.begin(t, nil)
-		if err := os.WriteFile(filepath.Join(inside, "cgroup.procs"), []byte(strconv.Itoa(p.Process.Pid)), 0); err != nil {
-			t.Fatal(err)
-		}
+		cgrouptest.Start(t, "sleep").Begin(t, inside)
 	}
-	if err := cgroups.Remove(cg, nil); err != nil {
+	if err := cgroups.Remove(cg); err != nil {
 		t.Error(err)
 	}
-	if err := cgroups.Remove(cg, nil); err != nil {
+	if err := cgroups.Remove(cg); err != nil {
 		t.Errorf("what is gone cannot be removed: %v", err)
 	}
 }
 
-func TestNewLeavesNothingWhenItFails(t *testing.T) {
-	testenv.NeedRoot(t)
-	pids, quota, period := int64(10), int64(1), uint64(100_000) // the least quota is 1 ms
-	_, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{
-		CPU:  &specs.LinuxCPU{Quota: &quota, Period: &period},
-		Pids: &specs.LinuxPids{Limit: &pids},
-	}, nil)
-	if !errors.Is(err, unix.EINVAL) {
-		t.Errorf("New = %v, want EINVAL", err)
-	}
-	if left := find(t, id(t)); len(left) > 0 {
-		t.Errorf("left: %q", left)
+func TestALimitThatTheKernelRefusesIsNamed(t *testing.T) {
+	quota, period := int64(1), uint64(100_000) // the least quota is 1 ms
+	cg := cgrouptest.Cgroup(t)
+	err := cgroups.Set(cg, cgroups.Settings(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}}))
+	if !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), "limit CPU quota") {
+		t.Errorf("Set = %v, want EINVAL about CPU quota", err)
 	}
 }
 
 func TestNewDoesNotTakeWhatIsThere(t *testing.T) {
-	cg := make(t, cgroups.Limits{Pids: 50})
-	if second, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{}, nil); !errors.Is(err, fs.ErrExist) {
+	cg := make(t, limits.Limits{Pids: 50})
+	if second, err := cgroups.New(nil, "gocker-"+cgrouptest.ID(t)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("New = %v, %v; want ErrExist", second, err)
 	}
-	if n := kernel(t, cg, "pids", "pids.max", ""); n != 50 {
+	if n := kernel(t, cg, "pids.max", "pids.max"); n != 50 {
 		t.Errorf("the first one's limit is %d now", n)
 	}
-}
-
-// find lists the cgroups of a container, wherever they are.
-func find(t testing.TB, id string) (found []string) {
-	t.Helper()
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
-		if err == nil && entry.Name() == "gocker-"+id {
-			found = append(found, path)
-		}
-		return nil // cgroups come and go while we walk
-	})
-	return found
 }
 
 func TestRemoveDeadTakesAllOfAKilledOwner(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)
-	owner := start(t, "own", d.Root, d.Run)
-	owner.begin(t, nil)
-	line, err := owner.stdout.ReadString('\n')
+	owner := cgrouptest.Start(t, "own", d.Root, d.Run)
+	owner.Begin(t)
+	line, err := owner.Stdout.ReadString('\n')
 	words := strings.Fields(line)
 	if err != nil || len(words) < 2 {
 		t.Fatalf("the owner says %q, %v", line, err)
@@ -284,7 +263,7 @@ func TestRemoveDeadTakesAllOfAKilledOwner(t *testing.T) {
 		t.Errorf("RemoveDead = %v, %d containers are left, want none", err, containers())
 	}
 	for _, path := range words[1:] {
-		gone(t, path)
+		cgrouptest.Gone(t, path)
 	}
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err == nil && !strings.Contains(string(raw), "State:\tZ") {

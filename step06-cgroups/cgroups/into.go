@@ -3,13 +3,13 @@
 package cgroups
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 )
@@ -18,14 +18,18 @@ import (
 //
 //	p, err := namespaces.Create(spec, streams, cgroups.Into(cg))
 //
-// With v2 the kernel makes the process there. With v1, or where it refuses that, the process goes in by its first calls: it
-// writes "0", which is whoever writes, to files that were opened before.
+// With v2 the kernel makes the process there: CLONE_INTO_CGROUP. v1 has no such thing. There, and where the kernel refuses
+// that, the process goes in by its first calls: it writes "0", which is whoever writes, to files that were opened before.
 func Into(cg Cgroup) namespaces.Part {
 	var folder *os.File
 	var doors []*os.File
 	return namespaces.Part{
 		Outside: func() (err error) {
-			folder, doors, err = cg.Open()
+			folder, _ = os.Open(cg.Word(cg.Folders()[0], "")) // without it there are the doors
+			for _, path := range Doors(cg) {
+				door, openErr := os.OpenFile(path, os.O_WRONLY, 0)
+				doors, err = append(doors, door), errors.Join(err, openErr)
+			}
 			return err
 		},
 		First: func(list *birth.List) error {
@@ -43,25 +47,12 @@ func Into(cg Cgroup) namespaces.Part {
 	}
 }
 
-// TellInto is the part that tells what Into does.
-func TellInto(cg Cgroup, tell story.Story) namespaces.Part {
-	if tell == nil {
-		return namespaces.Part{}
+// Doors are the files by which a process goes in. With v1 it is "tasks": this takes one thread, and a process that was just
+// born has only one. What is written to cgroup.procs may be about any process: then the kernel stops all forks and
+// exits of the machine, which takes milliseconds.
+func Doors(cg Cgroup) (doors []string) {
+	for _, folder := range Paths(cg) {
+		doors = append(doors, filepath.Join(folder, cg.Word("cgroup.procs", "tasks")))
 	}
-	var writes []string
-	return namespaces.Part{
-		Outside: func() error {
-			folder, doors, err := cg.Open()
-			folder.Close()
-			for _, door := range doors {
-				writes = append(writes, "echo 0 >"+story.Quote(door.Name()))
-				door.Close()
-			}
-			return err
-		},
-		First: func(*birth.List) error {
-			tell.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
-			return nil
-		},
-	}
+	return doors
 }

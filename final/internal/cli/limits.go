@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/describe"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/final/internal/resources"
 )
 
 // resourceFlags say what a container gets of the machine.
@@ -23,7 +23,7 @@ func resourceFlags(f *pflag.FlagSet, limits *describe.Limits) {
 }
 
 // changeableFlags are those that update can change.
-func changeableFlags(f *pflag.FlagSet, limits *cgroups.Limits) {
+func changeableFlags(f *pflag.FlagSet, limits *resources.Limits) {
 	f.StringVarP(&limits.Memory, "memory", "m", "", "memory `limit`: bytes, with b, k, m or g")
 	f.StringVar(&limits.MemorySwap, "memory-swap", "", "`limit` of memory and swap together, -1 for no limit of swap (default twice the memory)")
 	f.StringVar(&limits.MemoryReservation, "memory-reservation", "", "`bytes` that others should leave it when memory is scarce")

@@ -27,7 +27,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/local"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/trees"
 )
 
 func TestMain(m *testing.M) {
@@ -86,7 +86,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) { // [cgroup-v1], [cgroup-v2], [cgroup-hybrid]
-			mode, _, err := cgroups.Mode()
+			mounted, err := trees.Find()
+			mode, _ := mounted.Mode()
 			return cond == "cgroup-"+mode, err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

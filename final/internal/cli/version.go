@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/trees"
 )
 
 // build is what is known of this program, in docker's names.
@@ -154,7 +154,8 @@ func inform(e *engine.Engine) (i information, unread, err error) {
 			i.ContainersStopped++
 		}
 	}
-	mode, _, err := cgroups.Mode()
+	mounted, err := trees.Find()
+	mode, _ := mounted.Mode()
 	if err != nil {
 		return i, unread, err
 	}

@@ -21,6 +21,7 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/names"
+	"gocker/final/internal/resources"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -54,14 +55,14 @@ type State struct {
 
 	Paused bool `json:"-"` // it runs, and all its processes are frozen: the kernel knows
 
-	Created, Started, Finished time.Time     // Started and Finished are those of the last time
-	Monitor                    int           // pid of the gocker that runs it, as the host counts
-	Restarts                   int           // by its restart policy
-	ExitCode                   int           // as shells have it: 128 + the number of the signal that ended it
-	Error                      string        // why it did not start
-	OOMKilled                  bool          // a process in it was killed because memory was at its limit
-	Usage                      cgroups.Stats // up to its end
-	End                        why.End       // and what else was known then
+	Created, Started, Finished time.Time       // Started and Finished are those of the last time
+	Monitor                    int             // pid of the gocker that runs it, as the host counts
+	Restarts                   int             // by its restart policy
+	ExitCode                   int             // as shells have it: 128 + the number of the signal that ended it
+	Error                      string          // why it did not start
+	OOMKilled                  bool            // a process in it was killed because memory was at its limit
+	Usage                      resources.Stats // up to its end
+	End                        why.End         // and what else was known then
 }
 
 // StateRestarting is the status of a container that has ended and will be started again.
@@ -276,8 +277,8 @@ func (store Store) RunningCgroup(name string) (State, cgroups.Cgroup, error) {
 // askKernel completes the state of a container that runs by what only the kernel knows.
 func askKernel(s *State, folder string) {
 	if cg, err := cgroups.OpenRecorded(folder); err == nil {
-		s.Paused = cg.Frozen()
-		s.OOMKilled = s.OOMKilled || cg.OOMKills() > 0
+		s.Paused = resources.Frozen(cg)
+		s.OOMKilled = s.OOMKilled || cgroups.OOMKills(cg) > 0
 	}
 }
 

@@ -15,14 +15,15 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/resources"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/devices"
 )
 
 // Limits are the flags of "run" that say what a container gets of the machine. Those of the first field can be changed
 // while it runs.
 type Limits struct {
-	cgroups.Limits
+	resources.Limits
 	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of who makes it
 	OOMScoreAdj  int      // -1000 to 1000: what it has of it, is sooner killed when the machine has no memory left
 	Devices      []string // HOST[:CONTAINER][:rwm]
@@ -46,7 +47,7 @@ func limit(spec *specs.Spec, id string, opts Limits, privileged bool) error {
 		spec.Process.OOMScoreAdj = &opts.OOMScoreAdj
 	}
 	if !privileged {
-		resources.Devices = []specs.LinuxDeviceCgroup{cgroups.DenyDevices}
+		resources.Devices = []specs.LinuxDeviceCgroup{devices.DenyAll}
 	}
 	for _, rule := range opts.DeviceRules {
 		r, err := parseDeviceRule(rule)

@@ -5,8 +5,10 @@ package doctor
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +18,7 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/trees"
 )
 
 // Run makes all checks.
@@ -23,7 +26,7 @@ func Run(d dirs.Dirs) []check.Result {
 	all := []check.Result{check.Space("space for images", d.Root)}
 	all = append(all, overlay.Checks(d)...)
 	all = append(all, namespaces.Checks()...)
-	all = append(all, cgroups.Checks()...)
+	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)
 	all = append(all, subordinateIDs(), seccomp(), nftables(), memory())
@@ -47,6 +50,23 @@ func CanRun(results []check.Result) bool {
 		}
 	}
 	return true
+}
+
+// limits checks that this process can give limits to containers, by making a cgroup.
+func limits() check.Result {
+	const name, breaks = "limits", "containers have no limits, and do not start"
+	cg, err := cgroups.New(nil, fmt.Sprintf("gocker-check-%d", os.Getpid()))
+	if err == nil {
+		path := filepath.Dir(cgroups.Paths(cg)[0])
+		if err = cgroups.Remove(cg); err == nil {
+			return check.Good(name, "can be set, below %s", path)
+		}
+	}
+	mend := "write access to the cgroup that this process is in: as root on the host, or delegated by systemd-run --scope -p Delegate=yes"
+	if errors.Is(err, unix.EROFS) {
+		mend = "mount -o remount,rw /sys/fs/cgroup, or start this container with its own writable cgroups (docker run --privileged --cgroupns=private)"
+	}
+	return check.Miss(name, err.Error(), breaks, mend)
 }
 
 // propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.

@@ -20,6 +20,7 @@ import (
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/told"
 )
 
 // ExecOptions are the flags of "gocker exec". What is empty is as for the container's first process.
@@ -106,11 +107,11 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if err != nil {
 		return -1, err
 	}
-	place, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+	cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
 	if err != nil {
 		return -1, err
 	}
-	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(e.Tell), cgroups.Into(place), cgroups.TellInto(place, e.Tell))
+	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(e.Tell), cgroups.Into(cg), told.Into(e.Tell, cg))
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}

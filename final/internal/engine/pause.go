@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"gocker/final/internal/containers"
+	"gocker/final/internal/resources"
 )
 
 // ErrNotPaused says that a container is not paused.
@@ -21,7 +22,7 @@ func (e Engine) Pause(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := cg.Freeze(); err != nil {
+	if err := resources.Freeze(cg); err != nil {
 		return fmt.Errorf("pause %s: %w", name, err)
 	}
 	e.Containers().Note("pause", s)
@@ -37,7 +38,7 @@ func (e Engine) Unpause(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := cg.Thaw(); err != nil {
+	if err := resources.Thaw(cg); err != nil {
 		return fmt.Errorf("unpause %s: %w", name, err)
 	}
 	e.Containers().Note("unpause", s)

@@ -22,11 +22,11 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/logs"
+	"gocker/final/internal/resources"
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/namespaces"
-	"gocker/step06-cgroups/cgroups"
 )
 
 // Streams are what a container reads and writes. A nil one is nothing.
@@ -119,7 +119,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	before := c.State
 	if err := c.Change(func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, p.Pid, os.Getpid(), time.Now(), time.Time{}
-		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, cgroups.Stats{}, why.End{}
+		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, resources.Stats{}, why.End{}
 	}); err != nil {
 		p.Abort()
 		return -1, err
@@ -160,7 +160,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		ended(&c.State)
 		return status, err
 	}
-	usage, _ := p.Cgroup.Stats() // what the kernel does not count is 0
+	usage := resources.ReadStats(p.Cgroup)
 	if c.State.Options.Usage {
 		fmt.Fprint(c.errors(streams), usageLine(usage, c.Spec.Process.Terminal))
 	}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/containers"
+	"gocker/final/internal/resources"
 	"gocker/final/internal/why"
-	"gocker/step06-cgroups/cgroups"
 )
 
 // mostSent is how many signals are noted, the last ones.
@@ -58,7 +58,7 @@ func (c *container) errors(streams Streams) io.Writer {
 }
 
 // usageLine is what a container used, as the kernel counted. A terminal that passes keys on as they are wants a CR, too.
-func usageLine(u cgroups.Stats, terminal bool) string {
+func usageLine(u resources.Stats, terminal bool) string {
 	end := "\n"
 	if terminal {
 		end = "\r\n"

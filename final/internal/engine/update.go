@@ -10,12 +10,13 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/resources"
 	"gocker/step06-cgroups/cgroups"
 )
 
 // UpdateOptions are the flags of "gocker update". What is empty stays as it is.
 type UpdateOptions struct {
-	Limits  cgroups.Limits
+	Limits  resources.Limits
 	Restart *describe.RestartPolicy
 }
 
@@ -44,7 +45,7 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 	return nil
 }
 
-func (e Engine) updateSpec(s containers.State, limits cgroups.Limits) error {
+func (e Engine) updateSpec(s containers.State, limits resources.Limits) error {
 	spec, err := e.Containers().ReadSpec(s.ID)
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func (e Engine) updateSpec(s containers.State, limits cgroups.Limits) error {
 	if s.Status == specs.StateRunning {
 		cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
 		if err == nil {
-			err = cg.Update(spec.Linux.Resources)
+			err = resources.Update(cg, spec.Linux.Resources)
 		}
 		if err != nil {
 			return err

@@ -20,14 +20,14 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/final/internal/resources"
 )
 
 // A Inspection is what "docker inspect" tells of a container, and what it used.
 type Inspection struct {
 	docker.InspectResponse
-	NetworkSettings networkSettings // not docker's type: a template shows its unset addresses as "invalid IP"
-	Usage           *cgroups.Stats  `json:",omitempty"` // as the kernel counted, if it has ended
+	NetworkSettings networkSettings  // not docker's type: a template shows its unset addresses as "invalid IP"
+	Usage           *resources.Stats `json:",omitempty"` // as the kernel counted, if it has ended
 }
 
 // Inspect tells all about a container; size counts its files, too.

@@ -14,15 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/containers"
+	"gocker/final/internal/resources"
 	"gocker/step06-cgroups/cgroups"
 )
 
 // A Usage is what a container uses at a moment, and has used so far.
 type Usage struct {
 	containers.State
-	cgroups.Stats            // the limit of memory is the machine's memory where there is none
-	Received, Sent uint64    // bytes, by all network devices of its own, loopback excepted
-	At             time.Time // when it was read
+	resources.Stats           // the limit of memory is the machine's memory where there is none
+	Received, Sent  uint64    // bytes, by all network devices of its own, loopback excepted
+	At              time.Time // when it was read
 }
 
 // Stats reads what a container uses. One that does not run uses nothing.
@@ -42,9 +43,7 @@ func (look Look) Stats(name string) (Usage, error) {
 	if err != nil {
 		return u, err
 	}
-	if u.Stats, err = cg.Stats(); err != nil {
-		return u, fmt.Errorf("container %s: %w", s.ID, err)
-	}
+	u.Stats = resources.ReadStats(cg)
 	var machine unix.Sysinfo_t
 	if err := unix.Sysinfo(&machine); err == nil {
 		if total := machine.Totalram * uint64(machine.Unit); u.MemoryLimit == 0 || u.MemoryLimit > total {

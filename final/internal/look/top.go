@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gocker/final/internal/resources"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -25,7 +26,7 @@ func (look Look) Top(name string, options ...string) (rows [][]string, err error
 	if err != nil {
 		return nil, err
 	}
-	pids, err := cg.Pids()
+	pids, err := resources.Pids(cg)
 	if err != nil {
 		return nil, fmt.Errorf("top %s: %w", name, err)
 	}

@@ -5,28 +5,33 @@ package runtime
 import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/resources"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/told"
 )
 
 // cgroup is the part that makes the container's cgroup: while the namespaces are made, on another thread.
-func (c *Container) cgroup(f *overlay.FS, path string, resources *specs.LinuxResources) namespaces.Part {
-	if resources == nil {
-		resources = &specs.LinuxResources{}
+func (c *Container) cgroup(f *overlay.FS, path string, limits *specs.LinuxResources) namespaces.Part {
+	if limits == nil {
+		limits = &specs.LinuxResources{}
 	}
 	var into, tells namespaces.Part
 	made := func() error { return nil }
 	return namespaces.Part{
 		Outside: func() error {
 			wait := check.Elsewhere(func() (any, error) {
-				cg, err := cgroups.NewFor(f, path, resources, c.tell)
+				cg, err := cgroups.New(f, path)
 				if err != nil {
 					return nil, err
 				}
 				c.Cgroup = cg
+				if err := resources.Set(cg, limits); err != nil {
+					return nil, err
+				}
 				into = cgroups.Into(cg)
 				return nil, into.Outside()
 			})
@@ -37,7 +42,9 @@ func (c *Container) cgroup(f *overlay.FS, path string, resources *specs.LinuxRes
 			if err := made(); err != nil { // what is told comes one after the other
 				return err
 			}
-			tells = cgroups.TellInto(c.Cgroup, c.tell)
+			told.New(c.tell, c.Cgroup)
+			resources.Tell(c.tell, c.Cgroup, limits)
+			tells = told.Into(c.tell, c.Cgroup)
 			return tells.Outside()
 		},
 		First: func(list *birth.List) error {

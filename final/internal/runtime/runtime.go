@@ -13,11 +13,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/resources"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/told"
 )
 
 // A Container is set up and waits for its start, or runs.
@@ -46,7 +48,7 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 		err = adviseOnForks(err, c.Cgroup)
 	}
 	if c.Cgroup != nil {
-		err = errors.Join(err, cgroups.RemoveFor(f, c.Cgroup, tell))
+		err = errors.Join(err, c.Remove())
 	}
 	return nil, err
 }
@@ -55,7 +57,7 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 func adviseOnForks(err error, cg cgroups.Cgroup) error {
 	where := "no more processes are allowed: by a cgroup (pids.max), to this user (ulimit -u), or at all (kernel.pid_max, kernel.threads-max)"
 	if cg != nil {
-		for _, l := range cgroups.LimitsOf(cg, "pids") {
+		for _, l := range resources.LimitsOf(cg, "pids") {
 			where += fmt.Sprintf("; %s has a limit of %d, and %d left", l.Dir, l.Value, l.Left)
 		}
 	}
@@ -77,4 +79,7 @@ func endAll(p *namespaces.Process, cg cgroups.Cgroup) {
 }
 
 // Remove removes the cgroup of a container that has ended. The file system is the caller's.
-func (c *Container) Remove() error { return cgroups.RemoveFor(c.fs, c.Cgroup, c.tell) }
+func (c *Container) Remove() error {
+	told.Remove(c.tell, c.Cgroup)
+	return cgroups.RemoveRecorded(c.fs)
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/resources"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -38,8 +39,8 @@ type End struct {
 	Killed   []Victim            `json:",omitempty"` // for want of memory
 	Broke    string              `json:",omitempty"` // what the kernel's log says of the first process: "segfault at 0 ip …"
 	Memory   string              `json:",omitempty"` // the file that had the memory limit
-	Above    *cgroups.Limit      `json:",omitempty"` // of memory, in a cgroup above: the one that was or would be reached first
-	Forks    *cgroups.Limit      `json:",omitempty"` // of processes, in a cgroup above, that was reached
+	Above    *resources.Limit    `json:",omitempty"` // of memory, in a cgroup above: the one that was or would be reached first
+	Forks    *resources.Limit    `json:",omitempty"` // of processes, in a cgroup above, that was reached
 	Denied   []namespaces.Denial `json:",omitempty"`
 	Script   string              `json:",omitempty"` // the first line of its command, if something was not found
 	Orphaned bool                `json:",omitempty"` // its gocker was killed
@@ -65,23 +66,23 @@ type Victim struct {
 func (e End) cgroup() string { return filepath.Base(filepath.Dir(e.Memory)) }
 
 // Look notes what is known when a container's first process has ended, and its cgroup is still there.
-func Look(p *namespaces.Process, cg cgroups.Cgroup, usage cgroups.Stats) End {
-	e := End{Signal: p.EndedBy(), Denied: p.Denied(), Script: p.Script(), Memory: cg.Files("memory")[0]}
+func Look(p *namespaces.Process, cg cgroups.Cgroup, usage resources.Stats) End {
+	e := End{Signal: p.EndedBy(), Denied: p.Denied(), Script: p.Script(), Memory: cg.Path(cg.Word("memory.max", "memory.limit_in_bytes"))}
 	if usage.OOMKills > 0 || e.Signal != 0 {
 		e.lookInLog(p.Pid)
 	}
 	if usage.OOMKills > 0 {
-		e.Above = least(cgroups.LimitsOf(cg, "memory"), e.above)
+		e.Above = least(resources.LimitsOf(cg, "memory"), e.above)
 	}
-	e.lookAtForks(cgroups.LimitsOf(cg, "pids"), usage.PidsMax > 0)
+	e.lookAtForks(resources.LimitsOf(cg, "pids"), usage.PidsMax > 0)
 	return e
 }
 
 // above tells whether a limit is not the container's own.
-func (e *End) above(l cgroups.Limit) bool { return !inside(l.Dir, e.cgroup()) }
+func (e *End) above(l resources.Limit) bool { return !inside(l.Dir, e.cgroup()) }
 
 // least is the limit that has the least left, of those that are wanted.
-func least(limits []cgroups.Limit, wanted func(cgroups.Limit) bool) (found *cgroups.Limit) {
+func least(limits []resources.Limit, wanted func(resources.Limit) bool) (found *resources.Limit) {
 	for _, l := range limits {
 		if wanted(l) && (found == nil || l.Left < found.Left) {
 			found = &l
@@ -92,8 +93,8 @@ func least(limits []cgroups.Limit, wanted func(cgroups.Limit) bool) (found *cgro
 
 // lookAtForks finds out whether a limit of processes was reached that stands above. counted says that the container's cgroup
 // has counted one that was refused.
-func (e *End) lookAtForks(limits []cgroups.Limit, counted bool) {
-	all := func(cgroups.Limit) bool { return true }
+func (e *End) lookAtForks(limits []resources.Limit, counted bool) {
+	all := func(resources.Limit) bool { return true }
 	first := least(limits, all)
 	if first == nil {
 		return
@@ -105,7 +106,7 @@ func (e *End) lookAtForks(limits []cgroups.Limit, counted bool) {
 		return
 	}
 	// A refusal is counted where the limit stands. Whose process it was, only the kernel's log says.
-	above := least(limits, func(l cgroups.Limit) bool {
+	above := least(limits, func(l resources.Limit) bool {
 		refused, _ := l.RefusedForks()
 		return refused && e.above(l)
 	})
@@ -125,7 +126,7 @@ type Case struct {
 	Error     string
 	Process   *specs.Process
 	Resources *specs.LinuxResources
-	Usage     cgroups.Stats
+	Usage     resources.Stats
 	End       End
 	Wrote     []string // the last lines of its standard error
 }

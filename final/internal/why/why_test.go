@@ -22,9 +22,11 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/logs"
+	"gocker/final/internal/resources"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/limits"
 )
 
 // In a container these tests are their own program: "probe" and one of these names.
@@ -136,7 +138,7 @@ func die(args []string) {
 // An ended container, and what why must say of it.
 type planted struct {
 	name    string
-	limits  cgroups.Limits
+	limits  limits.Limits
 	args    []string // of the probe, or, if the first one is "sh", a command
 	change  func(*describe.Options)
 	meddle  func(t *testing.T, e engine.Engine, id string, pid int) // while it runs, in the background
@@ -159,7 +161,7 @@ func ask(t *testing.T, faults []planted) {
 	}
 	for _, tt := range faults {
 		t.Run(tt.name, func(t *testing.T) {
-			opts := describe.Options{Image: ref, Limits: describe.Limits{Limits: tt.limits}, Args: tt.args, Mounts: describe.Mounts{Volumes: []string{self + ":/probe:ro"}}}
+			opts := describe.Options{Image: ref, Limits: describe.Limits{Limits: resources.Limits{Limits: tt.limits}}, Args: tt.args, Mounts: describe.Mounts{Volumes: []string{self + ":/probe:ro"}}}
 			if tt.args[0] != "sh" {
 				opts.Args = append([]string{"/probe", "probe"}, tt.args...)
 			}
@@ -232,7 +234,7 @@ func pidOf(t *testing.T, e engine.Engine, id string) int {
 	return 0
 }
 
-func memory(limit string) cgroups.Limits { return cgroups.Limits{Memory: limit} }
+func memory(limit string) limits.Limits { return limits.Limits{Memory: limit} }
 
 func TestMemoryLimitIsNamed(t *testing.T) {
 	const killed = "killed by the memory limit"
@@ -256,23 +258,26 @@ func TestMemoryLimitIsNamed(t *testing.T) {
 }
 
 // below has a container made in a cgroup that has limits, too.
-func below(t *testing.T, limits cgroups.Limits) func(*describe.Options) {
+func below(t *testing.T, limits limits.Limits) func(*describe.Options) {
 	testenv.NeedRoot(t)
-	resources, err := limits.Resources()
+	r, err := limits.Resources()
 	if err != nil {
 		t.Fatal(err)
 	}
 	parents++
 	name := fmt.Sprintf("/gocker-why-%d-%d", os.Getpid(), parents)
-	parent, err := cgroups.New(name, resources, nil)
+	parent, err := cgroups.New(nil, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cgroups.Remove(parent, nil); err != nil {
+		if err := cgroups.Remove(parent); err != nil {
 			t.Error(err)
 		}
 	})
+	if err := cgroups.Set(parent, cgroups.Settings(r)); err != nil {
+		t.Fatal(err)
+	}
 	return func(o *describe.Options) { o.Limits.CgroupParent = name }
 }
 
@@ -282,18 +287,18 @@ func TestLimitOfProcessesIsNamed(t *testing.T) {
 	var faults []planted
 	for _, limit := range []int64{5, 8, 10, 12, 15, 20, 25, 30} {
 		faults = append(faults, planted{
-			name: fmt.Sprintf("forks, at %d", limit), limits: cgroups.Limits{Pids: limit}, args: []string{"fork", "100"},
+			name: fmt.Sprintf("forks, at %d", limit), limits: limits.Limits{Pids: limit}, args: []string{"fork", "100"},
 			verdict: "after the limit of processes was reached", reasons: []string{fmt.Sprintf("its limit is %d (--pids-limit; pids.max)", limit)},
 		})
 	}
 	ask(t, append(faults,
-		planted{name: "a shell", limits: cgroups.Limits{Pids: 6}, args: []string{"sh", "-c", "i=0; while [ $i -lt 20 ]; do sleep 60 & i=$((i+1)); done"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 6"}},
-		planted{name: "a pipe", limits: cgroups.Limits{Pids: 2}, args: []string{"sh", "-c", "cat /dev/null | cat | cat | cat; exit 3"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 2"}},
-		planted{name: "one that copes", limits: cgroups.Limits{Pids: 4}, args: []string{"sh", "-c", "(/probe probe fork 50); exit 0"}, verdict: "status 0", reasons: []string{"its limit is 4"}},
-		planted{name: "of a cgroup above", args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 25}), verdict: "after the limit of processes of a cgroup above, ", reasons: []string{"above, has a limit of 25 for all that is in it", "raise it there"}},
-		planted{name: "of a cgroup above, and a larger one of its own", limits: cgroups.Limits{Pids: 60}, args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 25}), verdict: "of a cgroup above, ", reasons: []string{"has a limit of 25"}},
-		planted{name: "its own, and a larger one of a cgroup above", limits: cgroups.Limits{Pids: 25}, args: []string{"fork", "100"}, change: below(t, cgroups.Limits{Pids: 60}), verdict: "after the limit of processes was reached", reasons: []string{"its limit is 25"}},
-		planted{name: "in the background", limits: cgroups.Limits{Pids: 7}, args: []string{"fork", "100"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 7"}},
+		planted{name: "a shell", limits: limits.Limits{Pids: 6}, args: []string{"sh", "-c", "i=0; while [ $i -lt 20 ]; do sleep 60 & i=$((i+1)); done"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 6"}},
+		planted{name: "a pipe", limits: limits.Limits{Pids: 2}, args: []string{"sh", "-c", "cat /dev/null | cat | cat | cat; exit 3"}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 2"}},
+		planted{name: "one that copes", limits: limits.Limits{Pids: 4}, args: []string{"sh", "-c", "(/probe probe fork 50); exit 0"}, verdict: "status 0", reasons: []string{"its limit is 4"}},
+		planted{name: "of a cgroup above", args: []string{"fork", "100"}, change: below(t, limits.Limits{Pids: 25}), verdict: "after the limit of processes of a cgroup above, ", reasons: []string{"above, has a limit of 25 for all that is in it", "raise it there"}},
+		planted{name: "of a cgroup above, and a larger one of its own", limits: limits.Limits{Pids: 60}, args: []string{"fork", "100"}, change: below(t, limits.Limits{Pids: 25}), verdict: "of a cgroup above, ", reasons: []string{"has a limit of 25"}},
+		planted{name: "its own, and a larger one of a cgroup above", limits: limits.Limits{Pids: 25}, args: []string{"fork", "100"}, change: below(t, limits.Limits{Pids: 60}), verdict: "after the limit of processes was reached", reasons: []string{"its limit is 25"}},
+		planted{name: "in the background", limits: limits.Limits{Pids: 7}, args: []string{"fork", "100"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "after the limit of processes was reached", reasons: []string{"its limit is 7"}},
 	))
 }
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package cgroups_test
+package devices_test
 
 import (
 	"errors"
@@ -16,7 +16,13 @@ import (
 
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/cgrouptest"
+	"gocker/step06-cgroups/devices"
 )
+
+func TestMain(m *testing.M) {
+	cgrouptest.Main(m, map[string]func([]string) error{"open": openNodes})
+}
 
 // openNodes makes device nodes, "c:1:3:r", in a folder, opens each to read or write, and prints what the kernel says.
 func openNodes(args []string) error {
@@ -56,7 +62,7 @@ func openNodes(args []string) error {
 func TestOnlyListedDevicesAreOpened(t *testing.T) {
 	testenv.NeedRoot(t)
 	var stat unix.Stat_t
-	if err := unix.Stat(disk(t), &stat); err != nil {
+	if err := unix.Stat(cgrouptest.Disk(t), &stat); err != nil {
 		t.Fatal(err)
 	}
 	host := fmt.Sprintf("b:%d:%d:r", unix.Major(stat.Rdev), unix.Minor(stat.Rdev))
@@ -69,39 +75,34 @@ func TestOnlyListedDevicesAreOpened(t *testing.T) {
 		rules []specs.LinuxDeviceCgroup
 		want  map[string]string
 	}{
-		{"the default list", []specs.LinuxDeviceCgroup{cgroups.DenyDevices}, map[string]string{
+		{"the default list", []specs.LinuxDeviceCgroup{devices.DenyAll}, map[string]string{
 			"c:1:3:rw": yes, "c:1:5:r": yes, "c:1:7:w": yes, "c:1:8:r": yes, "c:1:9:r": yes, // null, zero, full, random, urandom
 			"c:1:1:r": no, "c:1:11:r": no, "c:5:1:w": no, "c:10:229:r": no, host: no, "b:1:3:r": no, // mem, kmsg, console, fuse, the disk
 		}},
-		{"one more device, to read", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, 11, "r")}, map[string]string{
+		{"one more device, to read", []specs.LinuxDeviceCgroup{devices.DenyAll, rule(true, "c", 1, 11, "r")}, map[string]string{
 			"c:1:11:r": yes, "c:1:11:w": no, "c:1:11:rw": no, host: no,
 		}},
-		{"all minor numbers", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, -1, "rwm")}, map[string]string{
+		{"all minor numbers", []specs.LinuxDeviceCgroup{devices.DenyAll, rule(true, "c", 1, -1, "rwm")}, map[string]string{
 			"c:1:11:r": yes, "c:1:11:w": yes, host: no,
 		}},
-		{"a part taken back", []specs.LinuxDeviceCgroup{cgroups.DenyDevices, rule(true, "c", 1, 11, "rwm"), rule(false, "c", 1, 11, "w")}, map[string]string{
+		{"a part taken back", []specs.LinuxDeviceCgroup{devices.DenyAll, rule(true, "c", 1, 11, "rwm"), rule(false, "c", 1, 11, "w")}, map[string]string{
 			"c:1:11:r": yes, "c:1:11:w": no, "c:1:11:rw": no,
 		}},
 		{"all", []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}, map[string]string{"c:1:11:r": yes, host: yes}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cg, err := cgroups.New("gocker-"+id(t), &specs.LinuxResources{Devices: tt.rules}, nil)
-			if err != nil {
+			cg := cgrouptest.Cgroup(t)
+			if err := devices.Guard(cg, append(tt.rules, devices.Defaults()...)); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() {
-				if err := cgroups.Remove(cg, nil); err != nil {
-					t.Error(err)
-				}
-			})
 			var nodes []string
 			for node := range tt.want {
 				nodes = append(nodes, node)
 			}
-			p := start(t, append([]string{"open", t.TempDir()}, nodes...)...)
-			p.begin(t, cg)
+			p := cgrouptest.Start(t, append([]string{"open", t.TempDir()}, nodes...)...)
+			p.Begin(t, cgroups.Paths(cg)...)
 			for _, node := range nodes {
-				line, err := p.stdout.ReadString('\n')
+				line, err := p.Stdout.ReadString('\n')
 				if got := strings.TrimSpace(line); err != nil || got != tt.want[node] {
 					t.Errorf("open %s: %q, %v; want %q", node, got, err, tt.want[node])
 				}

@@ -1,0 +1,132 @@
+//go:build linux
+
+// Package trees finds the cgroup file systems of this machine, and the cgroup that this process is in.
+//
+// With v2 there is one tree for all controllers, with v1 one for each, or for some together. A controller can be in the
+// trees of one version only. "hybrid" is v1 with a tree of v2 beside it, which has no controllers.
+//
+// See cgroups(7).
+package trees
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"gocker/step04-overlay/check"
+)
+
+// Trees are all that are mounted.
+type Trees struct {
+	V2 Tree            // its Root is "" where there is none
+	V1 map[string]Tree // by controller
+}
+
+// A Tree is a folder with folders. Each is a cgroup.
+type Tree struct{ Root, Own string } // where it is mounted; and the folder of the cgroup that we are in
+
+// At is the folder that a path begins in: the root if it begins with "/", else our own.
+func (t Tree) At(path string) string {
+	if filepath.IsAbs(path) {
+		return t.Root
+	}
+	return t.Own
+}
+
+// known are the controllers of v1 that somebody here asks for. A mount has other options too.
+var known = []string{"blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"}
+
+// Find finds them.
+func Find() (Trees, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return Trees{}, fmt.Errorf("read mountinfo: %w", err)
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return Trees{}, err
+	}
+	trees := Trees{V1: map[string]Tree{}}
+	for _, m := range mounts {
+		if m.FSType == "cgroup2" {
+			trees.V2 = find(m, own, "")
+			continue
+		}
+		for option := range strings.SplitSeq(m.VFSOptions, ",") { // "rw,cpu,cpuacct" has two
+			if slices.Contains(known, option) {
+				trees.V1[option] = find(m, own, option)
+			}
+		}
+	}
+	return trees, nil
+}
+
+// find finds our cgroup in the lines of /proc/self/cgroup, "4:memory:/user" or "0::/user", which is v2's. The mount may
+// show only a part of the whole tree.
+func find(m *mountinfo.Info, own []byte, controller string) Tree {
+	for line := range strings.Lines(string(own)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 || !slices.Contains(strings.Split(parts[1], ","), controller) {
+			continue
+		}
+		if below, err := filepath.Rel(m.Root, parts[2]); err == nil && filepath.IsLocal(below) {
+			return Tree{m.Mountpoint, filepath.Join(m.Mountpoint, below)}
+		}
+	}
+	return Tree{m.Mountpoint, m.Mountpoint}
+}
+
+// Mode says which kind of cgroups this machine has: "v1", "v2", "hybrid" or "none".
+func (t Trees) Mode() (mode string, controllers []string) {
+	switch {
+	case len(t.V1) > 0 && t.V2.Root != "":
+		return "hybrid", slices.Sorted(maps.Keys(t.V1))
+	case len(t.V1) > 0:
+		return "v1", slices.Sorted(maps.Keys(t.V1))
+	case t.V2.Root != "":
+		return "v2", strings.Fields(check.Text(filepath.Join(t.V2.Root, "cgroup.controllers")))
+	}
+	return "none", nil
+}
+
+// Check tells whether this machine has the controllers that are needed.
+func Check(needed ...string) check.Result {
+	const name, breaks = "cgroups", "containers have no limits, and do not start"
+	t, err := Find()
+	if err != nil {
+		return check.Miss(name, err.Error(), breaks, "mount /proc")
+	}
+	mode, have := t.Mode()
+	if mode == "none" {
+		return check.Miss(name, "no cgroup file system is mounted", breaks, "mount -t cgroup2 none /sys/fs/cgroup")
+	}
+	for _, controller := range needed {
+		if slices.Contains(have, controller) {
+			continue
+		}
+		mend := "start the kernel with cgroup_enable=" + controller
+		switch {
+		case mode != "v2" && enabled(controller):
+			mend = fmt.Sprintf("mkdir -p /sys/fs/cgroup/%[1]s && mount -t cgroup -o %[1]s cgroup /sys/fs/cgroup/%[1]s", controller)
+		case mode == "v2" && enabled(controller):
+			mend = fmt.Sprintf("the parent cgroup must give it: echo +%s > …/cgroup.subtree_control there, or Delegate=yes in the unit", controller)
+		}
+		return check.Miss(name, fmt.Sprintf("%s, without the controller %s", mode, controller), breaks, mend)
+	}
+	return check.Good(name, "%s, with %s", mode, strings.Join(have, ", "))
+}
+
+// enabled tells whether the kernel has a controller, mounted or not: see /proc/cgroups in cgroups(7).
+func enabled(controller string) bool {
+	for line := range strings.Lines(check.Text("/proc/cgroups")) {
+		if fields := strings.Fields(line); len(fields) == 4 && fields[0] == controller {
+			return fields[3] == "1"
+		}
+	}
+	return false
+}
