@@ -8,12 +8,12 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/doctor"
-	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
 )
 
 func main() {
 	doctor.Init()
-	engine.Monitor()
+	life.Monitor()
 	os.Exit(cli.Main(os.Args[1:]))
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 )
@@ -37,7 +38,7 @@ func withSample(t testing.TB) dirs.Dirs {
 		e := engine.Engine{Dirs: d}
 		states, _ := e.Containers().List()
 		for _, s := range states {
-			e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
+			e.Life().Remove(s.ID, life.RmOptions{Force: true, Volumes: true})
 		}
 	})
 	return d

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -22,7 +23,7 @@ import (
 // Exit statuses as docker has them.
 const (
 	exitFailed = 1   // a command, but not run, failed
-	exitGocker = 125 // gocker run failed, not the container, or there is no such flag; see also engine.NotStarted
+	exitGocker = 125 // gocker run failed, not the container, or there is no such flag; see also life.NotStarted
 )
 
 // exit is an error with the status that the program ends with, and with nothing to say if err is nil.
@@ -158,11 +159,11 @@ func Main(args []string) int {
 
 // failedStatus is the exit status if err kept a command from running, or other if it is not the command's fault.
 func failedStatus(err error, other int) int {
-	var interrupted engine.Interrupted
+	var interrupted life.Interrupted
 	if errors.As(err, &interrupted) {
 		return 128 + int(interrupted.Signal)
 	}
-	return engine.NotStarted(err, other)
+	return life.NotStarted(err, other)
 }
 
 // help is what a command does that only has others below it: Args has refused a name that none of them has.

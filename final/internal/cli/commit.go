@@ -8,10 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 )
 
 func commitCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.CommitOptions
+	var opts life.CommitOptions
 	cmd := &cobra.Command{
 		Use:   "commit [flags] CONTAINER [NAME[:TAG]]",
 		Short: "Make an image of what a container changed",
@@ -25,7 +26,7 @@ func commitCommand(e *engine.Engine) *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			img, err := e.Commit(ctx, args[0], opts, names...)
+			img, err := e.Life().Commit(ctx, args[0], opts, names...)
 			if err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/events"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 )
@@ -170,7 +171,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 				_, procErr := os.Stat(fmt.Sprintf("/proc/%d", s.Pid))
 				return err == nil && (s.Pid == 0 || procErr == nil || len(now) == 0 || now[0].Pid != s.Pid)
 			})
-			if err := e.Rm(s.ID, engine.RmOptions{Force: true}); err != nil {
+			if err := e.Life().Remove(s.ID, life.RmOptions{Force: true}); err != nil {
 				t.Errorf("rm -f: %v", err)
 			}
 		}
@@ -178,7 +179,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 		waitFor(t, func() bool {
 			states, err := e.Containers().List()
 			for _, s := range states {
-				e.Rm(s.ID, engine.RmOptions{Force: true})
+				e.Life().Remove(s.ID, life.RmOptions{Force: true})
 			}
 			return err == nil && len(states) == 0 && len(processes(t, d)) == 0 && len(testenv.Ls(t, d.Containers())) == 0
 		})

@@ -13,11 +13,12 @@ import (
 
 	"gocker/final/internal/cp"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/shared/advice"
 )
 
 func cpCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.CopyOptions
+	var opts life.CopyOptions
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "cp [flags] CONTAINER:SOURCE TARGET|-\n  gocker cp [flags] SOURCE|- CONTAINER:TARGET",
@@ -41,13 +42,13 @@ With - the files come from standard input or go to standard output, as a tar arc
 				if to == "-" {
 					output = cmd.OutOrStdout()
 				}
-				return failedCopy(args, e.CopyFrom(fromContainer, from, to, output, opts))
+				return failedCopy(args, e.Life().CopyFrom(fromContainer, from, to, output, opts))
 			case toContainer != "":
 				var input io.Reader
 				if from == "-" {
 					input = cmd.InOrStdin()
 				}
-				return failedCopy(args, e.CopyTo(from, input, toContainer, to, opts))
+				return failedCopy(args, e.Life().CopyTo(from, input, toContainer, to, opts))
 			}
 			return advice.Add(fmt.Errorf("cp %s %s: neither is in a container", args[0], args[1]), "write one as CONTAINER:PATH")
 		},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 )
@@ -171,7 +172,7 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 // pruneContainers prints as docker does.
 func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, error) {
 	var removed []string
-	n, err := e.PruneContainers(filters, func(id string) { removed = append(removed, id) })
+	n, err := e.Life().Prune(filters, func(id string) { removed = append(removed, id) })
 	if removed != nil {
 		fmt.Fprintf(w, "Deleted Containers:\n%s\n\n", strings.Join(removed, "\n"))
 	}
@@ -220,7 +221,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if !force && !confirm(cmd, "This removes "+what+", and what broken pulls have left.") {
 				return nil
 			}
-			if err := engine.CheckPrune(filters); err != nil {
+			if err := life.CheckPrune(filters); err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()

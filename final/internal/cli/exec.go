@@ -8,11 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step04-overlay/story"
 )
 
 func execCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.ExecOptions
+	var opts life.ExecOptions
 	var detach bool
 	var envFiles []string
 	var told bool
@@ -30,9 +31,9 @@ func execCommand(e *engine.Engine) *cobra.Command {
 			}
 			opts.Args, opts.Env = args[1:], append(env, fromHost(opts.Env)...)
 			if detach {
-				return ended(0, e.ExecDetached(args[0], opts), exitFailed)
+				return ended(0, e.Life().ExecDetached(args[0], opts), exitFailed)
 			}
-			status, err := e.Exec(args[0], opts, standard)
+			status, err := e.Life().Exec(args[0], opts, standard)
 			return ended(status, err, exitFailed)
 		},
 	}

@@ -46,7 +46,7 @@ func (e explainFlag) tell() story.Story {
 func rehearse(e *engine.Engine, opts describe.Options, out io.Writer) error {
 	var script explain.Script
 	e.Tell = script.Tell
-	err := e.Rehearse(opts, say)
+	err := e.Life().Rehearse(opts, say)
 	if err == nil {
 		_, err = script.WriteTo(out)
 	}

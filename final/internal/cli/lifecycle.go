@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/final/internal/logs"
 	"gocker/step04-overlay/story"
 )
 
 func startCommand(e *engine.Engine) *cobra.Command {
 	var stay, interactive, told bool
-	attached := engine.AttachOptions{}
+	attached := life.AttachOptions{}
 	cmd := &cobra.Command{
 		Use:   "start [flags] CONTAINER…",
 		Short: "Start containers that do not run",
@@ -27,7 +28,7 @@ func startCommand(e *engine.Engine) *cobra.Command {
 				e.Tell = story.Print(cmd.ErrOrStderr())
 			}
 			if !stay && !interactive {
-				return each(cmd, args, e.Start)
+				return each(cmd, args, e.Life().Start)
 			}
 			if len(args) > 1 {
 				return exit{exitFailed, fmt.Errorf("start --attach: %d containers, and one terminal", len(args))}
@@ -36,7 +37,7 @@ func startCommand(e *engine.Engine) *cobra.Command {
 			if !interactive {
 				streams.Stdin = nil
 			}
-			status, err := e.StartAttached(args[0], attached, streams)
+			status, err := e.Life().StartAttached(args[0], attached, streams)
 			return ended(status, err, exitFailed)
 		},
 	}
@@ -50,7 +51,7 @@ func startCommand(e *engine.Engine) *cobra.Command {
 
 func attachCommand(e *engine.Engine) *cobra.Command {
 	var noStdin bool
-	attached := engine.AttachOptions{}
+	attached := life.AttachOptions{}
 	cmd := &cobra.Command{
 		Use:   "attach [flags] CONTAINER",
 		Short: "Connect this terminal with a container that runs",
@@ -60,7 +61,7 @@ func attachCommand(e *engine.Engine) *cobra.Command {
 			if noStdin {
 				streams.Stdin = nil
 			}
-			status, err := e.Attach(args[0], attached, streams)
+			status, err := e.Life().Attach(args[0], attached, streams)
 			return ended(status, err, exitFailed)
 		},
 	}
@@ -69,7 +70,7 @@ func attachCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-func attachFlags(f *pflag.FlagSet, opts *engine.AttachOptions) {
+func attachFlags(f *pflag.FlagSet, opts *life.AttachOptions) {
 	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave a container, which goes on")
 	f.BoolVar(&opts.SigProxy, "sig-proxy", true, "pass signals on to the container")
 }
@@ -82,7 +83,7 @@ func stopCommand(e *engine.Engine) *cobra.Command {
 	}
 	opts := stopFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return each(cmd, args, func(arg string) error { return e.Stop(arg, opts()) })
+		return each(cmd, args, func(arg string) error { return e.Life().Stop(arg, opts()) })
 	}
 	return cmd
 }
@@ -95,17 +96,17 @@ func restartCommand(e *engine.Engine) *cobra.Command {
 	}
 	opts := stopFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return each(cmd, args, func(arg string) error { return e.Restart(arg, opts()) })
+		return each(cmd, args, func(arg string) error { return e.Life().Restart(arg, opts()) })
 	}
 	return cmd
 }
 
 // stopFlags registers the flags of stop and restart. docker has renamed --time to --timeout; both are taken.
-func stopFlags(f *pflag.FlagSet) func() engine.StopOptions {
-	var opts engine.StopOptions
+func stopFlags(f *pflag.FlagSet) func() life.StopOptions {
+	var opts life.StopOptions
 	f.StringVarP(&opts.Signal, "signal", "s", "", "`signal` that asks it (default the container's own, or SIGTERM)")
 	seconds := timeFlag(f, "`seconds` until it is killed, -1 for never (default the container's own, or 10)")
-	return func() engine.StopOptions {
+	return func() life.StopOptions {
 		opts.Seconds = seconds()
 		return opts
 	}
@@ -132,7 +133,7 @@ func killCommand(e *engine.Engine) *cobra.Command {
 		Short: "Send a signal to the first process of containers",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return each(cmd, args, func(arg string) error { return e.Kill(arg, signal) })
+			return each(cmd, args, func(arg string) error { return e.Life().Kill(arg, signal) })
 		},
 	}
 	cmd.Flags().StringVarP(&signal, "signal", "s", "KILL", "`signal`, by name or number")
@@ -147,7 +148,7 @@ func waitCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDo(args, func(arg string) error {
-				status, err := e.Wait(arg, condition)
+				status, err := e.Life().Wait(arg, condition)
 				if err == nil {
 					fmt.Fprintln(cmd.OutOrStdout(), status)
 				}
@@ -155,7 +156,7 @@ func waitCommand(e *engine.Engine) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&condition, "condition", engine.WaitStopped, "wait until it is `stopped`, or next-exit, removed, running")
+	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "wait until it is `stopped`, or next-exit, removed, running")
 	return cmd
 }
 
@@ -169,7 +170,7 @@ func renameCommand(e *engine.Engine) *cobra.Command {
 }
 
 func rmCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.RmOptions
+	var opts life.RmOptions
 	cmd := &cobra.Command{
 		Use:   "rm [flags] CONTAINER…",
 		Short: "Remove containers",
@@ -181,7 +182,7 @@ func rmCommand(e *engine.Engine) *cobra.Command {
 	seconds := timeFlag(f, "with --force, `seconds` until it is killed (default 0: at once)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts.Stop.Seconds = seconds()
-		return each(cmd, args, func(arg string) error { return e.Rm(arg, opts) })
+		return each(cmd, args, func(arg string) error { return e.Life().Remove(arg, opts) })
 	}
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 )
 
 func pauseCommand(e *engine.Engine) *cobra.Command {
@@ -16,7 +17,7 @@ func pauseCommand(e *engine.Engine) *cobra.Command {
 		Use:   "pause CONTAINER…",
 		Short: "Stop all processes of containers where they are",
 		Args:  cobra.MinimumNArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Pause) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Life().Pause) },
 	}
 }
 
@@ -25,12 +26,12 @@ func unpauseCommand(e *engine.Engine) *cobra.Command {
 		Use:   "unpause CONTAINER…",
 		Short: "Let the processes of paused containers go on",
 		Args:  cobra.MinimumNArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Unpause) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Life().Unpause) },
 	}
 }
 
 func updateCommand(e *engine.Engine) *cobra.Command {
-	var opts engine.UpdateOptions
+	var opts life.UpdateOptions
 	var restart string
 	cmd := &cobra.Command{
 		Use:     "update [flags] CONTAINER…",
@@ -48,7 +49,7 @@ func updateCommand(e *engine.Engine) *cobra.Command {
 				}
 				opts.Restart = &policy
 			}
-			return each(cmd, args, func(arg string) error { return e.Update(arg, opts) })
+			return each(cmd, args, func(arg string) error { return e.Life().Update(arg, opts) })
 		},
 	}
 	changeableFlags(cmd.Flags(), &opts.Limits)

@@ -14,6 +14,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 )
@@ -21,7 +22,7 @@ import (
 func runCommand(e *engine.Engine) *cobra.Command {
 	var detach bool
 	var streamNames []string
-	var attached engine.AttachOptions
+	var attached life.AttachOptions
 	var usage bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND [ARG…]]",
@@ -39,7 +40,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
-			id, err := e.Detach(opts, say)
+			id, err := e.Life().Detach(opts, say)
 			if err != nil {
 				return exit{failedStatus(err, exitGocker), err}
 			}
@@ -50,7 +51,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		status, err := e.Run(opts, attached, streams, say)
+		status, err := e.Life().Run(opts, attached, streams, say)
 		return ended(status, err, exitGocker)
 	})
 	f := cmd.Flags()
@@ -68,7 +69,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Args:  wantImage,
 	}
 	runFlags(e, cmd, func(opts describe.Options, say sayer) error {
-		id, err := e.Create(opts, say)
+		id, err := e.Life().Create(opts, say)
 		if err != nil {
 			return exit{failedStatus(err, exitGocker), err}
 		}
@@ -204,11 +205,11 @@ func readLines(flag string, files []string, empty func(string) (string, bool)) (
 }
 
 // attachedStreams are those that the user has named, or all.
-func attachedStreams(names []string) (engine.Streams, error) {
+func attachedStreams(names []string) (life.Streams, error) {
 	if len(names) == 0 {
 		return standard, nil
 	}
-	var streams engine.Streams
+	var streams life.Streams
 	for _, name := range names {
 		switch strings.ToLower(name) {
 		case "stdin":
@@ -224,7 +225,7 @@ func attachedStreams(names []string) (engine.Streams, error) {
 	return streams, nil
 }
 
-var standard = engine.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+var standard = life.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 
 // ended turns how a command ended into how this program ends: with failed if gocker could not run it.
 func ended(status int, err error, failed int) error {

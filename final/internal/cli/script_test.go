@@ -22,6 +22,7 @@ import (
 	"gocker/final/internal/cli"
 	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/dirs"
@@ -32,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) {
 	doctor.Init()
-	engine.Monitor()
+	life.Monitor()
 	testenv.DefaultSignals()
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
 }
@@ -78,7 +79,7 @@ func TestScripts(t *testing.T) {
 					e := engine.Engine{Dirs: d}
 					states, _ := e.Containers().List()
 					for _, s := range states {
-						e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true})
+						e.Life().Remove(s.ID, life.RmOptions{Force: true, Volumes: true})
 					}
 				}
 				testenv.NothingLeft(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})

@@ -11,12 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/images"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
@@ -94,7 +94,7 @@ func newSpec(f *overlay.FS, config v1.Config, hostname string, opts Options) (*s
 	if spec.Process.Terminal = opts.Terminal; opts.Terminal {
 		env = append(env, "TERM=xterm")
 	}
-	spec.Process.Env = LastOfEach(append(append(env, config.Env...), opts.Env...))
+	spec.Process.Env = images.LastOfEach(append(append(env, config.Env...), opts.Env...))
 	if err := setAttributes(spec, opts.Attributes); err != nil {
 		return nil, err
 	}
@@ -112,20 +112,4 @@ func cmpOr(a, b []string) []string {
 		return a
 	}
 	return b
-}
-
-// LastOfEach keeps the last value of every variable, at the place of the first.
-func LastOfEach(env []string) []string {
-	var out []string
-	at := map[string]int{}
-	for _, variable := range env {
-		key, _, _ := strings.Cut(variable, "=")
-		if i, ok := at[key]; ok {
-			out[i] = variable
-			continue
-		}
-		at[key] = len(out)
-		out = append(out, variable)
-	}
-	return out
 }

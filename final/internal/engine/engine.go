@@ -1,25 +1,26 @@
 //go:build linux
 
-// Package engine is images and containers as docker's users think of them.
+// Package engine is what the command line works with: one pair of folders, and the rooms for what lies below them.
 package engine
 
 import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/events"
 	"gocker/final/internal/images"
+	"gocker/final/internal/life"
 	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
 
-// An Engine works on the images and containers of one pair of folders.
+// An Engine is one pair of folders.
 type Engine struct {
 	Dirs dirs.Dirs
 	Tell story.Story `json:"-"` // hears what is asked of the kernel for a container; may be nil
 }
 
-// Events are those of its containers, images and volumes.
+// Events are what happened to containers, images and volumes.
 func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }
 
 // Volumes are those that containers may have.
@@ -34,4 +35,11 @@ func (e Engine) Containers() containers.Store { return containers.Store{Dirs: e.
 // Look tells what is here.
 func (e Engine) Look() look.Look {
 	return look.Look{Containers: e.Containers(), Images: e.Images(), Volumes: e.Volumes()}
+}
+
+// Life is what containers do.
+func (e Engine) Life() life.Life {
+	l := life.New(e.Dirs)
+	l.Tell = e.Tell
+	return l
 }

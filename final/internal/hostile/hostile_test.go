@@ -25,7 +25,7 @@ import (
 	"unicode"
 
 	"gocker/final/internal/cli"
-	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -46,7 +46,7 @@ const (
 const child = "GOCKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	engine.Monitor()
+	life.Monitor()
 	road := os.Getenv(child)
 	if road == "" {
 		os.Exit(testenv.Alone(m))

@@ -21,6 +21,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/life"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/resources"
 	"gocker/step01-pull/pull"
@@ -39,7 +40,7 @@ var probes = map[string]func(args []string){
 }
 
 func TestMain(m *testing.M) {
-	engine.Monitor()
+	life.Monitor()
 	if len(os.Args) > 2 && os.Args[1] == "probe" {
 		probes[os.Args[2]](os.Args[3:])
 		os.Exit(0)
@@ -171,7 +172,7 @@ func ask(t *testing.T, faults []planted) {
 			t.Cleanup(func() {
 				states, _ := e.Containers().List()
 				for _, s := range states {
-					if err := e.Rm(s.ID, engine.RmOptions{Force: true, Volumes: true}); err != nil {
+					if err := e.Life().Remove(s.ID, life.RmOptions{Force: true, Volumes: true}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -179,10 +180,10 @@ func ask(t *testing.T, faults []planted) {
 			id, out := "", &bytes.Buffer{}
 			if tt.meddle == nil {
 				id, opts.Name = "planted", "planted"
-				_, err = e.Run(opts, engine.AttachOptions{SigProxy: true}, engine.Streams{Stdout: out, Stderr: out}, t.Logf)
-			} else if id, err = e.Detach(opts, t.Logf); err == nil {
+				_, err = e.Life().Run(opts, life.AttachOptions{SigProxy: true}, life.Streams{Stdout: out, Stderr: out}, t.Logf)
+			} else if id, err = e.Life().Detach(opts, t.Logf); err == nil {
 				tt.meddle(t, e, id, pidOf(t, e, id))
-				_, err = e.Wait(id, engine.WaitStopped)
+				_, err = e.Life().Wait(id, life.WaitStopped)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -329,7 +330,7 @@ func TestSignalIsNamed(t *testing.T) {
 	kill := func(signal string) func(*testing.T, engine.Engine, string, int) {
 		return func(t *testing.T, e engine.Engine, id string, _ int) {
 			t.Helper()
-			if err := e.Kill(id, signal); err != nil {
+			if err := e.Life().Kill(id, signal); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -337,7 +338,7 @@ func TestSignalIsNamed(t *testing.T) {
 	stop := func(seconds int) func(*testing.T, engine.Engine, string, int) {
 		return func(t *testing.T, e engine.Engine, id string, _ int) {
 			t.Helper()
-			if err := e.Stop(id, engine.StopOptions{Seconds: &seconds}); err != nil {
+			if err := e.Life().Stop(id, life.StopOptions{Seconds: &seconds}); err != nil {
 				t.Fatal(err)
 			}
 		}

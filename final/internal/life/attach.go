@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -29,22 +29,22 @@ type AttachOptions struct {
 var ErrNotAttachable = errors.New("nobody can be attached to the container")
 
 // Attach connects the streams with a container that runs, and returns its status, or 0 if the user has left it.
-func (e Engine) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
-	s, err := e.Containers().Running(name)
+func (life Life) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
+	s, err := life.Containers.Running(name)
 	if err != nil {
 		return -1, err
 	}
 	if err := s.NotPaused(); err != nil {
 		return -1, err
 	}
-	conn, err := attach.Dial(e.Dirs.Container(s.ID))
+	conn, err := attach.Dial(life.Containers.Dirs.Container(s.ID))
 	if err != nil {
 		return -1, advice.Add(fmt.Errorf("%w: %s: %w", ErrNotAttachable, name, err), "one that was started with run --rm belongs to that terminal; see: gocker exec")
 	}
 	_, signals := catchSignals()
 	defer signals.stop()
-	e.Containers().Note("attach", s)
-	return e.follow(s, conn, opts, streams, signals)
+	life.Containers.Note("attach", s)
+	return life.follow(s, conn, opts, streams, signals)
 }
 
 // detachAttached hands a container over to a monitor. follow is what the user does meanwhile.
@@ -64,7 +64,7 @@ func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow 
 		conn.Close()
 		return nil, err
 	}
-	return func(signals *signals) (int, error) { return c.engine.follow(c.State, conn, opts, streams, signals) }, nil
+	return func(signals *signals) (int, error) { return c.life.follow(c.State, conn, opts, streams, signals) }, nil
 }
 
 func detachKeys(named string) ([]byte, error) {
@@ -91,14 +91,14 @@ func consoleSize(streams Streams) *specs.Box {
 }
 
 // follow shows a container until its end, and gives it what the user types, until the user leaves.
-func (e Engine) follow(s containers.State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
+func (life Life) follow(s containers.State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
 	defer conn.Close()
 	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
 		return -1, err
 	}
 	if opts.SigProxy {
-		signals.passTo(signalled{e, s.ID})
+		signals.passTo(signalled{life, s.ID})
 	} else {
 		signals.stop() // they end us, as they would any program
 	}
@@ -152,7 +152,7 @@ func (e Engine) follow(s containers.State, conn attach.Conn, opts AttachOptions,
 	case r := <-over:
 		return r.status, r.err
 	case <-left:
-		e.Containers().Note("detach", s)
+		life.Containers.Note("detach", s)
 		return 0, nil
 	}
 }
@@ -166,10 +166,10 @@ func orDiscard(w io.Writer) io.Writer {
 
 // signalled is a container that somebody else runs, and that is sent signals.
 type signalled struct {
-	engine Engine
-	id     string
+	life Life
+	id   string
 }
 
 func (s signalled) Signal(sig os.Signal) error {
-	return s.engine.signal(s.id, sig.(unix.Signal), passedOnBy(sig))
+	return s.life.signal(s.id, sig.(unix.Signal), passedOnBy(sig))
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -38,21 +38,21 @@ func parsePrune(filters []string) (until time.Time, labels []string, err error) 
 	return until, labels, nil
 }
 
-// PruneContainers removes the containers that do not run. Filters are those of CheckPrune. One that cannot be read is
+// Prune removes the containers that do not run. Filters are those of CheckPrune. One that cannot be read is
 // kept.
-func (e Engine) PruneContainers(filters []string, removed func(id string)) (bytes int64, err error) {
+func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, err error) {
 	until, labels, err := parsePrune(filters)
 	if err != nil {
 		return 0, err
 	}
-	all, err := e.Containers().List()
+	all, err := life.Containers.List()
 	for _, s := range all {
 		lacks := slices.ContainsFunc(labels, func(label string) bool { return !filter.HasLabel(s.Annotations, label) })
 		if c := s.Condition(); c != "exited" && c != "created" || lacks || !until.IsZero() && !s.Created.Before(until) {
 			continue
 		}
-		size := e.Containers().Bytes(s.ID)
-		switch rmErr := e.Rm(s.ID, RmOptions{}); {
+		size := life.Containers.Bytes(s.ID)
+		switch rmErr := life.Remove(s.ID, RmOptions{}); {
 		case errors.Is(rmErr, containers.ErrNoContainer) || errors.Is(rmErr, containers.ErrRunning): // somebody was faster
 		case rmErr != nil:
 			err = errors.Join(err, rmErr)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -29,8 +29,8 @@ type CopyOptions struct {
 }
 
 // CopyFrom copies a file or folder of a container to the host. With an output it goes there, as a tar archive.
-func (e Engine) CopyFrom(container, from, to string, output io.Writer, opts CopyOptions) error {
-	return e.withRoot(container, func(root *os.File, _ *specs.Spec) error {
+func (life Life) CopyFrom(container, from, to string, output io.Writer, opts CopyOptions) error {
+	return life.withRoot(container, func(root *os.File, _ *specs.Spec) error {
 		if output != nil {
 			return cp.Pack(output, cp.Inside(root), from, cp.Options{Follow: opts.Follow})
 		}
@@ -43,8 +43,8 @@ func (e Engine) CopyFrom(container, from, to string, output io.Writer, opts Copy
 }
 
 // CopyTo copies a file or folder of the host into a container. With an input it is a tar archive from there.
-func (e Engine) CopyTo(from string, input io.Reader, container, to string, opts CopyOptions) error {
-	return e.withRoot(container, func(root *os.File, spec *specs.Spec) error {
+func (life Life) CopyTo(from string, input io.Reader, container, to string, opts CopyOptions) error {
+	return life.withRoot(container, func(root *os.File, spec *specs.Spec) error {
 		o := cp.Options{Follow: opts.Follow}
 		if user := spec.Process.User; opts.Archive && user.UID != 0 {
 			o.Owner = &cp.Owner{UID: int(user.UID), GID: int(user.GID)}
@@ -58,30 +58,30 @@ func (e Engine) CopyTo(from string, input io.Reader, container, to string, opts 
 
 // withRoot calls do with the root folder of a container, as the container sees it, which may run. Nothing of the container
 // is executed.
-func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
+func (life Life) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
 	for began := time.Now(); ; {
-		s, err := e.Containers().Find(container)
+		s, err := life.Containers.Find(container)
 		if err != nil {
 			return err
 		}
-		spec, err := e.Containers().ReadSpec(s.ID)
+		spec, err := life.Containers.ReadSpec(s.ID)
 		if err != nil {
 			return err
 		}
-		f, err := overlay.Open(e.Dirs, s.ID)
+		f, err := overlay.Open(life.Containers.Dirs, s.ID)
 		if err == nil {
 			defer f.Close()
-			return e.withIdleRoot(s, spec, (*overlay.FS).MountAside, do)
+			return life.withIdleRoot(s, spec, (*overlay.FS).MountAside, do)
 		}
 		if !errors.Is(err, dirs.ErrLocked) {
 			return err
 		}
 		if s.Status == containers.StateRestarting {
-			if err := e.withIdleRoot(s, spec, (*overlay.FS).MountedAside, do); !errors.Is(err, overlay.ErrNotMounted) {
+			if err := life.withIdleRoot(s, spec, (*overlay.FS).MountedAside, do); !errors.Is(err, overlay.ErrNotMounted) {
 				return err
 			}
 		}
-		root, err := e.runningRoot(s)
+		root, err := life.runningRoot(s)
 		if err == nil {
 			defer root.Close()
 			return do(root, spec)
@@ -90,13 +90,13 @@ func (e Engine) withRoot(container string, do func(root *os.File, spec *specs.Sp
 			return err
 		}
 		// Its process has just ended, or is about to begin.
-		if err := e.Containers().WaitEnd(s, tail.PollTime); err != nil && time.Since(began) > killTime {
+		if err := life.Containers.WaitEnd(s, tail.PollTime); err != nil && time.Since(began) > killTime {
 			return err
 		}
 	}
 }
 
-func (e Engine) runningRoot(s containers.State) (*os.File, error) {
+func (life Life) runningRoot(s containers.State) (*os.File, error) {
 	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", s.Pid), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
@@ -105,7 +105,7 @@ func (e Engine) runningRoot(s containers.State) (*os.File, error) {
 		return nil, err
 	}
 	// The number may be another process's by now. If the container still runs, it was its own.
-	if now, err := e.Containers().Running(s.ID); err != nil || now.Pid != s.Pid {
+	if now, err := life.Containers.Running(s.ID); err != nil || now.Pid != s.Pid {
 		root.Close()
 		return nil, errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name), err)
 	}
@@ -113,8 +113,8 @@ func (e Engine) runningRoot(s containers.State) (*os.File, error) {
 }
 
 // withIdleRoot is withRoot for a container without a process. aside says where its file system is mounted for us.
-func (e Engine) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
-	view, err := e.Containers().View(s.ID)
+func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
+	view, err := life.Containers.View(s.ID)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"gocker/final/internal/attach"
@@ -11,7 +11,7 @@ import (
 // A container is one that this process runs.
 type container struct {
 	*containers.Held
-	engine Engine
+	life   Life
 	log    *logs.Log      // nil if it has none
 	server *attach.Server // nil if nobody can be attached
 	kept   bool           // somebody stays who starts it again

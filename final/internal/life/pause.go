@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 var ErrNotPaused = errors.New("the container is not paused")
 
 // Pause stops all processes of a running container where they are, and they do not notice.
-func (e Engine) Pause(name string) error {
-	s, cg, err := e.Containers().RunningCgroup(name)
+func (life Life) Pause(name string) error {
+	s, cg, err := life.Containers.RunningCgroup(name)
 	if err == nil && s.Paused {
 		err = fmt.Errorf("%w already: %s", containers.ErrPaused, name)
 	}
@@ -25,13 +25,13 @@ func (e Engine) Pause(name string) error {
 	if err := resources.Freeze(cg); err != nil {
 		return fmt.Errorf("pause %s: %w", name, err)
 	}
-	e.Containers().Note("pause", s)
+	life.Containers.Note("pause", s)
 	return nil
 }
 
 // Unpause lets them go on.
-func (e Engine) Unpause(name string) error {
-	s, cg, err := e.Containers().RunningCgroup(name)
+func (life Life) Unpause(name string) error {
+	s, cg, err := life.Containers.RunningCgroup(name)
 	if err == nil && !s.Paused {
 		err = fmt.Errorf("%w: %s", ErrNotPaused, name)
 	}
@@ -41,16 +41,16 @@ func (e Engine) Unpause(name string) error {
 	if err := resources.Thaw(cg); err != nil {
 		return fmt.Errorf("unpause %s: %w", name, err)
 	}
-	e.Containers().Note("unpause", s)
+	life.Containers.Note("unpause", s)
 	return nil
 }
 
 // thawKilled lets a container go on that was sent a signal: with v1 not even SIGKILL ends what is frozen.
-func (e Engine) thawKilled(s containers.State) error {
+func (life Life) thawKilled(s containers.State) error {
 	if !s.Paused {
 		return nil
 	}
-	if err := e.Unpause(s.ID); err != nil && !errors.Is(err, ErrNotPaused) && !errors.Is(err, containers.ErrNotRunning) && !errors.Is(err, containers.ErrNoContainer) {
+	if err := life.Unpause(s.ID); err != nil && !errors.Is(err, ErrNotPaused) && !errors.Is(err, containers.ErrNotRunning) && !errors.Is(err, containers.ErrNoContainer) {
 		return err
 	}
 	return nil

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"cmp"
@@ -27,24 +27,24 @@ const killTime = 10 * time.Second
 // Kill sends a signal, "SIGTERM", "TERM" or "15", to a container's first process. One that has no handler for it does
 // not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). One that is to end it ends it for good: its restart
 // policy does not start it again.
-func (e Engine) Kill(name, signal string) error {
+func (life Life) Kill(name, signal string) error {
 	sig, err := describe.ParseSignal(signal)
 	if err != nil {
 		return err
 	}
-	s, err := e.Containers().Running(name)
+	s, err := life.Containers.Running(name)
 	if err != nil {
 		return err
 	}
 	if stop, err := describe.ParseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
-		e.noRestart(s.ID)
+		life.noRestart(s.ID)
 	}
-	return e.signal(s.ID, sig, "gocker kill")
+	return life.signal(s.ID, sig, "gocker kill")
 }
 
 // signal is Kill. by is what the container's record calls the sender.
-func (e Engine) signal(name string, sig unix.Signal, by string) error {
-	s, err := e.Containers().Running(name)
+func (life Life) signal(name string, sig unix.Signal, by string) error {
+	s, err := life.Containers.Running(name)
 	if err != nil {
 		return err
 	}
@@ -54,20 +54,20 @@ func (e Engine) signal(name string, sig unix.Signal, by string) error {
 		return err
 	}
 	defer process.Release()
-	if now, err := e.Containers().Running(name); err != nil || now.Pid != s.Pid {
+	if now, err := life.Containers.Running(name); err != nil || now.Pid != s.Pid {
 		return errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, name), err)
 	}
-	e.noteSent(s.ID, sig, by)
+	life.noteSent(s.ID, sig, by)
 	if err := process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
-	e.Containers().Note("kill", s, "signal", strconv.Itoa(int(sig)))
-	return e.thawKilled(s)
+	life.Containers.Note("kill", s, "signal", strconv.Itoa(int(sig)))
+	return life.thawKilled(s)
 }
 
 // noRestart tells a container's monitor, if it has one, that the container is not to be started again.
-func (e Engine) noRestart(id string) {
-	if conn, err := attach.Dial(e.Dirs.Container(id)); err == nil {
+func (life Life) noRestart(id string) {
+	if conn, err := attach.Dial(life.Containers.Dirs.Container(id)); err == nil {
 		defer conn.Close()
 		conn.Stop()
 	}
@@ -83,8 +83,8 @@ type StopOptions struct {
 const stopSeconds = 10
 
 // Stop asks a container to end, by its stop signal, and kills it if it has not ended in time.
-func (e Engine) Stop(name string, opts StopOptions) error {
-	s, err := e.Containers().Find(name)
+func (life Life) Stop(name string, opts StopOptions) error {
+	s, err := life.Containers.Find(name)
 	if err != nil || !s.Active() { // docker says so too
 		return err
 	}
@@ -96,11 +96,11 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	if own := cmp.Or(opts.Seconds, s.Options.StopTimeout); own != nil {
 		seconds = *own
 	}
-	e.noRestart(s.ID)
+	life.noRestart(s.ID)
 	over := func(err error) bool {
 		return errors.Is(err, containers.ErrNotRunning) || errors.Is(err, containers.ErrNoContainer)
 	}
-	if err := e.signal(s.ID, sig, "gocker stop"); err != nil && !over(err) {
+	if err := life.signal(s.ID, sig, "gocker stop"); err != nil && !over(err) {
 		return err
 	}
 	timeout := time.Duration(seconds) * time.Second
@@ -110,31 +110,31 @@ func (e Engine) Stop(name string, opts StopOptions) error {
 	if sig == unix.SIGKILL {
 		timeout = killTime
 	}
-	if e.Containers().WaitEnd(s, timeout) != nil {
-		if err := e.signal(s.ID, unix.SIGKILL, fmt.Sprintf("gocker stop, after %s,", timeout)); err != nil && !over(err) {
+	if life.Containers.WaitEnd(s, timeout) != nil {
+		if err := life.signal(s.ID, unix.SIGKILL, fmt.Sprintf("gocker stop, after %s,", timeout)); err != nil && !over(err) {
 			return err
 		}
-		if err := e.Containers().WaitEnd(s, killTime); err != nil {
+		if err := life.Containers.WaitEnd(s, killTime); err != nil {
 			return err
 		}
 	}
-	e.Containers().Note("stop", s)
+	life.Containers.Note("stop", s)
 	return nil
 }
 
 // Restart stops a container that runs, and starts it.
-func (e Engine) Restart(name string, opts StopOptions) error {
-	s, err := e.Containers().Find(name)
+func (life Life) Restart(name string, opts StopOptions) error {
+	s, err := life.Containers.Find(name)
 	if err != nil {
 		return err
 	}
-	if err := e.Stop(s.ID, opts); err != nil {
+	if err := life.Stop(s.ID, opts); err != nil {
 		return err
 	}
-	if err := e.Start(s.ID); err != nil {
+	if err := life.Start(s.ID); err != nil {
 		return err
 	}
-	e.Containers().Note("restart", s)
+	life.Containers.Note("restart", s)
 	return nil
 }
 
@@ -147,23 +147,23 @@ const (
 )
 
 // Wait waits for a container, and returns its exit status.
-func (e Engine) Wait(name, condition string) (status int, err error) {
-	s, err := e.Containers().Find(name)
+func (life Life) Wait(name, condition string) (status int, err error) {
+	s, err := life.Containers.Find(name)
 	if err != nil {
 		return -1, err
 	}
-	folder := e.Dirs.Container(s.ID)
+	folder := life.Containers.Dirs.Container(s.ID)
 	switch condition {
 	case WaitStopped, "exited", "not-running":
 		if !s.Active() {
 			return s.ExitCode, nil
 		}
-		if err := e.Containers().WaitEnd(s, math.MaxInt64); err != nil {
+		if err := life.Containers.WaitEnd(s, math.MaxInt64); err != nil {
 			return -1, err
 		}
 	case WaitNext:
 		for began := s.Started; ; time.Sleep(tail.PollTime) {
-			now, err := e.Containers().Read(s.ID)
+			now, err := life.Containers.Read(s.ID)
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return -1, err
 			}
@@ -183,7 +183,7 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	case WaitRunning:
 		for s.Status != specs.StateRunning {
 			time.Sleep(tail.PollTime)
-			if s, err = e.Containers().Find(s.ID); err != nil {
+			if s, err = life.Containers.Find(s.ID); err != nil {
 				return -1, err
 			}
 		}
@@ -191,10 +191,10 @@ func (e Engine) Wait(name, condition string) (status int, err error) {
 	default:
 		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, describe.ErrOption), "there are stopped, next-exit, removed and running")
 	}
-	if now, err := e.Containers().Find(s.ID); err == nil {
+	if now, err := life.Containers.Find(s.ID); err == nil {
 		return now.ExitCode, nil
 	}
-	if status, ok := e.Events().ExitCode(s.ID); ok {
+	if status, ok := life.Containers.Events().ExitCode(s.ID); ok {
 		return status, nil
 	}
 	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", containers.ErrNoContainer, name)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -11,11 +11,11 @@ import (
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
-// again: for e.Tell to hear what that takes.
-func (e Engine) Rehearse(opts describe.Options, say func(format string, args ...any)) (err error) {
+// again: for life.Tell to hear what that takes.
+func (life Life) Rehearse(opts describe.Options, say func(format string, args ...any)) (err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := e.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (e Engine) Rehearse(opts describe.Options, say func(format string, args ...
 	if err := c.JoinOthers(); err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, namespaces.Stdio{}, e.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, namespaces.Stdio{}, life.Tell)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -18,14 +18,14 @@ type RmOptions struct {
 	Stop    StopOptions
 }
 
-// Rm removes a container. One that runs is containers.ErrRunning, unless opts say to end it first.
-func (e Engine) Rm(name string, opts RmOptions) error {
-	s, err := e.Containers().Find(name)
+// Remove removes a container. One that runs is containers.ErrRunning, unless opts say to end it first.
+func (life Life) Remove(name string, opts RmOptions) error {
+	s, err := life.Containers.Find(name)
 	if errors.Is(err, containers.ErrNoContainer) && opts.Force {
 		return nil
 	}
 	if errors.Is(err, dirs.ErrDamaged) && opts.Force {
-		return e.Containers().RemoveDamaged(s)
+		return life.Containers.RemoveDamaged(s)
 	}
 	if err != nil {
 		return err
@@ -40,16 +40,16 @@ func (e Engine) Rm(name string, opts RmOptions) error {
 		if *opts.Stop.Seconds == 0 {
 			opts.Stop.Signal = "SIGKILL"
 		}
-		if err := e.Stop(s.ID, opts.Stop); err != nil {
+		if err := life.Stop(s.ID, opts.Stop); err != nil {
 			return err
 		}
 	}
-	c, err := e.Containers().Take(s.ID)
+	c, err := life.Containers.Take(s.ID)
 	switch {
 	case errors.Is(err, containers.ErrNoContainer) && opts.Force:
 		return nil // it was run with --rm
 	case errors.Is(err, containers.ErrRunning) && opts.Force:
-		return e.Rm(s.ID, opts) // it has started since
+		return life.Remove(s.ID, opts) // it has started since
 	}
 	if err != nil {
 		return err

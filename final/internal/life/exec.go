@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/images"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
@@ -36,45 +37,45 @@ type ExecOptions struct {
 }
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
-func (e Engine) Exec(name string, opts ExecOptions, streams Streams) (status int, err error) {
-	return e.exec(name, opts, streams, func() {})
+func (life Life) Exec(name string, opts ExecOptions, streams Streams) (status int, err error) {
+	return life.exec(name, opts, streams, func() {})
 }
 
 // ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
-func (e Engine) ExecDetached(name string, opts ExecOptions) error {
+func (life Life) ExecDetached(name string, opts ExecOptions) error {
 	if opts.Terminal || opts.Interactive {
 		return advice.Add(errors.New("exec --detach: nobody is there for --tty or --interactive"), "leave one of them out")
 	}
-	s, err := e.Containers().Running(name)
+	s, err := life.Containers.Running(name)
 	if err != nil {
 		return err
 	}
-	at, err := e.absolute()
+	at, err := life.absolute()
 	if err != nil {
 		return err
 	}
-	process, err := inBackground(monitorRequest{Engine: at, ID: s.ID, Tells: e.Tell != nil, Exec: &opts}, nil, e.Tell)
+	process, err := inBackground(monitorRequest{Dirs: at, ID: s.ID, Tells: life.Tell != nil, Exec: &opts}, nil, life.Tell)
 	if err != nil {
 		return err
 	}
 	return process.Release()
 }
 
-func (e Engine) exec(name string, opts ExecOptions, streams Streams, started func()) (status int, err error) {
+func (life Life) exec(name string, opts ExecOptions, streams Streams, started func()) (status int, err error) {
 	if r := check.Privilege(); !r.OK {
 		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
 	}
 	if err := describe.CheckProcess(opts.Workdir, opts.Env); err != nil {
 		return -1, err
 	}
-	s, err := e.Containers().Running(name)
+	s, err := life.Containers.Running(name)
 	if err != nil {
 		return -1, err
 	}
 	if err := s.NotPaused(); err != nil {
 		return -1, err
 	}
-	spec, err := e.Containers().ReadSpec(s.ID)
+	spec, err := life.Containers.ReadSpec(s.ID)
 	if err != nil {
 		return -1, err
 	}
@@ -84,7 +85,7 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 		process.Cwd = filepath.Clean(opts.Workdir)
 	}
 	if opts.User != "" {
-		f, err := e.Containers().View(s.ID)
+		f, err := life.Containers.View(s.ID)
 		if err != nil {
 			return -1, err
 		}
@@ -93,12 +94,12 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 			return -1, err
 		}
 		process.User = u.User
-		process.Env = describe.LastOfEach(append(process.Env, "HOME="+u.Home))
+		process.Env = images.LastOfEach(append(process.Env, "HOME="+u.Home))
 	}
 	if opts.Privileged {
 		process.Capabilities = nil // nothing is taken away
 	}
-	process.Env = describe.LastOfEach(append(process.Env, opts.Env...))
+	process.Env = images.LastOfEach(append(process.Env, opts.Env...))
 	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
 		return -1, err
@@ -107,25 +108,25 @@ func (e Engine) exec(name string, opts ExecOptions, streams Streams, started fun
 	if err != nil {
 		return -1, err
 	}
-	cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+	cg, err := cgroups.OpenRecorded(life.Containers.Dirs.Container(s.ID))
 	if err != nil {
 		return -1, err
 	}
-	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(e.Tell), cgroups.Into(cg), told.Into(e.Tell, cg))
+	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(life.Tell), cgroups.Into(cg), told.Into(life.Tell, cg))
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
 	if err != nil {
 		return -1, err
 	}
-	e.Containers().Note("exec_start: "+strings.Join(opts.Args, " "), s)
+	life.Containers.Note("exec_start: "+strings.Join(opts.Args, " "), s)
 	started()
 	status, err = p.Follow(terminal, leaving{mobyterm.NewEscapeProxy(terminal, keys)}, streams.Stdout)
 	if errors.Is(err, namespaces.ErrLeft) {
-		e.Containers().Note("exec_detach", s)
+		life.Containers.Note("exec_detach", s)
 		return 0, keepTerminal(p.Terminal)
 	}
-	e.Containers().Note("exec_die", s, "exitCode", strconv.Itoa(status))
+	life.Containers.Note("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err
 }
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"fmt"
@@ -22,16 +22,16 @@ const mostSent = 8
 
 // noteSent writes down that a signal is about to be sent to a container's first process. If that fails, it is sent all the
 // same. The kernel does not tell who sent one.
-func (e Engine) noteSent(id string, sig os.Signal, by string) {
+func (life Life) noteSent(id string, sig os.Signal, by string) {
 	sent := why.Sent{Time: time.Now(), Signal: unix.SignalName(sig.(syscall.Signal)), By: by}
-	e.Containers().Change(id, func(s *containers.State) {
+	life.Containers.Change(id, func(s *containers.State) {
 		s.End.Sent = append(s.End.Sent[max(0, len(s.End.Sent)-mostSent+1):], sent)
 	})
 }
 
 // passedOn is a process that gets the signals that gocker gets.
 type passedOn struct {
-	Engine
+	Life
 	id string
 	to interface{ Signal(os.Signal) error }
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"context"
@@ -22,10 +22,10 @@ import (
 )
 
 // Create makes a container, and no process. Start starts it.
-func (e Engine) Create(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
+func (life Life) Create(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := e.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say)
 	if err != nil {
 		return "", err
 	}
@@ -33,7 +33,7 @@ func (e Engine) Create(opts describe.Options, say func(format string, args ...an
 }
 
 // create makes a container of what opts say, after it has looked at all of that. If it fails, nothing is left.
-func (e Engine) create(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (*container, error) {
+func (life Life) create(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (*container, error) {
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
 	}
@@ -43,30 +43,30 @@ func (e Engine) create(ctx context.Context, opts describe.Options, say func(form
 	if err := opts.Check(); err != nil {
 		return nil, err
 	}
-	if err := e.Containers().NameOthers(&opts.Isolation); err != nil {
+	if err := life.Containers.NameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}
-	lent, err := e.Containers().Lent(opts.Mounts.From)
+	lent, err := life.Containers.Lent(opts.Mounts.From)
 	if err != nil {
 		return nil, err
 	}
 	// Package json looks at all that a type has when it meets it first. For these two that is a millisecond, which passes
 	// here while the image is read.
 	go json.Marshal([]any{specs.Spec{}, containers.State{}})
-	img, err := e.image(ctx, opts, say)
+	img, err := life.image(ctx, opts, say)
 	if err != nil {
 		return nil, err
 	}
 	if opts.Replace {
-		if err := e.Rm(opts.Name, RmOptions{Force: true}); err != nil && !errors.Is(err, containers.ErrNoContainer) {
+		if err := life.Remove(opts.Name, RmOptions{Force: true}); err != nil && !errors.Is(err, containers.ErrNoContainer) {
 			return nil, err
 		}
 	}
-	h, err := e.Containers().New(img, opts, lent, e.Tell)
+	h, err := life.Containers.New(img, opts, lent, life.Tell)
 	if err != nil {
 		return nil, err
 	}
-	c := &container{Held: h, engine: e}
+	c := &container{Held: h, life: life}
 	if opts.CIDFile != "" {
 		err = writeID(opts.CIDFile, c.ID())
 	}
@@ -81,7 +81,7 @@ func (e Engine) create(ctx context.Context, opts describe.Options, say func(form
 }
 
 // image opens the image, and pulls it where it is not here.
-func (e Engine) image(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (layers.Image, error) {
+func (life Life) image(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (layers.Image, error) {
 	var platform *v1.Platform
 	if opts.Platform != "" {
 		var err error
@@ -90,12 +90,12 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 		}
 	}
 	if opts.Pull == "always" {
-		img, err := e.Images().Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
+		img, err := life.Images.Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
 		return img.Image, err
 	}
-	image, err := local.Lookup(e.Dirs, opts.Image)
+	image, err := local.Lookup(life.Containers.Dirs, opts.Image)
 	if err == nil {
-		img, err := layers.Open(e.Dirs, image)
+		img, err := layers.Open(life.Containers.Dirs, image)
 		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
 			return img, err
 		}
@@ -108,7 +108,7 @@ func (e Engine) image(ctx context.Context, opts describe.Options, say func(forma
 	} else {
 		say("Unable to find image %s here: pulling it", opts.Image)
 	}
-	img, err := e.Images().Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
+	img, err := life.Images.Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
 	return img.Image, err
 }
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ type UpdateOptions struct {
 }
 
 // Update changes a container, now if it runs, and for its next start.
-func (e Engine) Update(name string, opts UpdateOptions) error {
-	s, err := e.Containers().Find(name)
+func (life Life) Update(name string, opts UpdateOptions) error {
+	s, err := life.Containers.Find(name)
 	if err != nil {
 		return err
 	}
@@ -30,8 +30,8 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, describe.ErrOption)
 	}
 	var updateErr error
-	s, err = e.Containers().Change(s.ID, func(s *containers.State) { // so only one changes config.json at a time
-		if updateErr = e.updateSpec(*s, opts.Limits); updateErr == nil && opts.Restart != nil {
+	s, err = life.Containers.Change(s.ID, func(s *containers.State) { // so only one changes config.json at a time
+		if updateErr = life.updateSpec(*s, opts.Limits); updateErr == nil && opts.Restart != nil {
 			s.Options.Restart = *opts.Restart
 		}
 		if l := opts.Limits; updateErr == nil && (l.CPUs != "" || l.CPUPeriod != 0 || l.CPUQuota != 0) {
@@ -41,12 +41,12 @@ func (e Engine) Update(name string, opts UpdateOptions) error {
 	if err := errors.Join(updateErr, err); err != nil {
 		return fmt.Errorf("update %s: %w", name, err)
 	}
-	e.Containers().Note("update", s)
+	life.Containers.Note("update", s)
 	return nil
 }
 
-func (e Engine) updateSpec(s containers.State, limits resources.Limits) error {
-	spec, err := e.Containers().ReadSpec(s.ID)
+func (life Life) updateSpec(s containers.State, limits resources.Limits) error {
+	spec, err := life.Containers.ReadSpec(s.ID)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (e Engine) updateSpec(s containers.State, limits resources.Limits) error {
 		return err
 	}
 	if s.Status == specs.StateRunning {
-		cg, err := cgroups.OpenRecorded(e.Dirs.Container(s.ID))
+		cg, err := cgroups.OpenRecorded(life.Containers.Dirs.Container(s.ID))
 		if err == nil {
 			err = resources.Update(cg, spec.Linux.Resources)
 		}
@@ -65,5 +65,5 @@ func (e Engine) updateSpec(s containers.State, limits resources.Limits) error {
 			return err
 		}
 	}
-	return e.Containers().WriteSpec(s.ID, spec)
+	return life.Containers.WriteSpec(s.ID, spec)
 }

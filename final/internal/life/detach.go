@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"encoding/json"
@@ -35,7 +35,7 @@ const monitorName = "gocker-monitor"
 // A monitorRequest is what the monitor is to do. It gets the container's lock, and one end of a connection of somebody
 // who wants to see all of it.
 type monitorRequest struct {
-	Engine  Engine
+	Dirs    dirs.Dirs
 	ID      string
 	Console *specs.Box // the size of that one's terminal
 	Watched bool       // there is such a connection
@@ -52,10 +52,10 @@ type monitorReply struct {
 }
 
 // Detach makes a container and runs it in the background. It returns its id once its command has started.
-func (e Engine) Detach(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
+func (life Life) Detach(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := e.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say)
 	if err != nil {
 		return "", err
 	}
@@ -66,25 +66,25 @@ func (e Engine) Detach(opts describe.Options, say func(format string, args ...an
 }
 
 // Start starts a container that does not run, in the background. One that runs is no error.
-func (e Engine) Start(name string) error {
-	h, err := e.Containers().Take(name)
+func (life Life) Start(name string) error {
+	h, err := life.Containers.Take(name)
 	if errors.Is(err, containers.ErrRunning) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c := &container{Held: h, engine: e}
+	c := &container{Held: h, life: life}
 	return c.start(func() error { return c.detach(nil, nil) })
 }
 
 // StartAttached is Start for somebody who stays to see it, and returns its status.
-func (e Engine) StartAttached(name string, opts AttachOptions, streams Streams) (status int, err error) {
-	h, err := e.Containers().Take(name)
+func (life Life) StartAttached(name string, opts AttachOptions, streams Streams) (status int, err error) {
+	h, err := life.Containers.Take(name)
 	if err != nil {
 		return -1, err
 	}
-	c := &container{Held: h, engine: e}
+	c := &container{Held: h, life: life}
 	var follow func(*signals) (int, error)
 	err = c.start(func() (err error) {
 		follow, err = c.detachAttached(opts, streams)
@@ -100,7 +100,7 @@ func (e Engine) StartAttached(name string, opts AttachOptions, streams Streams) 
 
 // start makes a container ready, and hands it over. If that fails, it is stopped again, and knows why.
 func (c *container) start(handOver func() error) error {
-	err := c.Ready(c.engine.Tell)
+	err := c.Ready(c.life.Tell)
 	if err == nil {
 		err = handOver()
 	}
@@ -127,11 +127,11 @@ func NotStarted(err error, other int) int {
 
 // detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.
 func (c *container) detach(watcher *os.File, console *specs.Box) error {
-	at, err := c.engine.absolute()
+	at, err := c.life.absolute()
 	if err != nil {
 		return err
 	}
-	request := monitorRequest{Engine: at, ID: c.State.ID, Console: console, Watched: watcher != nil, Tells: c.FS.Tell != nil}
+	request := monitorRequest{Dirs: at, ID: c.State.ID, Console: console, Watched: watcher != nil, Tells: c.FS.Tell != nil}
 	// A lock belongs to the open file, which now both have: it is held until the last of them closes it.
 	files := []*os.File{c.FS.Lock()}
 	if watcher != nil {
@@ -144,11 +144,11 @@ func (c *container) detach(watcher *os.File, console *specs.Box) error {
 	return errors.Join(c.FS.Close(), process.Release())
 }
 
-// absolute is the engine for a process whose working folder is another one.
-func (e Engine) absolute() (Engine, error) {
-	root, rootErr := filepath.Abs(e.Dirs.Root)
-	run, runErr := filepath.Abs(e.Dirs.Run)
-	return Engine{Dirs: dirs.Dirs{Root: root, Run: run}}, errors.Join(rootErr, runErr)
+// absolute are the folders for a process whose working folder is another one.
+func (life Life) absolute() (dirs.Dirs, error) {
+	root, rootErr := filepath.Abs(life.Containers.Dirs.Root)
+	run, runErr := filepath.Abs(life.Containers.Dirs.Run)
+	return dirs.Dirs{Root: root, Run: run}, errors.Join(rootErr, runErr)
 }
 
 // inBackground starts a monitor, and waits until it has done the first part of what it is to do.
@@ -211,6 +211,7 @@ func Monitor() {
 	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
 		os.Exit(1) // who wanted a container is gone
 	}
+	life := New(r.Dirs)
 	if r.Keeps {
 		tell(nil)
 		io.Copy(io.Discard, os.NewFile(extraFiles, "terminal"))
@@ -218,7 +219,7 @@ func Monitor() {
 	}
 	if r.Exec != nil {
 		told := false
-		_, err := r.Engine.exec(r.ID, *r.Exec, Streams{}, func() {
+		_, err := life.exec(r.ID, *r.Exec, Streams{}, func() {
 			tell(nil)
 			told = true
 		})
@@ -231,9 +232,9 @@ func Monitor() {
 		syscall.CloseOnExec(extraFiles + fd)
 	}
 	if r.Tells {
-		r.Engine.Tell = func(line story.Line) { json.NewEncoder(os.Stdout).Encode(monitorReply{Line: &line}) } // as above
+		life.Tell = func(line story.Line) { json.NewEncoder(os.Stdout).Encode(monitorReply{Line: &line}) } // as above
 	}
-	c, err := r.Engine.adopt(r.ID, os.NewFile(extraFiles, "lock"))
+	c, err := life.adopt(r.ID, os.NewFile(extraFiles, "lock"))
 	if err == nil && r.Watched {
 		err = c.server.Serve(os.NewFile(extraFiles+1, "watcher"))
 	}
@@ -250,12 +251,12 @@ func Monitor() {
 const extraFiles = 3
 
 // adopt takes a container over from the process that started this one.
-func (e Engine) adopt(id string, lock *os.File) (c *container, err error) {
-	h, err := e.Containers().Adopt(id, lock, e.Tell)
+func (life Life) adopt(id string, lock *os.File) (c *container, err error) {
+	h, err := life.Containers.Adopt(id, lock, life.Tell)
 	if err != nil {
 		return nil, err
 	}
-	c = &container{Held: h, engine: e}
+	c = &container{Held: h, life: life}
 	return c, c.open()
 }
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package engine
+package life
 
 import (
 	"cmp"
@@ -40,11 +40,11 @@ type Streams struct {
 //
 // Where that can be, its process is our child, and its streams are copied to ours. Where the container may outlive us, because
 // somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
-func (e Engine) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
+func (life Life) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := e.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say)
 	if err != nil {
 		return -1, err
 	}
@@ -92,7 +92,7 @@ func (c *container) end(err error) error {
 	}
 	err = errors.Join(err, c.Remove(true))
 	if c.State.Options.RemoveImage {
-		c.engine.Images().Remove(c.State.Options.Image, false) // if another container uses it, it stays
+		c.life.Images.Remove(c.State.Options.Image, false) // if another container uses it, it stays
 	}
 	return err
 }
@@ -126,7 +126,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	}
 	c.NoteVolumes("mount")
 	defer c.NoteVolumes("unmount")
-	signals.passTo(passedOn{c.engine, c.State.ID, p.Process})
+	signals.passTo(passedOn{c.life, c.State.ID, p.Process})
 	defer signals.passTo(nil)
 	ran := false
 	status, err = p.Run(nil, stdio.Stdout, func() {
