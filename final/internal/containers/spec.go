@@ -19,18 +19,29 @@ import (
 	"gocker/step04-overlay/overlay"
 )
 
+// A linuxSpec is config.json without what other systems have in it. Package json looks at all of a type when it meets it
+// first, for a large part of a millisecond, and fields that stand here it looks for nowhere else.
+type linuxSpec struct {
+	*specs.Spec
+	Solaris *struct{} `json:"solaris,omitempty"`
+	Windows *struct{} `json:"windows,omitempty"`
+	VM      *struct{} `json:"vm,omitempty"`
+	ZOS     *struct{} `json:"zos,omitempty"`
+	FreeBSD *struct{} `json:"freebsd,omitempty"`
+}
+
 // ReadSpec reads the description of a container.
 func (store Store) ReadSpec(id string) (*specs.Spec, error) {
-	var spec specs.Spec
+	spec := linuxSpec{Spec: &specs.Spec{}}
 	if err := dirs.ReadJSON(filepath.Join(store.Dirs.Container(id), specName), &spec); err != nil {
 		return nil, broken(id, specName, err)
 	}
-	return &spec, nil
+	return spec.Spec, nil
 }
 
 // WriteSpec writes it.
 func (store Store) WriteSpec(id string, spec *specs.Spec) error {
-	return writeJSON(filepath.Join(store.Dirs.Container(id), specName), spec)
+	return writeJSON(filepath.Join(store.Dirs.Container(id), specName), linuxSpec{Spec: spec})
 }
 
 // broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;

@@ -4,7 +4,6 @@ package life
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,9 +49,6 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	if err != nil {
 		return nil, err
 	}
-	// Package json looks at all that a type has when it meets it first. For these two that is a millisecond, which passes
-	// here while the image is read.
-	go json.Marshal([]any{specs.Spec{}, containers.State{}})
 	img, err := life.image(ctx, opts, say)
 	if err != nil {
 		return nil, err
