@@ -90,6 +90,21 @@ func consoleSize(streams Streams) *specs.Box {
 	return nil
 }
 
+// followSize gives a container's terminal the size of the user's, now and whenever that changes, until stop is called.
+func followSize(conn attach.Conn, streams Streams) (stop func()) {
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	resized <- unix.SIGWINCH // it may be another size than that of the one before
+	go func() {
+		for range resized {
+			if size := consoleSize(streams); size != nil {
+				conn.Resize(uint16(size.Height), uint16(size.Width))
+			}
+		}
+	}()
+	return func() { signal.Stop(resized) }
+}
+
 // follow shows a container until its end, and gives it what the user types, until the user leaves.
 func (life Life) follow(s containers.State, conn attach.Conn, opts AttachOptions, streams Streams, signals *signals) (status int, err error) {
 	defer conn.Close()
@@ -115,17 +130,7 @@ func (life Life) follow(s containers.State, conn attach.Conn, opts AttachOptions
 		defer term.Restore(int(in.Fd()), before)
 	}
 	if s.Options.Terminal {
-		resized := make(chan os.Signal, 1)
-		signal.Notify(resized, unix.SIGWINCH)
-		defer signal.Stop(resized)
-		resized <- unix.SIGWINCH // it may be another size than that of the one before
-		go func() {
-			for range resized {
-				if size := consoleSize(streams); size != nil {
-					conn.Resize(uint16(size.Height), uint16(size.Width))
-				}
-			}
-		}()
+		defer followSize(conn, streams)()
 	}
 	left := make(chan struct{})
 	if in != nil {

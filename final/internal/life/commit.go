@@ -3,13 +3,11 @@
 package life
 
 import (
-	"bytes"
 	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +17,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/images"
@@ -27,7 +24,6 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )
@@ -41,74 +37,14 @@ type CommitOptions struct {
 
 // Commit makes an image of a container: the layers of the container's image, one more of what the container changed, and
 // the config with changes. names may be empty.
-func (life Life) Commit(ctx context.Context, container string, opts CommitOptions, names ...pull.Reference) (img layers.Image, err error) {
-	fail := func(err error) (layers.Image, error) {
-		return layers.Image{}, fmt.Errorf("commit container %q: %w", container, err)
-	}
+func (life Life) Commit(ctx context.Context, container string, opts CommitOptions, names ...pull.Reference) (layers.Image, error) {
 	s, err := life.Containers.Find(container)
 	if err != nil {
 		return layers.Image{}, err
 	}
-	f, err := overlay.Open(life.Containers.Dirs, s.ID)
-	if err == nil {
-		defer f.Close() // it cannot be removed meanwhile
-	} else if !errors.Is(err, dirs.ErrLocked) { // that one runs
-		return fail(err)
-	}
-	base, err := life.Containers.ImageOf(s.ID)
+	img, err := life.commit(ctx, s, opts, names)
 	if err != nil {
-		return fail(err)
-	}
-	config := base.Config.DeepCopy()
-	for _, change := range opts.Changes {
-		if err := images.Change(&config.Config, change); err != nil {
-			return fail(err)
-		}
-	}
-	partial, err := dirs.NewPartial(life.Containers.Dirs.AllTmp())
-	if err != nil {
-		return fail(err)
-	}
-	defer partial.Discard()
-	const name = "layer.tar.gz"
-	goOn, err := life.standStill(s, opts.Pause)
-	if err != nil {
-		return fail(err)
-	}
-	digest, diffID, err := life.packLayer(ctx, filepath.Join(partial.Path, name), s)
-	if overlay.Moved(err) {
-		err = advice.Add(err, "the container changed it meanwhile; without --pause=false it stands still")
-	}
-	if err = cmp.Or(err, goOn()); err != nil {
-		return fail(err)
-	}
-	config.Created = v1.Time{Time: time.Now().UTC()}
-	config.Author, config.Container = opts.Author, s.ID
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-	config.History = append(config.History, v1.History{
-		Created: config.Created, CreatedBy: strings.Join(s.Command, " "), Author: opts.Author, Comment: opts.Message,
-	})
-	raw, err := json.Marshal(config)
-	if err != nil {
-		return fail(err)
-	}
-	hash, _, err := v1.SHA256(bytes.NewReader(raw))
-	if err != nil {
-		return fail(err)
-	}
-	in := layers.Source{Manifest: tarball.Descriptor{Config: hash.Hex + ".json"}, Config: raw, Limits: untar.NoLimits}
-	for _, layer := range base.Layers {
-		in.Manifest.Layers = append(in.Manifest.Layers, strings.TrimPrefix(layer.Digest, "sha256:")+".tar.gz")
-		in.Blobs = append(in.Blobs, layers.Blob{Digest: layer.Digest, Open: func(context.Context) (layers.Stream, error) {
-			return store.OpenBlob(life.Containers.Dirs, layer.Digest)
-		}})
-	}
-	in.Manifest.Layers = append(in.Manifest.Layers, digest.Hex+".tar.gz")
-	blob := layers.Packaged(partial.Path, name)
-	blob.Digest = digest.String()
-	in.Blobs = append(in.Blobs, blob)
-	if img, err = store.Add(ctx, life.Containers.Dirs, in, nil, names...); err != nil {
-		return fail(err)
+		return layers.Image{}, fmt.Errorf("commit container %q: %w", container, err)
 	}
 	id, ref := "sha256:"+img.Digest, ""
 	if len(names) > 0 {
@@ -119,6 +55,47 @@ func (life Life) Commit(ctx context.Context, container string, opts CommitOption
 		life.Images.Note("tag", img, id, name.String())
 	}
 	return img, nil
+}
+
+func (life Life) commit(ctx context.Context, s containers.State, opts CommitOptions, names []pull.Reference) (none layers.Image, err error) {
+	f, err := overlay.Open(life.Containers.Dirs, s.ID)
+	if err == nil {
+		defer f.Close() // it cannot be removed meanwhile
+	} else if !errors.Is(err, dirs.ErrLocked) { // that one runs
+		return none, err
+	}
+	base, err := life.Containers.ImageOf(s.ID)
+	if err != nil {
+		return none, err
+	}
+	config := base.Config.DeepCopy()
+	for _, change := range opts.Changes {
+		if err := images.Change(&config.Config, change); err != nil {
+			return none, err
+		}
+	}
+	partial, err := dirs.NewPartial(life.Containers.Dirs.AllTmp())
+	if err != nil {
+		return none, err
+	}
+	defer partial.Discard()
+	goOn, err := life.standStill(s, opts.Pause)
+	if err != nil {
+		return none, err
+	}
+	layer, err := life.packLayer(ctx, partial.Path, s)
+	if overlay.Moved(err) {
+		err = advice.Add(err, "the container changed it meanwhile; without --pause=false it stands still")
+	}
+	if err = cmp.Or(err, goOn()); err != nil {
+		return none, err
+	}
+	config.Created = v1.Time{Time: time.Now().UTC()}
+	config.Author, config.Container = opts.Author, s.ID
+	config.History = append(config.History, v1.History{
+		Created: config.Created, CreatedBy: strings.Join(s.Command, " "), Author: opts.Author, Comment: opts.Message,
+	})
+	return life.Images.AddOnTop(ctx, base, layer, config, names...)
 }
 
 // standStill pauses a container, if it runs and is to, until goOn is called.
@@ -143,19 +120,20 @@ func (life Life) standStill(s containers.State, pause bool) (goOn func() error, 
 	}, nil
 }
 
-// packLayer writes what a container changed as a compressed layer.
-func (life Life) packLayer(ctx context.Context, name string, s containers.State) (digest, diffID v1.Hash, err error) {
+// packLayer writes what a container changed as a compressed layer, into a folder.
+func (life Life) packLayer(ctx context.Context, folder string, s containers.State) (layer images.NewLayer, err error) {
 	view, err := life.Containers.View(s.ID)
 	if err != nil {
-		return digest, diffID, err
+		return layer, err
 	}
 	spec, err := life.Containers.ReadSpec(s.ID)
 	if err != nil {
-		return digest, diffID, err
+		return layer, err
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	layer.Folder, layer.Name = folder, "layer.tar.gz"
+	f, err := os.OpenFile(filepath.Join(folder, layer.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return digest, diffID, err
+		return layer, err
 	}
 	defer f.Close()
 	sent, plain := sha256.New(), sha256.New()
@@ -167,13 +145,12 @@ func (life Life) packLayer(ctx context.Context, name string, s containers.State)
 		}
 		return store.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), targets...)
 	}); err != nil {
-		return digest, diffID, err
+		return layer, err
 	}
-	if err := errors.Join(z.Close(), f.Close()); err != nil {
-		return digest, diffID, err
-	}
-	digest = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sent.Sum(nil))}
-	return digest, v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(plain.Sum(nil))}, nil
+	err = errors.Join(z.Close(), f.Close())
+	layer.Digest = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sent.Sum(nil))}
+	layer.DiffID = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(plain.Sum(nil))}
+	return layer, err
 }
 
 // untilDoneWriter is a writer that ends with its context.
