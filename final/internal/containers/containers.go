@@ -207,22 +207,19 @@ func (store Store) Find(name string) (State, error) {
 		return State{}, err
 	}
 	var found []State
+	var unread error // of the last
 	for _, entry := range entries {
 		if name == "" || !strings.HasPrefix(entry.Name(), name) {
 			continue
 		}
 		s, err := store.look(entry.Name())
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		if !errors.Is(err, os.ErrNotExist) {
+			found, unread = append(found, s), err
 		}
-		if err != nil {
-			return State{}, err
-		}
-		found = append(found, s)
 	}
 	switch len(found) {
 	case 1:
-		return found[0], nil
+		return found[0], unread
 	case 0:
 		return State{}, advice.Add(fmt.Errorf("%w: %q", ErrNoContainer, name), "to see those that are here: gocker ps --all")
 	}

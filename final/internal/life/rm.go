@@ -9,6 +9,7 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step06-cgroups/cgroups"
 )
 
 // RmOptions are the flags of "gocker rm".
@@ -25,7 +26,7 @@ func (life Life) Remove(name string, opts RmOptions) error {
 		return nil
 	}
 	if errors.Is(err, dirs.ErrDamaged) && opts.Force {
-		return life.Containers.RemoveDamaged(s)
+		return life.removeDamaged(s)
 	}
 	if err != nil {
 		return err
@@ -55,4 +56,16 @@ func (life Life) Remove(name string, opts RmOptions) error {
 		return err
 	}
 	return c.Remove(opts.Volumes || c.State.Options.Remove)
+}
+
+// removeDamaged removes a container whose state nobody can read. If it runs, its cgroup says which processes are its own.
+func (life Life) removeDamaged(s containers.State) error {
+	life.noRestart(s.ID)
+	if cg, err := cgroups.OpenRecorded(life.Containers.Dirs.Container(s.ID)); err == nil {
+		cgroups.Kill(cg)
+	}
+	if err := life.Containers.WaitEnd(s, killTime); err != nil {
+		return err
+	}
+	return life.Containers.RemoveDamaged(s)
 }

@@ -136,14 +136,15 @@ func Below(folder, file string) (rel string, below bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	absent := func(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 	resolved, err := filepath.EvalSymlinks(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !absent(err) {
 		return "", false, err
 	}
 	for _, name := range []string{file, resolved} {
 		for at := name; at != "/" && at != "."; at = filepath.Dir(at) {
 			info, err := os.Stat(at)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err != nil && !absent(err) {
 				return "", false, err
 			}
 			if err == nil && os.SameFile(info, want) {

@@ -94,6 +94,9 @@ func TestBelowKnowsAFolderByAllItsNames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(base, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for file, want := range map[string]string{
 		"real/volumes/v/_data": "v/_data",
 		"link/volumes/v/_data": "v/_data",
@@ -103,6 +106,7 @@ func TestBelowKnowsAFolderByAllItsNames(t *testing.T) {
 		"real/volumes2":        "",
 		"real":                 "",
 		"none":                 "",
+		"file/none":            "",
 	} {
 		for _, folder := range []string{"real/volumes", "link/volumes"} {
 			got, below, err := Below(filepath.Join(base, folder), filepath.Join(base, file))
