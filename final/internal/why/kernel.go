@@ -4,6 +4,7 @@ package why
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -48,6 +49,11 @@ const mostVictims = 8
 
 // lookInLog finds what the kernel's log says of the container whose first process was pid.
 func (e *End) lookInLog(pid int) {
+	// The kernel's log has the numbers of the first pid namespace. In another one, as of a container, we cannot know ours there.
+	foreign := false
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != firstPidNamespace {
+		foreign, pid = true, -1
+	}
 	named := fmt.Sprintf("[%d]: ", pid)
 	readLog(func(text string) {
 		if m := oomKill().FindStringSubmatch(text); m != nil && inside(m[3], e.cgroup()) && len(e.Killed) < mostVictims {
@@ -70,7 +76,13 @@ func (e *End) lookInLog(pid int) {
 			e.Broke = text
 		}
 	})
+	if foreign && e.Signal == unix.SIGKILL && len(e.Killed) > 0 {
+		e.Killed[len(e.Killed)-1].First = true // most likely: its end ends all others
+	}
 }
+
+// firstPidNamespace is PROC_PID_INIT_INO: see the kernel's include/linux/proc_ns.h.
+const firstPidNamespace = "pid:[4026531836]"
 
 // wasRefusedForks tells whether the kernel's log has it that the container was refused a process. It has the first time
 // of each cgroup: see pids_event in its kernel/cgroup/pids.c.
