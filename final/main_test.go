@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BE_GOCKER") != "" {
 		main()
 	}
+	testenv.Alone()
 	os.Exit(m.Run())
 }
 

@@ -14,6 +14,11 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
+func TestMain(m *testing.M) {
+	testenv.Alone()
+	os.Exit(m.Run())
+}
+
 func TestRunEndsWithTheCommandsStatus(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)

@@ -19,6 +19,11 @@ import (
 	"gocker/step06-cgroups/limits"
 )
 
+func TestMain(m *testing.M) {
+	testenv.Alone()
+	os.Exit(m.Run())
+}
+
 func output(t *testing.T, d dirs.Dirs, args ...string) (string, error) {
 	t.Helper()
 	return testenv.Output(t, func(stdout *os.File) error {

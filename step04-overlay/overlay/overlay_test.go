@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(f.ID)
 		select {} // until it is killed
 	}
+	testenv.Alone()
 	os.Exit(m.Run())
 }
 
@@ -459,7 +460,7 @@ func TestAllHoldsWhereMountsAreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared := exec.Command("unshare", "--mount", "--propagation", "shared", "sh", "-c",
-		`grep -q ' / / .* shared:' /proc/self/mountinfo && exec "$0" -test.run 'Test(TheMerged|Changes|TheDead|RemoveTakes|AnUpperdir)'`, self)
+		`grep -q '^[^ ]* [^ ]* [^ ]* [^ ]* / .* shared:' /proc/self/mountinfo && exec "$0" -test.run 'Test(TheMerged|Changes|TheDead|RemoveTakes|AnUpperdir)'`, self)
 	shared.Env = append(os.Environ(), inside+"=yes")
 	if out, err := shared.CombinedOutput(); err != nil {
 		t.Errorf("in a mount namespace with shared propagation: %v\n%s", err, out)

@@ -14,6 +14,11 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
+func TestMain(m *testing.M) {
+	testenv.Alone()
+	os.Exit(m.Run())
+}
+
 // build makes a root folder with nothing in it but breakout, and returns the folder.
 func build(t *testing.T) (rootfs string) {
 	testenv.NeedRoot(t)

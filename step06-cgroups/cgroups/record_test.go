@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -99,7 +98,7 @@ func TestACgroupIsFoundAgainByItsRecord(t *testing.T) {
 
 func TestACgroupIsMadeBelowAnotherOne(t *testing.T) {
 	testenv.NeedRoot(t)
-	parent := "/test-parent-" + strconv.Itoa(os.Getpid())
+	parent := "/test-parent-" + filepath.Base(os.TempDir())
 	cg, err := cgroups.New(nil, parent+"/inner/gocker-"+cgrouptest.ID(t))
 	if err != nil {
 		t.Fatal(err)

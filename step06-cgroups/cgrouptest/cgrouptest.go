@@ -37,6 +37,7 @@ var probes = map[string]func(args []string) error{
 // Main is for TestMain: it runs the tests, or is a probe. more are probes of these tests alone.
 func Main(m *testing.M, more map[string]func(args []string) error) {
 	if len(os.Args) < 3 || os.Args[1] != "probe" {
+		testenv.Alone()
 		os.Exit(m.Run())
 	}
 	maps.Copy(probes, more)
@@ -66,9 +67,9 @@ func Cgroup(t testing.TB) cgroups.Cgroup {
 	return cg
 }
 
-// ID is one that no other test and no container has.
+// ID is one that no other test and no container has, and that testenv.Alone knows as ours.
 func ID(t testing.TB) string {
-	return fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	return fmt.Sprintf("test-%s-%s", filepath.Base(os.TempDir()), strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
 // Gone is about a folder that must not be there.

@@ -30,9 +30,7 @@ import (
 // tool runs another program, and returns what it wrote.
 func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		testenv.Lacks(t, "Debian's package "+name)
-	}
+	testenv.Needs(t, name)
 	output, err := exec.Command(name, args...).Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -89,6 +87,7 @@ func digestOf(t testing.TB, img v1.Image) string {
 
 func TestWhatIsPushedKeepsItsDigest(t *testing.T) {
 	testenv.NeedRoot(t)
+	testenv.Needs(t, "skopeo")
 	debian, certDir := debianRegistry(t)
 	config := t.TempDir()
 	t.Setenv("DOCKER_CONFIG", config)
@@ -171,7 +170,6 @@ func TestArchivesAreExchanged(t *testing.T) {
 		return config.String()
 	}
 	dir := t.TempDir()
-	podman := newPodman(t)
 	loads := func(t *testing.T, file string, want ...string) {
 		t.Helper()
 		other := testenv.Dirs(t)
@@ -226,6 +224,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 		loads(t, folder, name)
 	})
 	t.Run("podman", func(t *testing.T) {
+		podman := newPodman(t)
 		podman("load", "-i", filepath.Join(dir, "docker-archive"))
 		for _, name := range names {
 			if got := "sha256:" + strings.TrimPrefix(strings.TrimSpace(podman("images", "-q", "--no-trunc", name)), "sha256:"); got != id(name) {
@@ -237,6 +236,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 		loads(t, file, names...)
 	})
 	t.Run("plain layers are compressed for a registry", func(t *testing.T) {
+		testenv.Needs(t, "podman") // it saves plain layers
 		file, other := filepath.Join(dir, "podman.tar"), testenv.Dirs(t)
 		mustGocker(t, other, "load", "-i", file)
 		mustGocker(t, other, "tag", names[0], address+"/again:v1")

@@ -50,7 +50,7 @@ func TestTheScriptMakesTheSameContainer(t *testing.T) {
 		{"read-only", []string{"--read-only"}},
 		{"devices", []string{"--device", "/dev/null:/dev/null2:r"}},
 		{"all limits", []string{"--cpu-shares", "512", "--cpuset-cpus", "0", "--memory-reservation", "32m", "-m", "64m", "--memory-swap", "64m"}},
-		{"a cgroup's parent", []string{"--cgroup-parent", "explain-test"}},
+		{"a cgroup's parent", []string{"--cgroup-parent", explainParent()}},
 	})
 }
 
@@ -85,6 +85,9 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 	})
 }
 
+// explainParent is the name of a cgroup that testenv.Alone knows as ours.
+func explainParent() string { return "explain-" + filepath.Base(os.TempDir()) }
+
 type explained struct {
 	name  string
 	flags []string
@@ -93,6 +96,7 @@ type explained struct {
 func sameByScript(t *testing.T, cases []explained) {
 	t.Helper()
 	testenv.NeedRoot(t)
+	testenv.Needs(t, "ip") // the script switches the loopback interface on
 	d := testenv.Dirs(t)
 	ref, err := pull.ParseReference(pull.Sample)
 	if err != nil {
@@ -113,8 +117,7 @@ func sameByScript(t *testing.T, cases []explained) {
 	}
 	t.Setenv("GOCKER_RUN", run)
 	t.Cleanup(func() { // a parent stays, as it may be others', too
-		parents, _ := filepath.Glob("/sys/fs/cgroup/*/explain-test")
-		for _, parent := range append(parents, "/sys/fs/cgroup/explain-test") {
+		for _, parent := range testenv.Cgroups(func(name string) bool { return name == explainParent() }) {
 			os.Remove(parent)
 		}
 	})

@@ -58,9 +58,7 @@ func mustGocker(t testing.TB, d dirs.Dirs, args ...string) string {
 // secret. It returns its host:port, and a folder with the authority's certificate.
 func debianRegistry(t *testing.T) (address, certDir string) {
 	t.Helper()
-	if _, err := exec.LookPath("docker-registry"); err != nil {
-		testenv.Lacks(t, "Debian's package docker-registry")
-	}
+	testenv.Needs(t, "docker-registry")
 	dir, certDir := t.TempDir(), t.TempDir()
 	cert, key := certificate(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/doctor"
@@ -34,6 +36,9 @@ import (
 func TestMain(m *testing.M) {
 	doctor.Init()
 	life.Monitor()
+	if filepath.Base(os.Args[0]) != "gocker" {
+		testenv.Alone()
+	}
 	testenv.DefaultSignals()
 	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
 }
@@ -45,6 +50,7 @@ var programs = map[string][]byte{}
 // that serveImages makes, and the image sample is here already. At the end nothing may be left.
 //
 //	status N COMMAND…   the command ends with exit status N
+//	folder-xattr PATTERN NAME [VALUE]   the folder of such a file has this extended attribute, or has it no more
 //	until COMMAND…      it is tried until it succeeds, for a minute
 //	needs PROGRAM…      the script is skipped where the host lacks one of them; in CI that fails
 //	own-root            this script wants folders of its own, and nothing in them
@@ -62,7 +68,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			env.Values["t"] = env.T()
+			tb := env.T().(testing.TB)
+			env.Values["t"] = tb
 			env.Setenv("REGISTRY", address)
 			// Each script has its own containers, and all share the images.
 			d := dirs.Dirs{Root: shared.Root, Run: filepath.Join(env.WorkDir, "run")}
@@ -73,8 +80,8 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
+			nothingLeft := testenv.Watch(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
 			env.Defer(func() {
-				tb := env.T().(testing.TB)
 				if tb.Failed() { // halfway, and its detached containers still run
 					e := engine.Engine{Dirs: d}
 					states, _ := e.Containers().List()
@@ -82,7 +89,7 @@ func TestScripts(t *testing.T) {
 						e.Life().Remove(s.ID, life.RmOptions{Force: true, Volumes: true})
 					}
 				}
-				testenv.NothingLeft(tb, dirs.Dirs{Root: filepath.Join(env.WorkDir, "root"), Run: d.Run})
+				nothingLeft(tb)
 			})
 			return nil
 		},
@@ -107,6 +114,20 @@ func TestScripts(t *testing.T) {
 			},
 			"needs": func(ts *testscript.TestScript, _ bool, args []string) {
 				testenv.Needs(ts.Value("t").(testing.TB), args...)
+			},
+			"folder-xattr": func(ts *testscript.TestScript, _ bool, args []string) {
+				files, err := filepath.Glob(ts.MkAbs(args[0]))
+				if err == nil && len(files) == 0 {
+					err = fs.ErrNotExist
+				}
+				for _, file := range files {
+					if folder := filepath.Dir(file); len(args) == 2 {
+						err = errors.Join(err, unix.Removexattr(folder, args[1]))
+					} else {
+						err = errors.Join(err, unix.Setxattr(folder, args[1], []byte(args[2]), 0))
+					}
+				}
+				ts.Check(err)
 			},
 			"until": func(ts *testscript.TestScript, _ bool, args []string) {
 				for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {

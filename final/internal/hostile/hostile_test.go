@@ -49,7 +49,8 @@ func TestMain(m *testing.M) {
 	life.Monitor()
 	road := os.Getenv(child)
 	if road == "" {
-		os.Exit(testenv.Alone(m))
+		testenv.Alone()
+		os.Exit(m.Run())
 	}
 	status := 0
 	if road == "steps" {
@@ -80,7 +81,8 @@ type house struct {
 	t       testing.TB
 	base    string
 	store   dirs.Dirs
-	outside string // what an archive has no business with
+	left    func(testing.TB) // see testenv.Watch
+	outside string           // what an archive has no business with
 	before  string
 }
 
@@ -102,6 +104,7 @@ func newHouse(t testing.TB) *house {
 			t.Fatal(err)
 		}
 	}
+	h.left = testenv.Watch(t, h.store)
 	h.before = h.rest()
 	return h
 }
@@ -176,7 +179,7 @@ func (h *house) empty() {
 			h.t.Errorf("%s has %q, want nothing", dir, left)
 		}
 	}
-	testenv.NothingLeft(h.t, d)
+	h.left(h.t)
 }
 
 // files spells what all layers of the store have: "d/" a folder, "a=1" a file, "a->b" a link, "a!" a whiteout.

@@ -92,7 +92,7 @@ func TestALimitThatTheKernelLacksIsNamed(t *testing.T) {
 
 func TestACpusetIsMadeBelowAnotherOne(t *testing.T) {
 	testenv.NeedRoot(t)
-	parent := "/test-cpuset-" + strconv.Itoa(os.Getpid())
+	parent := "/test-cpuset-" + filepath.Base(os.TempDir())
 	cg, err := cgroups.New(nil, parent+"/inner/gocker-"+cgrouptest.ID(t))
 	if err != nil {
 		t.Fatal(err)

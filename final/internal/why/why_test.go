@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 		probes[os.Args[2]](os.Args[3:])
 		os.Exit(0)
 	}
+	testenv.WithFolder() // the kernel's log has the host's numbers of processes
 	os.Exit(m.Run())
 }
 
@@ -266,7 +267,7 @@ func below(t *testing.T, limits limits.Limits) func(*describe.Options) {
 		t.Fatal(err)
 	}
 	parents++
-	name := fmt.Sprintf("/gocker-why-%d-%d", os.Getpid(), parents)
+	name := fmt.Sprintf("/gocker-why-%s-%d", filepath.Base(os.TempDir()), parents)
 	parent, err := cgroups.New(nil, name)
 	if err != nil {
 		t.Fatal(err)

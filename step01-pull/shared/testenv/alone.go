@@ -6,79 +6,138 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
-	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const stage = "GOCKER_TEST_STAGE"
 
-// Alone runs the tests of a package in pid and mount namespaces of their own, and returns the exit status. So whatever ends
-// them, SIGKILL too, takes with it all that they started, in the background too, and all that they mounted. Call it in TestMain,
-// in the process that has the tests only.
+// Alone runs the tests of a package in pid and mount namespaces and a folder of their own. So whatever ends them, SIGKILL too,
+// takes with it all that they started, in the background too, all that they mounted, and their cgroups and files. Call it in
+// TestMain, in the process that has the tests only: it returns in the one that is to run them.
 //
-//	this process        waits; if it is killed, so is
+//	this process        waits; if go test is killed, so is this one, and then the next two
 //	PID 1 in there      waits for all that have lost their parents, as processes that are not waited for seem to be alive
 //	its child           runs the tests
-func Alone(m *testing.M) int {
+//	another one         waits for the end of this process, and removes what is left
+func Alone() { alone("init", unix.CLONE_NEWPID|unix.CLONE_NEWNS) }
+
+// WithFolder is Alone without the namespaces.
+func WithFolder() { alone("tests", 0) }
+
+func alone(next string, namespaces uintptr) {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "tests in namespaces of their own:", err)
+			os.Exit(1)
+		}
+	}
 	switch os.Getenv(stage) {
-	case "tests":
-		os.Unsetenv(stage)
-		return m.Run()
+	case "tests": // or started by tests, and so in there already
+		return
 	case "init":
-		return asInit()
+		status, err := asInit()
+		fail(err)
+		os.Exit(status)
+	case "remover":
+		os.Stdin.Read(make([]byte, 1)) // the end of the file is the end of who has the other end of the pipe
+		removeAll(os.Args[1])
+		os.Exit(0)
 	}
 	if os.Geteuid() != 0 {
-		return m.Run() // those that need root are skipped
-	}
-	for path := range leftCgroups() { // by tests that were killed
-		os.Remove(path)
+		return // the tests that need root are skipped
 	}
 	runtime.LockOSThread() // Pdeathsig means the thread that has started it
-	cmd := again("init")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
+	fail(unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+	// A short name: sockets and podman's folders may have no long ones.
+	folder, err := os.MkdirTemp("", "gt")
+	fail(err)
+	fail(os.Chmod(folder, 0o755)) // other users are tried, too
+
+	reader, writer, err := os.Pipe() // both ends are closed in what is executed, but as its stdin
+	fail(err)
+	remover := again("remover", folder)
+	remover.Stdin = reader
+	remover.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C does not mean it
+	fail(remover.Start())
+	reader.Close()
+
+	cmd := again(next, os.Args[1:]...)
+	cmd.Env = append(cmd.Env, "TMPDIR="+folder)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
+	err = cmd.Run()
+	writer.Close()
+	remover.Wait()
 	if cmd.ProcessState == nil {
-		fmt.Fprintln(os.Stderr, "tests in namespaces of their own:", err)
-		return 1
+		fail(err)
 	}
-	return cmd.ProcessState.ExitCode()
+	os.Exit(cmd.ProcessState.ExitCode())
 }
 
-// again is this program once more, with the same arguments.
-func again(as string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+// again is this program once more.
+func again(as string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), stage+"="+as)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return cmd
 }
 
-func asInit() int {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, "tests in namespaces of their own:", err)
-		return 1
-	}
+func asInit() (status int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fail(err)
+		return 0, err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return fail(err)
+		return 0, err
 	}
-	cmd := again("tests")
+	cmd := again("tests", os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
-		return fail(err)
+		return 0, err
 	}
 	for {
 		var status unix.WaitStatus
 		switch pid, err := unix.Wait4(-1, &status, 0, nil); {
 		case err != nil && err != unix.EINTR:
-			return fail(err)
+			return 0, err
 		case pid == cmd.Process.Pid && status.Signaled():
-			return 128 + int(status.Signal())
+			return 128 + int(status.Signal()), nil
 		case pid == cmd.Process.Pid:
-			return status.ExitStatus()
+			return status.ExitStatus(), nil
 		}
 	}
+}
+
+// removeAll removes the folder of tests that have ended, and the cgroups of all containers in it.
+func removeAll(folder string) {
+	var ids []string
+	filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && filepath.Base(filepath.Dir(path)) == "containers" {
+			ids = append(ids, entry.Name())
+		}
+		return nil
+	})
+	left := Cgroups(func(name string) bool {
+		id, _ := strings.CutPrefix(name, "gocker-")
+		return slices.Contains(ids, id) || strings.Contains(name, filepath.Base(folder))
+	})
+	slices.Reverse(left) // those inside first
+	for deadline := time.Now().Add(10 * time.Second); len(left) > 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		left = slices.DeleteFunc(left, func(path string) bool {
+			procs, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			for _, line := range strings.Fields(string(procs)) {
+				if pid, _ := strconv.Atoi(line); pid > 0 { // 0 is one of a pid namespace that we do not see into
+					unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+			return unix.Rmdir(path) != unix.EBUSY // it is until the last of its processes is gone
+		})
+	}
+	os.RemoveAll(folder)
 }

@@ -4,13 +4,12 @@
 package testenv
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,44 +21,65 @@ func Dirs(t testing.TB) dirs.Dirs {
 	t.Helper()
 	base := t.TempDir()
 	d := dirs.Dirs{Root: filepath.Join(base, "root"), Run: filepath.Join(base, "run")}
-	t.Cleanup(func() { NothingLeft(t, d) })
+	nothingLeft := Watch(t, d)
+	t.Cleanup(func() { nothingLeft(t) })
 	return d
 }
 
-// NothingLeft fails the test if a container, a mount or an unfinished folder is left below d, or a cgroup of a
-// container that nobody is in.
-func NothingLeft(t testing.TB, d dirs.Dirs) {
+// Watch returns a function that fails a test if a container, a mount or an unfinished folder is left below d, or a cgroup of a
+// container that there has been since Watch. It tells them from those of other tests, which run at the same time, by their
+// ids: it has seen the folders.
+func Watch(t testing.TB, d dirs.Dirs) (nothingLeft func(testing.TB)) {
 	t.Helper()
-	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil {
-		t.Error(err)
-	} else {
-		for line := range strings.Lines(string(mounts)) {
-			if strings.Contains(line, d.Run) || strings.Contains(line, d.Root) {
-				t.Errorf("a mount is left: %s", line)
+	if err := os.MkdirAll(d.Containers(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err == nil {
+		_, err = unix.InotifyAddWatch(watch, d.Containers(), unix.IN_CREATE|unix.IN_MOVED_TO)
+	}
+	if err != nil {
+		t.Fatalf("watch %q: %v", d.Containers(), err)
+	}
+	t.Cleanup(func() { unix.Close(watch) })
+	var seen []byte
+	return func(t testing.TB) {
+		t.Helper()
+		if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil {
+			t.Error(err)
+		} else {
+			for line := range strings.Lines(string(mounts)) {
+				if strings.Contains(line, d.Run) || strings.Contains(line, d.Root) {
+					t.Errorf("a mount is left: %s", line)
+				}
 			}
 		}
-	}
-	nothingUnfinished(t, d)
-	for path := range leftCgroups() {
-		t.Errorf("a cgroup is left: %s", path)
+		nothingUnfinished(t, d)
+		for events := make([]byte, 1<<16); ; {
+			n, err := unix.Read(watch, events)
+			if err != nil {
+				break // there are no more
+			}
+			seen = append(seen, events[:n]...)
+		}
+		for _, path := range Cgroups(func(name string) bool {
+			id, ours := strings.CutPrefix(name, "gocker-")
+			return ours && bytes.Contains(seen, []byte(id+"\x00")) // an event ends with the name: see inotify(7)
+		}) {
+			t.Errorf("a cgroup is left: %s", path)
+		}
 	}
 }
 
-// leftCgroups are those of containers that nobody is in any more. Other packages' tests run at the same time, and their cgroups
-// have processes. An empty one that stays is a leak.
-func leftCgroups() map[string]bool {
-	deadline := time.Now().Add(5 * time.Second)
-	left := emptyCgroups()
-	for len(left) > 0 && time.Now().Before(deadline) {
-		time.Sleep(50 * time.Millisecond)
-		now := emptyCgroups()
-		for path := range left {
-			if !now[path] {
-				delete(left, path)
-			}
+// Cgroups are the folders of all cgroups that have such names, outer ones first.
+func Cgroups(has func(name string) bool) (found []string) {
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && has(entry.Name()) {
+			found = append(found, path)
 		}
-	}
-	return left
+		return nil // cgroups come and go while we walk
+	})
+	return found
 }
 
 func nothingUnfinished(t testing.TB, d dirs.Dirs) {
@@ -90,23 +110,6 @@ func SmallDisk(t testing.TB, bytes int) dirs.Dirs {
 		}
 	})
 	return d
-}
-
-// containerCgroup is the name of a container's cgroup. Those that the tests of package cgroups make have others.
-var containerCgroup = regexp.MustCompile(`^gocker-[0-9a-f]{12}$`)
-
-func emptyCgroups() map[string]bool {
-	empty := map[string]bool{}
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() || !containerCgroup.MatchString(entry.Name()) {
-			return nil // cgroups come and go while we walk
-		}
-		if procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs")); err == nil && len(procs) == 0 {
-			empty[path] = true
-		}
-		return nil
-	})
-	return empty
 }
 
 // Output runs a lesson and returns what it wrote. It writes to a file, not to a buffer: a container's process writes
