@@ -99,6 +99,9 @@ func checkConsole(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, programs := range mark(string(raw), "needs") {
+		testenv.Needs(t, strings.Fields(programs)...)
+	}
 	parts := split(string(raw))
 	c := comparer{constants: constants(parts), want: map[string]string{}, got: map[string]string{}}
 	var sh *shell
