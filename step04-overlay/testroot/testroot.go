@@ -18,8 +18,9 @@ import (
 // root is where the sample image is, for all tests of a program: each has its own containers.
 var root string
 
-// Run is m.Run, and removes the sample image at the end.
+// Run is m.Run in the process that testenv.Alone leaves, and removes the sample image at the end.
 func Run(m *testing.M) int {
+	testenv.Alone()
 	defer func() { os.RemoveAll(root) }()
 	return m.Run()
 }

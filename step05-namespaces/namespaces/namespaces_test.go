@@ -26,7 +26,6 @@ func TestMain(m *testing.M) {
 		probe(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	testenv.Alone()
 	os.Exit(testroot.Run(m))
 }
 

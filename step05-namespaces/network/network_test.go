@@ -54,7 +54,11 @@ func made(t *testing.T) network.Bridge {
 		if err := bridge.Remove(); err != nil {
 			t.Errorf("Remove = %v", err)
 		}
-		if left := devices(t); left != "lo" {
+		left := devices(t)
+		for deadline := time.Now().Add(10 * time.Second); left != "lo" && time.Now().Before(deadline); left = devices(t) {
+			time.Sleep(10 * time.Millisecond) // the kernel takes those of a namespace away some time after its last process
+		}
+		if left != "lo" {
 			t.Errorf("devices %s are left, want lo only", left)
 		}
 	})
