@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step02-untar/budget"
 )
 
 // What a fuzzer's archive may become.
-var few = Limits{Bytes: 4 << 20, Entries: 1000}
+var few = budget.Limits{Bytes: 4 << 20, Entries: 1000}
 
 func FuzzUnpack(f *testing.F) {
 	for _, seed := range [][]byte{

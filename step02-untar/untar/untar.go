@@ -8,7 +8,7 @@
 // ourselves, through an os.Root, which refuses every path that leads out of the folder, also one through a symbolic
 // link made a moment ago. docs/step02-untar.md shows the attack on the library's own extraction (CVE-2024-0406).
 //
-// What an archive may make of the machine has Limits: bytes, entries, folders in folders.
+// What an archive may make of the machine has limits: see package budget.
 //
 // See tar(5), pax(1) for the extended headers, and https://pkg.go.dev/os#Root.
 package untar
@@ -28,6 +28,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/budget"
 )
 
 // What can be wrong with an archive.
@@ -50,7 +51,7 @@ func Extract(archive, to string) error {
 		return err
 	}
 	defer partial.Discard()
-	if err := Unpack(f, partial.Path, Limits{}); err != nil {
+	if err := Unpack(f, partial.Path, budget.Limits{}); err != nil {
 		return fmt.Errorf("unpack %q: %w", archive, err)
 	}
 	entries, err := os.ReadDir(partial.Path)
@@ -75,18 +76,18 @@ func Extract(archive, to string) error {
 }
 
 // Unpack writes every entry of an archive, compressed or not, below the folder to. On an error, some may be there.
-func Unpack(archive io.Reader, to string, limits Limits) error {
-	budget := limits.Budget()
-	decompressed := Decompress(budget.In(archive))
+func Unpack(archive io.Reader, to string, limits budget.Limits) error {
+	left := limits.Budget()
+	decompressed := Decompress(left.In(archive))
 	defer decompressed.Close()
-	plain := budget.Out(decompressed)
+	plain := left.Out(decompressed)
 	w, err := NewWriter(to)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	w.MakeParent = func(name string) error {
-		if err := budget.Entry(&tar.Header{}); err != nil {
+		if err := left.Entry(&tar.Header{}); err != nil {
 			return err
 		}
 		return blame(w.Root.Mkdir(name, 0o755))
@@ -95,12 +96,12 @@ func Unpack(archive io.Reader, to string, limits Limits) error {
 	entries := 0
 	err = Each(end, func(header *tar.Header, content io.Reader) error {
 		entries++
-		if err := budget.Entry(header); err != nil {
+		if err := left.Entry(header); err != nil {
 			return err
 		}
 		isLink := header.Typeflag == tar.TypeSymlink || header.Typeflag == tar.TypeLink
 		// In a layer names may be absolute, and links lead anywhere: they are followed inside the container. A package
-		// has no use for either.
+		// has no use for either. This refuses the attack of docs/step02-untar.md at its first entry, a -> /tmp/outside.
 		if path.IsAbs(header.Name) || isLink && path.IsAbs(header.Linkname) {
 			return fmt.Errorf("%w: it has an absolute name", ErrEscapes)
 		}
@@ -140,7 +141,7 @@ func (e *ending) Read(p []byte) (int, error) {
 }
 
 func damaged(err error) error {
-	if errors.Is(err, ErrLimit) {
+	if errors.Is(err, budget.ErrLimit) {
 		return err
 	}
 	return advice.Add(fmt.Errorf("%w: %w", ErrArchive, err), "fetch it again")
@@ -206,5 +207,5 @@ func Clean(name string) (string, error) {
 	if name = path.Clean(name); !filepath.IsLocal(name) {
 		return "", ErrEscapes
 	}
-	return name, checkDepth(name)
+	return name, budget.CheckName(name)
 }

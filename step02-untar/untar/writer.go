@@ -7,13 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,14 +34,6 @@ type folder struct {
 	name string
 	root *os.Root
 	file *os.File // the same, for system calls that os.Root does not have
-}
-
-// attributes are what an entry says of a file beside its content.
-type attributes struct {
-	mode        fs.FileMode
-	uid, gid    int
-	records     map[string]string // of PAX, with the xattrs
-	access, mod time.Time         // zero: not known
 }
 
 // NewWriter opens the folder. Call Finish after the last entry, and Close in any case.
@@ -147,42 +137,13 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	return w.setAttributes(name, a)
 }
 
-// isOwner tells whether a number can be a user's or a group's. chown(2) takes 32 bits of it, so 1<<32 would be root, and it
-// takes -1 for "as it is", which is root's, too: both with the setuid bit of the entry.
-func isOwner(id int) bool { return id >= 0 && id < math.MaxUint32 }
-
-// setAttributes keeps an order that matters: chown(2) clears setuid bits and file capabilities, so the owner comes
-// first, then mode and xattrs, and last the times.
-func (w *Writer) setAttributes(name string, a attributes) error {
-	dir, err := w.in(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	base := path.Base(name)
-	if w.chown {
-		if err := dir.root.Lchown(base, a.uid, a.gid); err != nil {
-			return err
-		}
-	}
-	if a.mode&fs.ModeSymlink == 0 {
-		if err := dir.root.Chmod(base, a.mode); err != nil {
-			return err
-		}
-	}
-	if err := dir.setXattrs(base, a.records); err != nil {
-		return err
-	}
-	if a.mod.IsZero() { // not out of an archive, but made by a caller who does not care
-		return nil
-	}
-	return dir.setTimes(base, a.access, a.mod)
-}
-
 // Parent makes the folder dir, and those above it, where the archive has left them out.
 func (w *Writer) Parent(dir string) error {
 	if dir == "." {
 		return nil
 	}
+	// This refuses the attack of docs/step02-untar.md in a layer, where links may lead anywhere: dir is "a", a link to
+	// /tmp/outside, and os.Root follows none out of its folder.
 	info, err := w.Root.Stat(dir)
 	if err == nil && !info.IsDir() {
 		return fmt.Errorf("%w: it lies in %q, which is no folder", ErrArchive, dir)
@@ -293,21 +254,4 @@ func blame(err error) error {
 		}
 	}
 	return err
-}
-
-// setTimes is utimensat(2), to the nanosecond, on the name itself: a link's times are its own.
-func (f folder) setTimes(base string, access, mod time.Time) error {
-	if access.IsZero() { // most archives do not have it
-		access = mod
-	}
-	err := unix.UtimesNanoAt(int(f.file.Fd()), base, []unix.Timespec{timespec(access), timespec(mod)}, unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil {
-		return fmt.Errorf("set the times of %q: %w", base, err)
-	}
-	return nil
-}
-
-func timespec(t time.Time) unix.Timespec {
-	// Not unix.TimeToTimespec: that one counts nanoseconds, and 64 bits of them end in 2262.
-	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
 }

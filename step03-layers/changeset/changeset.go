@@ -23,6 +23,7 @@ import (
 	"io"
 	"os"
 
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/merged"
 )
@@ -41,7 +42,7 @@ type Changeset struct {
 // Unpack unpacks a layer as it was sent into a new folder, and returns all that its bytes say. Where the archive in it is
 // damaged, which is an untar.ErrArchive, that is the digest. below returns the folders of the layers below, the lowest
 // first; it is called when one of them must be looked at, and may wait until all are there.
-func Unpack(stream io.Reader, to string, below func() (merged.Stack, error), limit *untar.Budget) (c Changeset, err error) {
+func Unpack(stream io.Reader, to string, below func() (merged.Stack, error), limit *budget.Budget) (c Changeset, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return Changeset{}, err
 	}
@@ -79,7 +80,7 @@ type unpacker struct {
 	to      string // the folder
 	wait    func() (merged.Stack, error)
 	counted *Changeset // where entries are counted
-	limit   *untar.Budget
+	limit   *budget.Budget
 
 	w         *untar.Writer
 	below     merged.Stack      // nil until it was waited for
@@ -111,7 +112,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", err
 	}
 	// An archive ends before its bytes do: zeros follow, and they are part of the diffID.
-	if _, err := io.Copy(io.Discard, tee); errors.Is(err, untar.ErrLimit) {
+	if _, err := io.Copy(io.Discard, tee); errors.Is(err, budget.ErrLimit) {
 		return "", err
 	} else if err != nil {
 		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 	"gocker/step03-layers/merged"
 )
 
 // What a fuzzer's layers may become.
-var few = untar.Limits{Bytes: 4 << 20, Entries: 1000}
+var few = budget.Limits{Bytes: 4 << 20, Entries: 1000}
 
 func FuzzLayers(f *testing.F) {
 	testenv.NeedRoot(f)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/merged"
 )
@@ -32,7 +33,7 @@ func unpack(t testing.TB, archives ...[]byte) (below merged.Stack, all []Changes
 	t.Helper()
 	for i, archive := range archives {
 		layer := filepath.Join(t.TempDir(), "fs")
-		c, err := Unpack(bytes.NewReader(archive), layer, func() (merged.Stack, error) { return below, nil }, untar.Limits{}.Budget())
+		c, err := Unpack(bytes.NewReader(archive), layer, func() (merged.Stack, error) { return below, nil }, budget.Limits{}.Budget())
 		if err != nil {
 			return below, all, fmt.Errorf("layer %d: %w", i+1, err)
 		}

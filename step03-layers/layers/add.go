@@ -18,6 +18,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/changeset"
 	"gocker/step03-layers/merged"
@@ -33,7 +34,7 @@ type Incoming struct {
 
 	d       dirs.Dirs
 	source  Source
-	budget  *untar.Budget
+	budget  *budget.Budget
 	entry   *dirs.Partial   // what will be images/{image}
 	layers  []*dirs.Partial // what will be layers/{chainID}; nil for a layer that is here already
 	folders merged.Stack    // where their files are now

@@ -14,15 +14,15 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 )
 
 // A Source is where an image comes from.
 type Source struct {
 	Manifest tarball.Descriptor // what manifest.json will say
 	Config   []byte
-	Blobs    []Blob       // the layers, the lowest first
-	Limits   untar.Limits // of all layers together
+	Blobs    []Blob        // the layers, the lowest first
+	Limits   budget.Limits // of all layers together
 }
 
 // A Blob is one layer on its way in. Open is called at most once, and not for a layer that is here already; ctx is done

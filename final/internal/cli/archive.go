@@ -17,7 +17,7 @@ import (
 	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 )
 
 func saveCommand(e *engine.Engine) *cobra.Command {
@@ -72,7 +72,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 func loadCommand(e *engine.Engine) *cobra.Command {
 	var input string
 	var quiet bool
-	var limits untar.Limits
+	var limits budget.Limits
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
 		Short: "Enter the images of an archive",

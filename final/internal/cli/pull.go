@@ -27,7 +27,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 )
 
 func pullCommand(e *engine.Engine) *cobra.Command {
@@ -94,7 +94,7 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 }
 
 // limitFlags are those of all commands that unpack what others have made.
-func limitFlags(f *pflag.FlagSet, limits *untar.Limits) {
+func limitFlags(f *pflag.FlagSet, limits *budget.Limits) {
 	f.Var(byteSize{&limits.Bytes}, "max-size", "`bytes` that an image may unpack to: 500m, 80g (default: 64g, and 100 times what is sent)")
 	f.Int64Var(&limits.Entries, "max-entries", 0, "files and folders that it may have, as a `number` (default: a million)")
 }

@@ -22,6 +22,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
@@ -41,17 +42,17 @@ type Loaded struct {
 // Load enters the images of an archive: docker's, or an OCI layout in a tar, compressed or not. Nothing that the archive
 // says is taken on trust: it is unpacked into a folder of its own, names are followed inside of that only, and digests are
 // compared before anybody can see an image. loaded is told of each image that is here.
-func (s Store) Load(ctx context.Context, archive io.Reader, limits untar.Limits, loaded func(Loaded)) error {
+func (s Store) Load(ctx context.Context, archive io.Reader, limits budget.Limits, loaded func(Loaded)) error {
 	return s.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, limits) }, limits, loaded)
 }
 
 // LoadFolder is Load for an OCI layout, or a docker archive, that is unpacked.
-func (s Store) LoadFolder(ctx context.Context, folder string, limits untar.Limits, loaded func(Loaded)) error {
+func (s Store) LoadFolder(ctx context.Context, folder string, limits budget.Limits, loaded func(Loaded)) error {
 	// A copy: the store keeps the files, and the owner of the folder may write to them.
 	return s.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, limits, loaded)
 }
 
-func (s Store) load(ctx context.Context, fill func(to string) error, limits untar.Limits, loaded func(Loaded)) error {
+func (s Store) load(ctx context.Context, fill func(to string) error, limits budget.Limits, loaded func(Loaded)) error {
 	partial, err := dirs.NewPartial(s.Dirs.AllTmp())
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
 )
 
@@ -35,7 +35,7 @@ func (s Store) AddOnTop(ctx context.Context, base layers.Image, layer NewLayer, 
 	if err != nil {
 		return none, err
 	}
-	in := layers.Source{Manifest: tarball.Descriptor{Config: hash.Hex + ".json"}, Config: raw, Limits: untar.NoLimits}
+	in := layers.Source{Manifest: tarball.Descriptor{Config: hash.Hex + ".json"}, Config: raw, Limits: budget.None}
 	for _, below := range base.Layers {
 		in.Manifest.Layers = append(in.Manifest.Layers, strings.TrimPrefix(below.Digest, "sha256:")+".tar.gz")
 		in.Blobs = append(in.Blobs, layers.Blob{Digest: below.Digest, Open: func(context.Context) (layers.Stream, error) {

@@ -19,7 +19,7 @@ import (
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 )
@@ -27,8 +27,8 @@ import (
 // PullOptions are the flags of "gocker pull".
 type PullOptions struct {
 	registry.Options
-	Platform *v1.Platform // nil: this machine's
-	Limits   untar.Limits // of what it unpacks to
+	Platform *v1.Platform  // nil: this machine's
+	Limits   budget.Limits // of what it unpacks to
 
 	// Progress is told, by several goroutines, how many of a layer's bytes are here; Kept where all were. It may be nil.
 	Progress func(layer v1.Descriptor, done int64)

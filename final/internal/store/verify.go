@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/changeset"
 	"gocker/step03-layers/layers"
@@ -101,7 +102,7 @@ func Verify(d dirs.Dirs, layer layers.Layer, below merged.Stack) (v Verified, er
 		return v, err
 	}
 	fresh := filepath.Join(partial.Path, "fs")
-	again, err := changeset.Unpack(blob, fresh, func() (merged.Stack, error) { return below, nil }, untar.NoLimits.Budget())
+	again, err := changeset.Unpack(blob, fresh, func() (merged.Stack, error) { return below, nil }, budget.None.Budget())
 	if errors.Is(err, untar.ErrArchive) {
 		v.Wrong = []string{"blob cannot be unpacked: " + err.Error()}
 		return v, nil

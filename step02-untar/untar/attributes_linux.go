@@ -3,6 +3,8 @@ package untar
 import (
 	"archive/tar"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,13 +26,13 @@ func (f folder) mknod(base string, header *tar.Header) error {
 
 // setXattrs sets the extended attributes, which tar keeps in PAX records: see xattr(7).
 func (f folder) setXattrs(base string, records map[string]string) error {
-	for key, value := range records {
+	for _, key := range slices.Sorted(maps.Keys(records)) {
 		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
 			continue
 		}
 		// There is no lsetxattrat in kernels before 6.13, but a path through a descriptor does the same.
-		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", f.file.Fd(), base), attr, []byte(value), 0)
+		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", f.file.Fd(), base), attr, []byte(records[key]), 0)
 		if err != nil {
 			return fmt.Errorf("set xattr %s of %q: %w", attr, base, err)
 		}

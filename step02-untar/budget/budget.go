@@ -1,4 +1,11 @@
-package untar
+// Package budget bounds what archives may make of a machine: bytes, entries, folders in folders.
+//
+//	b := budget.Limits{}.Budget()         // of all layers of one image, say
+//	plain := b.Out(decompress(b.In(r)))   // fails once too much came out for what went in
+//	err := b.Entry(header)                // for each entry
+//
+// A bomb is an archive of some kilobytes that unpacks to more than any disk has.
+package budget
 
 import (
 	"archive/tar"
@@ -24,8 +31,8 @@ type Limits struct {
 	Entries int64
 }
 
-// NoLimits are for what is here already, and was within its limits when it came.
-var NoLimits = Limits{math.MaxInt64, math.MaxInt64}
+// None is for what is here already, and was within its limits when it came.
+var None = Limits{math.MaxInt64, math.MaxInt64}
 
 const (
 	maxBytes   = 64 << 30
@@ -94,8 +101,8 @@ func (b *Budget) tooLarge(most int64) error {
 	return advice.Add(fmt.Errorf("%w: it unpacks to more than %d bytes", ErrLimit, most), "if you trust whoever made it: --max-size")
 }
 
-// checkDepth looks at a cleaned name.
-func checkDepth(name string) error {
+// CheckName refuses a cleaned name that is too long, or lies too deep.
+func CheckName(name string) error {
 	if depth := strings.Count(name, "/"); depth > maxDepth {
 		return fmt.Errorf("%w: it is %d folders deep; %d may be", ErrLimit, depth, maxDepth)
 	}
