@@ -19,6 +19,7 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/lsns"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 func main() {
@@ -54,8 +55,8 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 
 	fmt.Fprintf(stdout, "2. Cloning a process into new namespaces, and making %s its root\n", f.Mnt())
 	spec := namespaces.Spec(f.Mnt(), f.ID, command)
-	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr})
+	streams := terminal.ForUser(spec.Process, stdin, stdout, os.Stderr)
+	p, err := namespaces.Create(spec, streams)
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		return err
 	}
 	fmt.Fprintf(stdout, "4. It becomes %s\n", strings.Join(command, " "))
-	status, err := p.Run(terminal, stdout, nil)
+	status, err := streams.Run(p)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,9 @@ import (
 	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/byhand"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
 	"gocker/step06-cgroups/limits"
@@ -136,8 +138,8 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		return -1, err
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
-	terminal := namespaces.UseTerminal(spec.Process, stdin)
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: stdin, Stdout: stdout, Stderr: os.Stderr}, cgroups.Into(cg), told.Into(c.tell, cg), namespaces.Tell(c.tell))
+	streams := terminal.ForUser(spec.Process, stdin, stdout, os.Stderr)
+	p, err := namespaces.Create(spec, streams, byhand.Create(spec, c.tell), cgroups.Into(cg), told.Into(c.tell, cg))
 	if err != nil {
 		return -1, err
 	}
@@ -151,7 +153,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		defer time.AfterFunc(c.time, p.Kill).Stop()
 	}
 	before, began := cgroups.ReadStats(cg), time.Now() // the setup was not the command's
-	status, err = p.Run(terminal, stdout, nil)
+	status, err = streams.Run(p)
 	if err != nil {
 		return -1, err
 	}

@@ -46,6 +46,7 @@ type Call struct {
 // A List is what a child does, in order.
 type List struct {
 	calls  []Call
+	bound  bool     // it dies with its parent
 	born   bool     // in its cgroup
 	cgroup *os.File // where it is to be born, or nil
 	ours   *os.File // the socket's sides

@@ -19,9 +19,9 @@ func (l *List) Hide() {
 	l.Add("close gocker's side of the socket", unix.SYS_CLOSE, int(l.ours.Fd()))
 }
 
-// DieWithParent has the child die with the thread that made it. A change of its user makes it forget that: then it needs
-// it once more. See PR_SET_PDEATHSIG in prctl(2).
+// DieWithParent has the child die with the thread that made it. See PR_SET_PDEATHSIG in prctl(2).
 func (l *List) DieWithParent() {
+	l.bound = true
 	l.Add("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 }
 
@@ -70,6 +70,9 @@ func (l *List) Exec(args, env []string) error {
 	envp, err := syscall.SlicePtrFromStrings(env)
 	if err != nil {
 		return fmt.Errorf("environment %q: %w", env, err)
+	}
+	if l.bound { // a change of user makes it forget that
+		l.DieWithParent()
 	}
 	l.Add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(new(unix.Sigset_t)), 0, sigsetSize)
 	for _, path := range Candidates(args[0], env) {

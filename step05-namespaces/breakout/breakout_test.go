@@ -12,6 +12,7 @@ import (
 
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 func TestMain(m *testing.M) {
@@ -57,11 +58,11 @@ func TestASecondChrootLeavesAChroot(t *testing.T) {
 func TestASecondChrootDoesNotLeaveAContainer(t *testing.T) {
 	var out bytes.Buffer
 	spec := namespaces.Spec(build(t), "breakout", []string{"/breakout", "here"})
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out})
+	p, err := namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{Stdout: &out, Stderr: &out}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, err := p.Run(nil, nil, nil); status != 0 || err != nil {
+	if status, err := p.Run(); status != 0 || err != nil {
 		t.Fatalf("Run = %d, %v\n%s", status, err, out.Bytes())
 	}
 	if root := roots(t, out.Bytes(), 2); root[1] != root[0] {

@@ -116,3 +116,17 @@ func CloneTree(f *os.File, flags uint) (*os.File, error) {
 func Attach(tree, point *os.File) error {
 	return unix.MoveMount(int(tree.Fd()), "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
+
+// FindNull finds the null device: the real one, which an image or a volume at /dev may not be.
+func FindNull() (*os.File, error) {
+	null, err := Find(os.DevNull)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(null.Fd()), &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFCHR || stat.Rdev != unix.Mkdev(1, 3) {
+		null.Close()
+		return nil, fmt.Errorf("%s of the container is not the null device", os.DevNull)
+	}
+	return null, nil
+}

@@ -13,12 +13,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/lsns"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 func TestMain(m *testing.M) { os.Exit(testroot.Run(m)) }
+
+func create(spec *specs.Spec, stdin io.Reader) (*namespaces.Process, error) {
+	return namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{Stdin: stdin}))
+}
 
 func TestListIsWhatLsnsSays(t *testing.T) {
 	if _, err := exec.LookPath("lsns"); err != nil {
@@ -26,7 +33,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 	}
 	f := testroot.Mount(t)
 	r, w := io.Pipe()
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r})
+	p, err := create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +80,7 @@ func TestListIsWhatLsnsSays(t *testing.T) {
 
 func TestCompareShowsBothSides(t *testing.T) {
 	f := testroot.Mount(t)
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"true"}), namespaces.Stdio{})
+	p, err := create(namespaces.Spec(f.Mnt(), "x", []string{"true"}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,50 +6,58 @@ import (
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
-	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/rootfs"
 )
 
 // A Part is something that a container has beside its namespaces and its root: a cgroup, a user, a filter of system calls.
 // It is a function for each moment at which it has something to do, nil for the others. They are called in the order in
 // which Create was given the parts, on the thread that sets the container up. An error ends the setup.
 //
-// What can be done when, and what no longer, is what keeps a container in:
+// What can be done when, and what no longer, is what keeps a container in. So the order of moments stands here, once:
 //
 //	Outside   nothing is made yet, and names are the host's
 //	          the thread goes into the namespaces and changes its root
 //	Mount     an entry of the spec is to be mounted
 //	Inside    names are the container's, all is mounted, and the thread still may do all
-//	First     the child's list begins: whatever it does, it does after this
-//	          it takes its cgroup namespace, mounts /proc, and waits
-//	Last      it has only its streams open, and is about to execute its command
+//	First     the child's list begins: all that it does it does after this
+//	          then it takes its cgroup namespace, mounts /proc, and waits
+//	Last      the child has only its streams open, and is about to execute its command
+//	          the child is made
 //	Ready     the child waits, and /proc is there
-//	Done      the child needs nothing of ours any more, or the setup failed
+//	Done      the setup is over, and the child needs nothing of ours any more; or it failed
 //	Sent      the child has sent a file
-//	Failed    it could not execute its command
+//	Started   it executes its command
+//	Failed    or it could not
 //	Ended     it has ended
 //
-// A process that Join starts has the same moments, but for Mount: it finds all made.
+// A process that Join starts has the same moments but Mount: it finds all mounted.
 type Part struct {
 	Outside func() error
-	// Mount returns true for an entry that it has dealt with: then no other part is asked, and it is not mounted.
-	Mount  func(m specs.Mount) (done bool, err error)
-	Inside func() error
-	First  func(list *birth.List) error
-	Last   func(list *birth.List) error
-	Ready  func(p *Process) error
-	Done   func()
-	Sent   func(file *os.File)
-	// Failed returns the error that says more.
-	Failed func(err error) error
-	Ended  func(p *Process)
-
-	tell story.Story
+	// Mount returns true for an entry that it has dealt with: then no other part is asked, and Create does not mount it.
+	Mount   func(r *rootfs.Root, m specs.Mount) (done bool, err error)
+	Inside  func() error
+	First   func(list *birth.List) error
+	Last    func(list *birth.List) error
+	Ready   func(p *Process) error
+	Done    func(err error)
+	Sent    func(file *os.File) // it belongs to the part
+	Started func()
+	Failed  func(err error) error // returns the error that says more
+	Ended   func(status unix.WaitStatus)
 }
 
-// Tell is the part that hears what is done.
-func Tell(tell story.Story) Part { return Part{tell: tell} }
+// Streams are the standard input, output and error of a process: see package terminal.
+type Streams interface {
+	// Part is what they do, before all other parts.
+	Part() Part
+	// Connect adds the calls that make them the child's files 0, 1 and 2. It has a session of its own then.
+	Connect(list *birth.List) error
+	// Wait waits until all that the process wrote has arrived.
+	Wait() error
+}
 
 // filled has functions that do nothing where the part has none.
 func (part Part) filled() Part {
@@ -57,7 +65,7 @@ func (part Part) filled() Part {
 		part.Outside = func() error { return nil }
 	}
 	if part.Mount == nil {
-		part.Mount = func(specs.Mount) (bool, error) { return false, nil }
+		part.Mount = func(*rootfs.Root, specs.Mount) (bool, error) { return false, nil }
 	}
 	if part.Inside == nil {
 		part.Inside = func() error { return nil }
@@ -72,16 +80,19 @@ func (part Part) filled() Part {
 		part.Ready = func(*Process) error { return nil }
 	}
 	if part.Done == nil {
-		part.Done = func() {}
+		part.Done = func(error) {}
 	}
 	if part.Sent == nil {
-		part.Sent = func(file *os.File) { file.Close() }
+		part.Sent = func(*os.File) {}
+	}
+	if part.Started == nil {
+		part.Started = func() {}
 	}
 	if part.Failed == nil {
 		part.Failed = func(err error) error { return err }
 	}
 	if part.Ended == nil {
-		part.Ended = func(*Process) {}
+		part.Ended = func(unix.WaitStatus) {}
 	}
 	return part
 }

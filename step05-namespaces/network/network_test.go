@@ -21,6 +21,7 @@ import (
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/network"
+	"gocker/step05-namespaces/terminal"
 )
 
 // TestMain runs the tests in a network namespace that stands for the host: the machine's own network stays as it is.
@@ -83,7 +84,8 @@ func devices(t *testing.T) string {
 // process is a container whose command never begins.
 func process(t *testing.T, parts ...namespaces.Part) *namespaces.Process {
 	f := testroot.Mount(t)
-	p, err := namespaces.Create(namespaces.Spec(f.Mnt(), "c", []string{"true"}), namespaces.Stdio{}, parts...)
+	spec := namespaces.Spec(f.Mnt(), "c", []string{"true"})
+	p, err := namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), parts...)
 	if err != nil {
 		t.Fatalf("Create = %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/limits"
 )
@@ -28,7 +29,8 @@ func TestContainersAreBornInTheirCgroup(t *testing.T) {
 	cg := make(t, limits.Limits{Pids: 50})
 	for name, at := range map[string]cgroups.Cgroup{"as the kernel likes": cg, "where clone3 is refused": refused{cg}} {
 		t.Run(name, func(t *testing.T) {
-			p, err := namespaces.Create(namespaces.Spec(t.TempDir(), "x", []string{"true"}), namespaces.Stdio{}, cgroups.Into(at))
+			spec := namespaces.Spec(t.TempDir(), "x", []string{"true"})
+			p, err := namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), cgroups.Into(at))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ func Into(cg Cgroup) namespaces.Part {
 			}
 			return nil
 		},
-		Done: func() {
+		Done: func(error) {
 			for _, f := range append(doors, folder) {
 				f.Close() // of nil it does nothing
 			}

@@ -14,8 +14,8 @@ import (
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	kernel "gocker/final/internal/capabilities"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step05-namespaces/namespaces"
 )
 
 // ErrCapability says that a name is not one of a capability.
@@ -156,7 +156,7 @@ func seccompProfile(spec *specs.Spec, file string) (*specs.LinuxSeccomp, error) 
 // capabilities are the default ones, with what is added and without what is dropped; "ALL" means all, and a name may
 // lack its CAP_.
 func capabilities(add, drop []string) ([]string, error) {
-	all, err := namespaces.Capabilities()
+	all, err := kernel.All()
 	if err != nil {
 		return nil, err
 	}

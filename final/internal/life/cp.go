@@ -14,10 +14,10 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/cp"
+	"gocker/final/internal/runtime"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
-	"gocker/step05-namespaces/namespaces"
 )
 
 // CopyOptions are the flags of "gocker cp".
@@ -119,7 +119,7 @@ func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*
 		return err
 	}
 	return aside(view, func() error {
-		if err := namespaces.View(spec); err != nil {
+		if err := runtime.View(spec); err != nil {
 			return err
 		}
 		root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)

@@ -19,6 +19,7 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/why"
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
@@ -48,7 +49,7 @@ type monitorRequest struct {
 // A monitorReply is what the monitor does meanwhile, or, at last, that the container runs, or does not.
 type monitorReply struct {
 	Line    *story.Line
-	Failure *namespaces.Failure
+	Failure *whynot.Failure
 }
 
 // Detach makes a container and runs it in the background. It returns its id once its command has started.
@@ -201,7 +202,7 @@ func Monitor() {
 	tell := func(err error) {
 		var r monitorReply
 		if err != nil {
-			failure := namespaces.NewFailure(err)
+			failure := whynot.NewFailure(err)
 			r.Failure = &failure
 		}
 		json.NewEncoder(os.Stdout).Encode(r) // if nobody listens any more, the container runs all the same

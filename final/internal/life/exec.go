@@ -17,11 +17,11 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/images"
+	"gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
-	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
-	"gocker/step06-cgroups/told"
 )
 
 // ExecOptions are the flags of "gocker exec". What is empty is as for the container's first process.
@@ -104,7 +104,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, started fu
 	if err != nil {
 		return -1, err
 	}
-	stdio, terminal, err := connect(process, opts.Interactive, streams)
+	connected, user, err := connect(process, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
 	}
@@ -112,7 +112,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, started fu
 	if err != nil {
 		return -1, err
 	}
-	p, err := namespaces.Join(s.Pid, spec, stdio, namespaces.Tell(life.Tell), cgroups.Into(cg), told.Into(life.Tell, cg))
+	p, err := runtime.Join(s.Pid, spec, connected, cg, life.Tell)
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
@@ -121,10 +121,10 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, started fu
 	}
 	life.Containers.Note("exec_start: "+strings.Join(opts.Args, " "), s)
 	started()
-	status, err = p.Follow(terminal, leaving{mobyterm.NewEscapeProxy(terminal, keys)}, streams.Stdout)
-	if errors.Is(err, namespaces.ErrLeft) {
+	status, err = connected.Follow(p, user, leaving{mobyterm.NewEscapeProxy(user, keys)})
+	if errors.Is(err, terminal.ErrLeft) {
 		life.Containers.Note("exec_detach", s)
-		return 0, keepTerminal(p.Terminal)
+		return 0, keepTerminal(connected.Terminal)
 	}
 	life.Containers.Note("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err
@@ -136,15 +136,15 @@ type leaving struct{ io.Reader }
 func (l leaving) Read(p []byte) (int, error) {
 	n, err := l.Reader.Read(p)
 	if errors.As(err, &mobyterm.EscapeError{}) {
-		err = namespaces.ErrLeft
+		err = terminal.ErrLeft
 	}
 	return n, err
 }
 
 // keepTerminal sees that what uses a terminal goes on: if nobody had its other side, it would get SIGHUP, and what it writes
 // would be an error.
-func keepTerminal(terminal *os.File) error {
-	process, err := inBackground(monitorRequest{Keeps: true}, []*os.File{terminal}, nil)
+func keepTerminal(master *os.File) error {
+	process, err := inBackground(monitorRequest{Keeps: true}, []*os.File{master}, nil)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/runtime"
-	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
@@ -23,7 +23,7 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 	if err := c.JoinOthers(); err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, namespaces.Stdio{}, life.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), life.Tell)
 	if err != nil {
 		return err
 	}

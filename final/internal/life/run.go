@@ -26,7 +26,7 @@ import (
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 // Streams are what a container reads and writes. A nil one is nothing.
@@ -103,18 +103,18 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if err := c.JoinOthers(); err != nil {
 		return -1, err
 	}
-	stdio, err := c.connect(streams)
+	connected, err := c.connect(streams)
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, stdio, c.FS.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, connected, c.FS.Tell)
 	if err != nil {
 		return -1, err
 	}
-	defer p.Input.Close()
+	defer connected.Input.Close()
 	defer func() { err = errors.Join(err, p.Remove()) }()
 	if c.server != nil && c.State.Options.Interactive {
-		c.server.Input(cmp.Or(p.Terminal, p.Input), !c.State.Options.Detached)
+		c.server.Input(cmp.Or(connected.Terminal, connected.Input), !c.State.Options.Detached)
 	}
 	before := c.State
 	if err := c.Change(func(s *containers.State) {
@@ -128,21 +128,18 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	defer c.NoteVolumes("unmount")
 	signals.passTo(passedOn{c.life, c.State.ID, p.Process})
 	defer signals.passTo(nil)
-	ran := false
-	status, err = p.Run(nil, stdio.Stdout, func() {
-		ran = true
-		c.Note("start", c.State)
-		if started != nil {
-			started()
-		}
-	})
-	if !ran {
+	if err := p.Start(); err != nil {
 		changeErr := c.Change(func(s *containers.State) {
 			before.Name = s.Name
 			*s = before
 		})
 		return -1, errors.Join(err, changeErr)
 	}
+	c.Note("start", c.State)
+	if started != nil {
+		started()
+	}
+	status, err = connected.Follow(p.Process, nil, nil)
 	if c.log != nil {
 		c.log.Flush()
 	}
@@ -167,7 +164,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if usage.OOMKills > 0 {
 		c.Note("oom", c.State)
 	}
-	end := why.Look(p.Process, p.Cgroup, usage)
+	end := why.Look(p, usage)
 	changeErr := c.Change(func(s *containers.State) {
 		ended(s)
 		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
@@ -182,10 +179,10 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 
 // connect says where the streams of a container's process come from and lead: the user, or all who are to have what goes
 // through.
-func (c *container) connect(streams Streams) (stdio namespaces.Stdio, err error) {
+func (c *container) connect(streams Streams) (*terminal.Streams, error) {
 	if c.server == nil {
-		stdio, _, err = connect(c.Spec.Process, c.State.Options.Interactive, streams)
-		return stdio, err
+		connected, _, err := connect(c.Spec.Process, c.State.Options.Interactive, streams)
+		return connected, err
 	}
 	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
 	if c.log != nil {
@@ -197,30 +194,30 @@ func (c *container) connect(streams Streams) (stdio namespaces.Stdio, err error)
 	if streams.Stderr != nil {
 		stderr = append(stderr, streams.Stderr)
 	}
-	stdio = namespaces.Stdio{Stdout: io.MultiWriter(stdout...), Stderr: io.MultiWriter(stderr...)}
+	stdio := terminal.Stdio{Stdout: io.MultiWriter(stdout...), Stderr: io.MultiWriter(stderr...)}
 	if c.State.Options.Interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
 	} else {
 		stdio.Typed = c.State.Options.Interactive // by who is attached
 	}
-	return stdio, nil
+	return terminal.New(c.Spec.Process, stdio), nil
 }
 
-func connect(process *specs.Process, interactive bool, streams Streams) (stdio namespaces.Stdio, terminal *os.File, err error) {
-	stdio = namespaces.Stdio{Stdout: streams.Stdout, Stderr: streams.Stderr}
+func connect(process *specs.Process, interactive bool, streams Streams) (connected *terminal.Streams, user *os.File, err error) {
+	stdio := terminal.Stdio{Stdout: streams.Stdout, Stderr: streams.Stderr}
 	if interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
 	}
 	if !process.Terminal {
-		return stdio, nil, nil
+		return terminal.New(process, stdio), nil, nil
 	}
-	if terminal = namespaces.UseTerminal(process, streams.Stdin); terminal == nil && interactive {
-		return stdio, nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
+	if user = terminal.Use(process, streams.Stdin); user == nil && interactive {
+		return nil, nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
 	}
 	if !interactive {
-		terminal = nil
+		user = nil
 	}
-	return stdio, terminal, nil
+	return terminal.New(process, stdio), user, nil
 }
 
 // signals takes the signals that would end this program, so that it always ends by returning.

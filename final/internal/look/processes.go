@@ -74,7 +74,7 @@ func readProcess(pid int, booted, now time.Time) ([]string, error) {
 	if fields[0] == "Z" {
 		command += " <defunct>"
 	}
-	return []string{owner(status), strconv.Itoa(pid), fields[4-3], fmt.Sprint(percent), startTime(started, now), terminal(int(number(7))), clock(used), command}, nil
+	return []string{owner(status), strconv.Itoa(pid), fields[4-3], fmt.Sprint(percent), startTime(started, now), terminalName(int(number(7))), clock(used), command}, nil
 }
 
 func bootTime() (time.Time, error) {
@@ -112,8 +112,8 @@ func startTime(started, now time.Time) string {
 	return started.Format("15:04")
 }
 
-// terminal names a device: a container's are in its own /dev/pts, but the numbers are the same.
-func terminal(device int) string {
+// terminalName names a device: a container's are in its own /dev/pts, but the numbers are the same.
+func terminalName(device int) string {
 	major, minor := device>>8&0xfff, device&0xff|device>>12&0xfff00
 	switch {
 	case device == 0:

@@ -3,6 +3,8 @@
 package runtime
 
 import (
+	"cmp"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/resources"
@@ -15,7 +17,8 @@ import (
 )
 
 // cgroup is the part that makes the container's cgroup: while the namespaces are made, on another thread.
-func (c *Container) cgroup(f *overlay.FS, path string, limits *specs.LinuxResources) namespaces.Part {
+func (c *Container) cgroup(f *overlay.FS, spec *specs.Spec) namespaces.Part {
+	path, limits := cmp.Or(spec.Linux.CgroupsPath, "gocker-"+f.ID), spec.Linux.Resources
 	if limits == nil {
 		limits = &specs.LinuxResources{}
 	}
@@ -56,9 +59,9 @@ func (c *Container) cgroup(f *overlay.FS, path string, limits *specs.LinuxResour
 			}
 			return into.First(list)
 		},
-		Done: func() {
+		Done: func(err error) {
 			if made() == nil && into.Done != nil {
-				into.Done()
+				into.Done(err)
 			}
 		},
 	}

@@ -5,7 +5,6 @@
 package runtime
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/resources"
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
@@ -26,21 +26,25 @@ import (
 type Container struct {
 	*namespaces.Process
 	Cgroup cgroups.Cgroup
+
+	denied denials
+	script string
 	fs     *overlay.FS
 	tell   story.Story
 }
 
 // Create makes cgroup, namespaces and root of the container whose file system is mounted at f, up to the point before
 // its command is executed. If it fails, nothing but f is left.
-func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.Story) (*Container, error) {
-	path := cmp.Or(spec.Linux.CgroupsPath, "gocker-"+f.ID)
+func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell story.Story) (*Container, error) {
 	c := &Container{fs: f, tell: tell}
-	p, err := namespaces.Create(spec, stdio, namespaces.Tell(tell), c.cgroup(f, path, spec.Linux.Resources))
+	err := errors.Join(unsupported(spec), checkNamespaces(spec))
+	if err == nil {
+		c.Process, err = namespaces.Create(spec, streams, c.parts(f, spec)...)
+	}
 	if err == nil {
 		if !hasOwnPids(spec) {
-			go endAll(p, c.Cgroup)
+			go endAll(c.Process, c.Cgroup)
 		}
-		c.Process = p
 		return c, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
@@ -51,6 +55,67 @@ func Create(f *overlay.FS, spec *specs.Spec, stdio namespaces.Stdio, tell story.
 		err = errors.Join(err, c.Remove())
 	}
 	return nil, err
+}
+
+// parts are what the container has beside step 5's. Their order is that of what they do at one moment.
+func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
+	return append([]namespaces.Part{
+		tells(spec, c.tell),
+		c.cgroup(f, spec),
+		binds(spec),
+		cgroupFileSystems(spec),
+		devices(spec),
+		domainName(spec),
+		joined(spec),
+		sysctls(spec), // before /proc/sys may be read-only
+		covered(spec),
+		c.scripts(spec.Process),
+	}, process(spec, &c.denied)...)
+}
+
+// process are the parts of a container's first process, and of one more.
+func process(spec *specs.Spec, denied *denials) []namespaces.Part {
+	return []namespaces.Part{
+		privileges(spec.Process),
+		rlimits(spec.Process),
+		whyNot(spec.Process, denied),
+		filtered(spec.Linux.Seccomp, denied),
+		user(spec.Process.User),
+		oomScore(spec.Process),
+	}
+}
+
+// Join starts the spec's process in a container that runs, in the cgroup cg. Its filter asks nobody: what it starts may
+// outlive us.
+func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story) (*namespaces.Process, error) {
+	parts := []namespaces.Part{tellsJoin(pid, spec, tell), told.Into(tell, cg), cgroups.Into(cg)}
+	return namespaces.Join(pid, spec.Process, streams, append(parts, process(spec, nil)...)...)
+}
+
+// whyNot is the part that finds out why a command did not start.
+func whyNot(process *specs.Process, denied *denials) namespaces.Part {
+	return namespaces.Part{Failed: func(err error) error {
+		if list := denied.soFar(); len(list) > 0 {
+			return advice.Add(fmt.Errorf("%w: the seccomp filter denied %s", err, list[0].Call), "no command begins without this call: let it through in the profile")
+		}
+		return whynot.Started(process, err)
+	}}
+}
+
+// scripts is the part that looks at a command that ended as if it was not found or not executed.
+func (c *Container) scripts(process *specs.Process) namespaces.Part {
+	return namespaces.Part{Ended: func(status unix.WaitStatus) {
+		if status.ExitStatus() == 126 || status.ExitStatus() == 127 {
+			c.script = whynot.FirstLine(process)
+		}
+	}}
+}
+
+// Script is the first line of the command, if that is a script which ended with the status for a command that was not
+// found or not executed: after "#!/usr/bin/env bash\r" the kernel has found env. It waits for the end.
+func (c *Container) Script() string {
+	<-c.Ended()
+	return c.script
 }
 
 // adviseOnForks says what may have refused the first process.

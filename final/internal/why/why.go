@@ -28,23 +28,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/resources"
-	"gocker/step05-namespaces/namespaces"
-	"gocker/step06-cgroups/cgroups"
+	"gocker/final/internal/runtime"
 )
 
 // An End is what has to be noted when a container ends.
 type End struct {
-	Signal   syscall.Signal      // that ended its first process, 0 if that ended by itself
-	Sent     []Sent              `json:",omitempty"` // by gocker
-	Killed   []Victim            `json:",omitempty"` // for want of memory
-	Broke    string              `json:",omitempty"` // what the kernel's log says of the first process: "segfault at 0 ip …"
-	Memory   string              `json:",omitempty"` // the file that had the memory limit
-	Above    *resources.Limit    `json:",omitempty"` // of memory, in a cgroup above: the one that was or would be reached first
-	Forks    *resources.Limit    `json:",omitempty"` // of processes, in a cgroup above, that was reached
-	Denied   []namespaces.Denial `json:",omitempty"`
-	Script   string              `json:",omitempty"` // the first line of its command, if something was not found
-	Orphaned bool                `json:",omitempty"` // its gocker was killed
-	Advice   string              `json:",omitempty"` // to the error of its start
+	Signal   syscall.Signal   // that ended its first process, 0 if that ended by itself
+	Sent     []Sent           `json:",omitempty"` // by gocker
+	Killed   []Victim         `json:",omitempty"` // for want of memory
+	Broke    string           `json:",omitempty"` // what the kernel's log says of the first process: "segfault at 0 ip …"
+	Memory   string           `json:",omitempty"` // the file that had the memory limit
+	Above    *resources.Limit `json:",omitempty"` // of memory, in a cgroup above: the one that was or would be reached first
+	Forks    *resources.Limit `json:",omitempty"` // of processes, in a cgroup above, that was reached
+	Denied   []runtime.Denial `json:",omitempty"`
+	Script   string           `json:",omitempty"` // the first line of its command, if something was not found
+	Orphaned bool             `json:",omitempty"` // its gocker was killed
+	Advice   string           `json:",omitempty"` // to the error of its start
 }
 
 // Sent is a signal that gocker sent to the first process.
@@ -66,10 +65,11 @@ type Victim struct {
 func (e End) cgroup() string { return filepath.Base(filepath.Dir(e.Memory)) }
 
 // Look notes what is known when a container's first process has ended, and its cgroup is still there.
-func Look(p *namespaces.Process, cg cgroups.Cgroup, usage resources.Stats) End {
-	e := End{Signal: p.EndedBy(), Denied: p.Denied(), Script: p.Script(), Memory: cg.Path(cg.Word("memory.max", "memory.limit_in_bytes"))}
+func Look(c *runtime.Container, usage resources.Stats) End {
+	cg := c.Cgroup
+	e := End{Signal: c.EndedBy(), Denied: c.Denied(), Script: c.Script(), Memory: cg.Path(cg.Word("memory.max", "memory.limit_in_bytes"))}
 	if usage.OOMKills > 0 || e.Signal != 0 {
-		e.lookInLog(p.Pid)
+		e.lookInLog(c.Pid)
 	}
 	if usage.OOMKills > 0 {
 		e.Above = least(resources.LimitsOf(cg, "memory"), e.above)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces
+package whynot
 
 import (
 	"bytes"
@@ -24,6 +24,8 @@ import (
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/capabilities"
 )
 
 // execve(2) has few numbers for many mistakes: ENOENT is a file that is not there, one that begins with
@@ -339,7 +341,7 @@ func capabilitiesOf(path string, process *specs.Process) fault {
 	permitted := uint64(binary.LittleEndian.Uint32(raw[4:])) | uint64(binary.LittleEndian.Uint32(raw[12:]))<<32
 	var missing []string
 	for c := capability.Cap(0); c < 64; c++ {
-		if name := capabilityName(c); permitted&(1<<c) != 0 && !slices.Contains(process.Capabilities.Bounding, name) {
+		if name := capabilities.Name(c); permitted&(1<<c) != 0 && !slices.Contains(process.Capabilities.Bounding, name) {
 			missing = append(missing, name)
 		}
 	}

@@ -1,11 +1,12 @@
 //go:build linux
 
-package namespaces
+package whynot
 
 import (
 	"errors"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step05-namespaces/namespaces"
 )
 
 // A Failure is an error on its way from one process to another.
@@ -16,17 +17,17 @@ type Failure struct {
 
 // NewFailure packs an error.
 func NewFailure(err error) Failure {
-	return Failure{err.Error(), advice.Of(err), errors.Is(err, ErrNotFound), errors.Is(err, ErrNotExecutable)}
+	return Failure{err.Error(), advice.Of(err), errors.Is(err, namespaces.ErrNotFound), errors.Is(err, namespaces.ErrNotExecutable)}
 }
 
-// Err unpacks it: the same message and advice, and ErrNotFound or ErrNotExecutable if it was one.
+// Err unpacks it: the same message and advice, and namespaces.ErrNotFound or namespaces.ErrNotExecutable if it was one.
 func (f Failure) Err() error {
 	err := errors.New(f.Message)
 	switch {
 	case f.NotFound:
-		err = remote{f.Message, ErrNotFound}
+		err = remote{f.Message, namespaces.ErrNotFound}
 	case f.NotExecutable:
-		err = remote{f.Message, ErrNotExecutable}
+		err = remote{f.Message, namespaces.ErrNotExecutable}
 	}
 	if f.Advice != "" {
 		return advice.Add(err, "%s", f.Advice)

@@ -1,9 +1,11 @@
 //go:build linux
 
-package namespaces
+// Package whynot finds out why a command did not start, or ended as if it had not.
+package whynot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,12 +19,22 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/namespaces"
 )
 
-// whyNotExecuted finds the reason why none of the candidates was executed; errno is what execve(2) said of tried. It is
-// called on a thread that is in the container, and that has nothing else to do there any more.
-func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) error {
-	kind, says := ErrNotExecutable, errno.Error()+": "
+// Started finds the reason why process was not executed; err is that of its child. It is called on a thread that is in the
+// container, and that has nothing else to do there any more.
+func Started(process *specs.Process, err error) error {
+	var failed birth.Failed
+	if !errors.As(err, &failed) || failed.Number != unix.SYS_EXECVE {
+		return err
+	}
+	return notExecuted(process, failed.What, failed.Errno)
+}
+
+// notExecuted finds the reason why none of the candidates was executed; errno is what execve(2) said of tried.
+func notExecuted(process *specs.Process, tried string, errno syscall.Errno) error {
+	kind, says := namespaces.ErrNotExecutable, errno.Error()+": "
 	if errno == unix.ENOENT || errno == unix.ENOTDIR {
 		// If one of them is there after all, then what is missing is something that it needs.
 		here := slices.IndexFunc(birth.Candidates(process.Args[0], process.Env), func(path string) bool {
@@ -32,7 +44,7 @@ func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) e
 		if here < 0 {
 			return notFound(process)
 		}
-		kind, says, tried = ErrNotFound, "", birth.Candidates(process.Args[0], process.Env)[here]
+		kind, says, tried = namespaces.ErrNotFound, "", birth.Candidates(process.Args[0], process.Env)[here]
 	}
 	f := faultOf(process, errno)
 	if f.reason == "" {
@@ -47,9 +59,9 @@ func whyNotExecuted(process *specs.Process, tried string, errno syscall.Errno) e
 	return advice.Add(fmt.Errorf("%w: %q: %s%s", kind, tried, says, f.reason), "%s", f.todo)
 }
 
-// firstLine is that of the script that process executed, without its newline, and "" if it was none. It is called on a
+// FirstLine is that of the script that process executed, without its newline, and "" if it was none. It is called on a
 // thread that is in the container.
-func firstLine(process *specs.Process) string {
+func FirstLine(process *specs.Process) string {
 	for _, path := range birth.Candidates(process.Args[0], process.Env) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(process.Cwd, path)
@@ -93,7 +105,7 @@ func faultOf(process *specs.Process, errno syscall.Errno) fault {
 // notFound is the error for a command of which there is no file, with what comes nearest to it.
 func notFound(process *specs.Process) error {
 	command, path := process.Args[0], birth.SearchPath(process.Env)
-	err := fmt.Errorf("%w: %q", ErrNotFound, command)
+	err := fmt.Errorf("%w: %q", namespaces.ErrNotFound, command)
 	folder, base := filepath.Split(command)
 	if folder == "" {
 		if command != "" {

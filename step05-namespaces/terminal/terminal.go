@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces
+package terminal
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"gocker/step05-namespaces/inside"
+	"gocker/step05-namespaces/namespaces"
 )
 
 // openTerminal makes a pseudo-terminal of the container's own devpts, so that its name, /dev/pts/0, means the same
@@ -60,20 +61,23 @@ func openTerminal(process *specs.Process) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// takeTerminal opens a terminal in the container that this thread is in: the master for us, the slave for the process,
-// which is also returned, and the caller's to close.
-func (p *Process) takeTerminal(process *specs.Process) (slave *os.File, err error) {
-	if p.Terminal, slave, err = openTerminal(process); err != nil {
-		return nil, err
+// takeTerminal opens a terminal in the container that this thread is in: the master for us, the slave for the process.
+func (s *Streams) takeTerminal() error {
+	master, slave, err := openTerminal(s.process)
+	if err != nil {
+		return err
 	}
-	p.streams = &streams{}
+	defer slave.Close()
+	s.Terminal = master
 	for range 3 {
-		if err := p.streams.give(int(slave.Fd())); err != nil {
-			slave.Close()
-			return nil, err
+		if err := s.give(int(slave.Fd())); err != nil {
+			return err
 		}
 	}
-	return slave, nil
+	if !s.first {
+		return nil
+	}
+	return bindConsole(slave)
 }
 
 // bindConsole makes the terminal of the first process /dev/console: some programs write there, whoever they are. See
@@ -95,8 +99,8 @@ func bindConsole(slave *os.File) error {
 	return nil
 }
 
-// UseTerminal makes a process ask for a terminal as large as stdin's, where stdin is one; else it returns nil.
-func UseTerminal(process *specs.Process, stdin any) *os.File {
+// Use makes a process ask for a terminal as large as stdin's, where stdin is one; else it returns nil.
+func Use(process *specs.Process, stdin any) *os.File {
 	f, ok := stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
@@ -152,3 +156,31 @@ func Attach(master, stdin *os.File, typed io.Reader, stdout io.Writer) error {
 
 // ErrLeft says that the user has left a process that goes on.
 var ErrLeft = errors.New("left by its user")
+
+// ForUser are the streams of a process for somebody at a terminal: where stdin is one, the process has one of its own.
+func ForUser(process *specs.Process, stdin io.Reader, stdout, stderr io.Writer) *Streams {
+	s := New(process, Stdio{Stdin: stdin, Stdout: stdout, Stderr: stderr})
+	s.user = Use(process, stdin)
+	return s
+}
+
+// Run starts a process that has these streams, connects its terminal with the user's, and waits for its end.
+func (s *Streams) Run(p *namespaces.Process) (status int, err error) {
+	if err := p.Start(); err != nil {
+		return -1, err
+	}
+	return s.Follow(p, s.user, s.user)
+}
+
+// Follow is the rest of Run, for a process that has started. typed is as for Attach; after ErrLeft the process goes on.
+func (s *Streams) Follow(p *namespaces.Process, stdin *os.File, typed io.Reader) (status int, err error) {
+	if s.Terminal != nil {
+		if err := Attach(s.Terminal, stdin, typed, s.stdio.Stdout); err != nil {
+			if !errors.Is(err, ErrLeft) {
+				p.Abort()
+			}
+			return -1, err
+		}
+	}
+	return p.Wait()
+}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces
+package runtime
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ import (
 	"gocker/step05-namespaces/birth"
 )
 
-// Whom a filter says "no" to learns an error number, and nobody else learns anything. A filter can also say "ask": then the
+// A process that a filter says "no" to learns an error number, and nobody else learns anything. A filter can also say "ask": then the
 // kernel lets the process wait, and asks whoever holds the filter's listener, a file that came into being when the filter was
 // loaded. Here the answer is the same "no", but the question told which call it was, and whose. What the filter allows is
 // not asked about, and no slower. If nobody holds the listener any more, the answer is ENOSYS: never "yes". See
@@ -50,11 +50,15 @@ type denials struct {
 
 // Denied tells which system calls the filter denied so far: at most 16 different ones, the first. They are those that it
 // denied with its usual error, which is that of its default action, or of the first rule that denies one.
-func (p *Process) Denied() []Denial {
-	p.denied.mu.Lock()
-	defer p.denied.mu.Unlock()
-	var list []Denial
-	for _, denial := range p.denied.list {
+func (c *Container) Denied() []Denial { return c.denied.soFar() }
+
+func (d *denials) soFar() (list []Denial) {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, denial := range d.list {
 		list = append(list, *denial)
 	}
 	return list

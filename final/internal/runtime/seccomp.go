@@ -1,24 +1,30 @@
 //go:build linux
 
-package namespaces
+package runtime
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/namespaces"
 )
 
 // A seccomp filter is a small program that the kernel runs at every system call of a process and of all that it
 // starts: it looks at the call's number and arguments and lets it through, or not. The specification lists names and
 // conditions; a library compiles them for this machine's architecture. Others' calls have other numbers: on a 64-bit PC
 // any program can make 32-bit ones (int 0x80), and then socketcall(2) would open the sockets that socket(2) may not. They
-// cannot be filtered by the same list, so who makes one is killed. Those of x32 are ENOSYS. See seccomp(2), and "Seccomp" in
+// cannot be filtered by the same list, so a process that makes one is killed. Those of x32 are ENOSYS. See seccomp(2), and "Seccomp" in
 // config-linux.md.
 
 // seccompActions are the specification's actions. The rest need somebody who answers, and are refused.
@@ -32,6 +38,30 @@ var seccompOperators = map[specs.LinuxSeccompOperator]seccomp.Operation{
 	specs.OpEqualTo: seccomp.Equal, specs.OpNotEqual: seccomp.NotEqual,
 	specs.OpGreaterThan: seccomp.GreaterThan, specs.OpGreaterEqual: seccomp.GreaterOrEqual,
 	specs.OpLessThan: seccomp.LessThan, specs.OpLessEqual: seccomp.LessOrEqual,
+}
+
+// filtered is the part of a filter of system calls. denied hears what it denies, if that is not nil; else it asks nobody,
+// and may outlive us. The filter needs CAP_SYS_ADMIN, if there is no no_new_privs, so it comes before the user.
+func filtered(spec *specs.LinuxSeccomp, denied *denials) namespaces.Part {
+	compiled := check.Elsewhere(func() (filter, error) { return compileFilter(spec, denied != nil) })
+	return namespaces.Part{
+		Last: func(list *birth.List) error {
+			f, err := compiled()
+			switch {
+			case err != nil:
+				return err
+			case f.asks != 0:
+				addListening(list, f.SockFprog)
+			case f.SockFprog != nil:
+				list.Add("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, unsafe.Pointer(f.SockFprog))
+			}
+			return nil
+		},
+		Sent: func(listener *os.File) {
+			f, _ := compiled() // it was loaded
+			go denied.listen(listener, f.asks)
+		},
+	}
 }
 
 // A filter is compiled. asks is the error that it denies calls with after it has asked us, 0 if it does not ask: see

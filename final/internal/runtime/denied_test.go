@@ -1,13 +1,13 @@
 //go:build linux
 
-package namespaces_test
+package runtime_test
 
 import (
 	"bytes"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +18,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/runtime"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 // calls are some that filters deny, with a first argument that does no harm where they do not.
@@ -36,7 +38,7 @@ var calls = map[string][2]uintptr{
 // signals come, if it is told so.
 func probe(name, times, signals string) {
 	n, _ := strconv.Atoi(times)
-	runtime.LockOSThread()
+	goruntime.LockOSThread()
 	if signals == "signals" {
 		came := make(chan os.Signal, 1)
 		signal.Notify(came, unix.SIGUSR1)
@@ -59,7 +61,7 @@ func probe(name, times, signals string) {
 }
 
 // ask runs the probe in a container with a filter, and returns what it printed and what the filter denied.
-func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string) (string, []namespaces.Denial) {
+func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string) (string, []runtime.Denial) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -69,11 +71,11 @@ func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string)
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp/probe", Type: "bind", Source: self, Options: []string{"bind", "ro"}})
 	spec.Linux.Seccomp = filter
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out, Stderr: &out})
+	p, err := create(t, f, spec, terminal.Stdio{Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, err := p.Run(nil, nil, nil); status != 0 || err != nil {
+	if status, err := p.Run(); status != 0 || err != nil {
 		t.Fatalf("Run = %d, %v, and it wrote %s", status, err, out.String())
 	}
 	return strings.TrimSpace(out.String()), p.Denied()
@@ -92,7 +94,7 @@ func TestDeniedCallIsNamed(t *testing.T) {
 			if want := fmt.Sprintf("1 times %d", unix.EACCES); said != want {
 				t.Errorf("the process got %q, want %q", said, want)
 			}
-			want := namespaces.Denial{Call: name, First: uint64(call[1]), Errno: "EACCES", Process: "probe", Pid: 1, Times: 1}
+			want := runtime.Denial{Call: name, First: uint64(call[1]), Errno: "EACCES", Process: "probe", Pid: 1, Times: 1}
 			if !slices.Contains(denied, want) {
 				t.Errorf("Denied = %+v, want %+v", denied, want)
 			}
@@ -161,11 +163,11 @@ func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
 	// Programs of 40 names are denied the same call.
 	spec := sh(f, `for i in $(seq 40); do cp /usr/bin/unshare /tmp/u$i; /tmp/u$i --user true; done 2>/dev/null; true`)
 	spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
-	p, err := namespaces.Create(spec, namespaces.Stdio{})
+	p, err := create(t, f, spec, terminal.Stdio{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Run(nil, nil, nil); err != nil {
+	if _, err := p.Run(); err != nil {
 		t.Fatal(err)
 	}
 	if denied := p.Denied(); len(denied) != 16 || denied[0].Process != "u1" {
@@ -179,7 +181,7 @@ func TestListenerEndsWithTheContainer(t *testing.T) {
 	for range 5 {
 		spec := sh(f, "true")
 		spec.Linux.Seccomp = denies(unix.EPERM, "unshare")
-		output(t, spec)
+		output(t, f, spec)
 	}
 	for deadline := time.Now().Add(5 * time.Second); openFiles(t) > before; {
 		if time.Now().After(deadline) {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces
+package terminal
 
 import (
 	"errors"

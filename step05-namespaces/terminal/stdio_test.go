@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces_test
+package terminal_test
 
 import (
 	"bytes"
@@ -11,16 +11,29 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
+func TestMain(m *testing.M) { os.Exit(testroot.Run(m)) }
+
+func sh(f *overlay.FS, script string) *specs.Spec {
+	return namespaces.Spec(f.Mnt(), "testhost", []string{"sh", "-c", script})
+}
+
+func create(spec *specs.Spec, stdio terminal.Stdio) (*namespaces.Process, error) {
+	return namespaces.Create(spec, terminal.New(spec.Process, stdio))
+}
+
 // start runs a container's first process up to its command.
-func start(t *testing.T, script string, stdio namespaces.Stdio) *namespaces.Process {
+func start(t *testing.T, script string, stdio terminal.Stdio) *namespaces.Process {
 	t.Helper()
-	p, err := namespaces.Create(sh(testroot.Mount(t), script), stdio)
+	p, err := create(sh(testroot.Mount(t), script), stdio)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +99,8 @@ func socket(t *testing.T) (ours, theirs *os.File) {
 	return ends(t, pair, err)
 }
 
-// terminal is a pseudo-terminal that passes on what is written as it is.
-func terminal(t *testing.T) (master, slave *os.File) {
+// ptyPair is a pseudo-terminal that passes on what is written as it is.
+func ptyPair(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -129,20 +142,20 @@ func TestAContainerHasNoFileOfItsCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	_, tty := terminal(t)
+	_, tty := ptyPair(t)
 	in, out := pipe(t, 0)
 	_, sock := socket(t)
 	for _, tt := range []struct {
 		name  string
-		stdio namespaces.Stdio
+		stdio terminal.Stdio
 		files []*os.File
 	}{
-		{"regular files", namespaces.Stdio{Stdin: hostFile(t, "x", os.O_RDONLY), Stdout: hostFile(t, "", os.O_WRONLY), Stderr: hostFile(t, "", os.O_WRONLY|os.O_APPEND)}, nil},
-		{"a terminal", namespaces.Stdio{Stdin: tty, Stdout: tty, Stderr: tty}, nil},
-		{"pipes", namespaces.Stdio{Stdin: in, Stdout: out, Stderr: out}, nil},
-		{"a socket", namespaces.Stdio{Stdin: sock, Stdout: sock, Stderr: sock}, nil},
-		{"the host's null device", namespaces.Stdio{Stdin: null, Stdout: null, Stderr: null}, nil},
-		{"nothing", namespaces.Stdio{}, []*os.File{null, null, null}},
+		{"regular files", terminal.Stdio{Stdin: hostFile(t, "x", os.O_RDONLY), Stdout: hostFile(t, "", os.O_WRONLY), Stderr: hostFile(t, "", os.O_WRONLY|os.O_APPEND)}, nil},
+		{"a terminal", terminal.Stdio{Stdin: tty, Stdout: tty, Stderr: tty}, nil},
+		{"pipes", terminal.Stdio{Stdin: in, Stdout: out, Stderr: out}, nil},
+		{"a socket", terminal.Stdio{Stdin: sock, Stdout: sock, Stderr: sock}, nil},
+		{"the host's null device", terminal.Stdio{Stdin: null, Stdout: null, Stderr: null}, nil},
+		{"nothing", terminal.Stdio{}, []*os.File{null, null, null}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := start(t, "read x; exec sleep 1000", tt.stdio)
@@ -165,19 +178,23 @@ func TestAContainerHasNoFileOfItsCaller(t *testing.T) {
 
 func TestAContainerCannotOpenAgainWhatItReadsOrWrites(t *testing.T) {
 	const attack = ": >/proc/1/fd/0; : >/proc/1/fd/1; echo evil >/proc/1/fd/0; echo evil >/proc/1/fd/1"
-	for name, attacker := range map[string]func(stdio namespaces.Stdio){
-		"the first process": func(stdio namespaces.Stdio) { wait(t, start(t, attack, stdio)) },
-		"one beside it": func(stdio namespaces.Stdio) {
+	for name, attacker := range map[string]func(stdio terminal.Stdio){
+		"the first process": func(stdio terminal.Stdio) { wait(t, start(t, attack, stdio)) },
+		"one beside it": func(stdio terminal.Stdio) {
 			p := start(t, "exec sleep 1000", stdio)
 			spec := namespaces.Spec("/", "x", []string{"sh", "-c", attack})
-			if status, err := namespaces.Enter(p.Pid, spec, namespaces.Stdio{}, nil, nil); status != 0 || err != nil {
-				t.Errorf("Enter = %d, %v", status, err)
+			more, err := namespaces.Join(p.Pid, spec.Process, terminal.New(spec.Process, terminal.Stdio{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status := wait(t, more); status != 0 {
+				t.Errorf("Wait = %d", status)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in, out := hostFile(t, "to be read", os.O_RDONLY), hostFile(t, "from before\n", os.O_WRONLY|os.O_APPEND)
-			attacker(namespaces.Stdio{Stdin: in, Stdout: out})
+			attacker(terminal.Stdio{Stdin: in, Stdout: out})
 			if got := content(t, in); got != "to be read" {
 				t.Errorf("the file that it reads is now %q", got)
 			}
@@ -194,23 +211,9 @@ func TestAFolderIsNoInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer folder.Close()
-	_, err = namespaces.Create(sh(testroot.Mount(t), "ls /proc/self/fd/0/../.."), namespaces.Stdio{Stdin: folder, Stdout: io.Discard})
+	_, err = create(sh(testroot.Mount(t), "ls /proc/self/fd/0/../.."), terminal.Stdio{Stdin: folder, Stdout: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "standard input is a folder") {
 		t.Errorf("Create with a folder as input = %v", err)
-	}
-}
-
-func TestAUserCanOpenItsStreamsAgain(t *testing.T) {
-	f := testroot.Mount(t)
-	spec := sh(f, "cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr")
-	spec.Process.User.UID, spec.Process.User.GID = 1000, 1000
-	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &out})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if status, err := p.Run(nil, nil, nil); status != 0 || err != nil || out.String() != "in\nout\nerr\n" {
-		t.Errorf("Run = %d, %v, and %q", status, err, out.String())
 	}
 }
 
@@ -234,7 +237,7 @@ func TestAllInputArrives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			wait(t, start(t, "exec cat", namespaces.Stdio{Stdin: in, Stdout: &out}))
+			wait(t, start(t, "exec cat", terminal.Stdio{Stdin: in, Stdout: &out}))
 			if !bytes.Equal(out.Bytes(), megabyte) {
 				t.Errorf("%d bytes came through, want %d, the same", out.Len(), len(megabyte))
 			}
@@ -247,7 +250,7 @@ func TestAllOutputArrives(t *testing.T) {
 	reader, writer := pipe(t, 0)
 	nonblocking, fast := pipe(t, unix.O_NONBLOCK)
 	ours, theirs := socket(t)
-	master, slave := terminal(t)
+	master, slave := ptyPair(t)
 	for _, tt := range []struct {
 		name string
 		out  *os.File
@@ -267,7 +270,7 @@ func TestAllOutputArrives(t *testing.T) {
 				n, _ := io.ReadFull(tt.from, all)
 				got <- string(all[:n])
 			}()
-			wait(t, start(t, "exec cat", namespaces.Stdio{Stdin: bytes.NewReader(megabyte), Stdout: tt.out}))
+			wait(t, start(t, "exec cat", terminal.Stdio{Stdin: bytes.NewReader(megabyte), Stdout: tt.out}))
 			tt.out.Sync()
 			all := <-got
 			if tt.from == nil {
@@ -288,7 +291,7 @@ func TestOutputAndErrorsIntoOneFileStayInOrder(t *testing.T) {
 	}
 	twin := os.NewFile(uintptr(fd), "twin")
 	defer twin.Close()
-	wait(t, start(t, "for i in $(seq 200); do echo $i; echo $i >&2; done", namespaces.Stdio{Stdout: out, Stderr: twin}))
+	wait(t, start(t, "for i in $(seq 200); do echo $i; echo $i >&2; done", terminal.Stdio{Stdout: out, Stderr: twin}))
 	var want strings.Builder
 	for i := 1; i <= 200; i++ {
 		fmt.Fprintf(&want, "%d\n%[1]d\n", i)
@@ -299,7 +302,7 @@ func TestOutputAndErrorsIntoOneFileStayInOrder(t *testing.T) {
 }
 
 func TestTheEndWaitsForAllOutputAndForNobodyElse(t *testing.T) {
-	first := start(t, "exec sleep 1000", namespaces.Stdio{})
+	first := start(t, "exec sleep 1000", terminal.Stdio{})
 	reader, writer := pipe(t, 0) // input that never ends
 	defer writer.Close()
 	for name, script := range map[string]string{
@@ -309,9 +312,12 @@ func TestTheEndWaitsForAllOutputAndForNobodyElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := sh(testroot.Mount(t), script)
 			var out, err bytes.Buffer
-			status, enterErr := namespaces.Enter(first.Pid, spec, namespaces.Stdio{Stdin: reader, Stdout: &out, Stderr: &err}, nil, nil)
-			if status != 0 || enterErr != nil {
-				t.Fatalf("Enter = %d, %v", status, enterErr)
+			more, joinErr := namespaces.Join(first.Pid, spec.Process, terminal.New(spec.Process, terminal.Stdio{Stdin: reader, Stdout: &out, Stderr: &err}))
+			if joinErr != nil {
+				t.Fatal(joinErr)
+			}
+			if status := wait(t, more); status != 0 {
+				t.Fatalf("Wait = %d", status)
 			}
 			if want := 1<<20 + len("end\n"); out.Len() != want {
 				t.Errorf("%d bytes came through, want %d", out.Len(), want)
@@ -322,7 +328,7 @@ func TestTheEndWaitsForAllOutputAndForNobodyElse(t *testing.T) {
 
 func TestWhatAProcessDoesNotReadIsLeftToOthers(t *testing.T) {
 	reader, writer := pipe(t, 0)
-	wait(t, start(t, "exec true", namespaces.Stdio{Stdin: reader}))
+	wait(t, start(t, "exec true", terminal.Stdio{Stdin: reader}))
 	io.WriteString(writer, "for the next one\n")
 	writer.Close()
 	if got, err := io.ReadAll(reader); string(got) != "for the next one\n" || err != nil {
@@ -333,7 +339,37 @@ func TestWhatAProcessDoesNotReadIsLeftToOthers(t *testing.T) {
 func TestAProcessNoticesThatNobodyReadsItsOutput(t *testing.T) {
 	reader, writer := pipe(t, 0)
 	reader.Close()
-	if status := wait(t, start(t, "yes; echo $? >&2", namespaces.Stdio{Stdout: writer})); status != 0 {
+	if status := wait(t, start(t, "yes; echo $? >&2", terminal.Stdio{Stdout: writer})); status != 0 {
 		t.Errorf("status %d", status)
+	}
+}
+
+func TestTerminalIsTheContainersOwn(t *testing.T) {
+	spec := sh(testroot.Mount(t), "tty; stty size; test -t 0 && test -t 2 && echo all; echo console > /dev/console")
+	spec.Process.Terminal = true
+	spec.Process.ConsoleSize = &specs.Box{Width: 91, Height: 37}
+	var out bytes.Buffer
+	streams := terminal.New(spec.Process, terminal.Stdio{Stdout: &out})
+	p, err := namespaces.Create(spec, streams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams.Run(p); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "/dev/pts/0\r\n37 91\r\nall\r\nconsole\r\n"; got != want {
+		t.Errorf("terminal had %q, want %q", got, want)
+	}
+}
+
+func TestLongOutputArrivesWhole(t *testing.T) {
+	const n = 20_000_000
+	var out bytes.Buffer
+	p, err := create(sh(testroot.Mount(t), fmt.Sprintf("yes | head -c %d", n)), terminal.Stdio{Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Run(); err != nil || out.Len() != n {
+		t.Errorf("got %d bytes, %v, want %d", out.Len(), err, n)
 	}
 }

@@ -1,12 +1,12 @@
 //go:build linux
 
-package namespaces
+package runtime
 
 import (
-	"fmt"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/rootfs"
 )
 
 // View has the calling thread see the files that a container would have that does not run: its root folder, and what of
@@ -14,17 +14,27 @@ import (
 func View(spec *specs.Spec) error {
 	var mounts []specs.Mount
 	for _, m := range spec.Mounts {
-		if m.Type == "bind" && !inProc(spec, m) {
+		if m.Type == "bind" && !isInProc(spec, m) {
 			mounts = append(mounts, m)
 		}
 	}
-	r := &rootfs{}
-	err := r.enter(&specs.Spec{Root: spec.Root, Mounts: mounts, Linux: &specs.Linux{}})
-	r.close()
-	if err == nil && spec.Root.Readonly {
-		if err = unix.Mount("", "/", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-			err = fmt.Errorf("make the root read-only: %w", err)
+	all, err := pickUp(mounts)
+	defer func() {
+		for _, b := range all {
+			b.tree.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	unix.Umask(0o022)
+	if err := rootfs.Enter(spec.Root.Path); err != nil {
+		return err
+	}
+	for _, b := range all {
+		if err := b.mount(false); err != nil {
+			return err
 		}
 	}
-	return err
+	return readonlyRoot(spec.Root)
 }

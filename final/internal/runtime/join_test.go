@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces_test
+package runtime_test
 
 import (
 	"bytes"
@@ -17,8 +17,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/runtime"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 // use has a spec take a namespace of the host's, or by a path, another one.
@@ -33,7 +35,7 @@ func use(spec *specs.Spec, typ specs.LinuxNamespaceType, path string) {
 func TestNamespacesOfOthersAreJoined(t *testing.T) {
 	f := testroot.Mount(t)
 	r, w := io.Pipe()
-	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "first", []string{"cat"}), namespaces.Stdio{Stdin: r})
+	first, err := create(t, f, namespaces.Spec(f.Mnt(), "first", []string{"cat"}), terminal.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,14 +60,14 @@ func TestNamespacesOfOthersAreJoined(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, _ := output(t, spec); got != want {
+			if got, _ := output(t, f, spec); got != want {
 				t.Errorf("in the %s namespace of %s the process has %s, want %s", file, who, got, want)
 			}
 		}
 	}
 	spec := sh(f, "tr '\\0' ' ' < /proc/1/cmdline")
 	use(spec, specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", first.Pid))
-	if got, _ := output(t, spec); got != "cat" {
+	if got, _ := output(t, f, spec); got != "cat" {
 		t.Errorf("PID 1 is %q, want cat", got)
 	}
 }
@@ -84,13 +86,13 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 		"a sysctl of the whole machine":   {func(s *specs.Spec) { sysctl(s, "vm.swappiness", "1") }, namespaces.ErrShared},
 		"a sysctl that leads elsewhere":   {func(s *specs.Spec) { sysctl(s, "net/../vm/swappiness", "1") }, namespaces.ErrShared},
 		"a sysctl of dots":                {func(s *specs.Spec) { sysctl(s, "net....vm.swappiness", "1") }, namespaces.ErrShared},
-		"an AppArmor profile":             {func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }, namespaces.ErrUnsupported},
-		"ids of a user namespace":         {func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} }, namespaces.ErrUnsupported},
-		"a limit that the kernel has not": {func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_FUN"}} }, namespaces.ErrUnsupported},
+		"an AppArmor profile":             {func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }, runtime.ErrUnsupported},
+		"ids of a user namespace":         {func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} }, runtime.ErrUnsupported},
+		"a limit that the kernel has not": {func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_FUN"}} }, runtime.ErrUnsupported},
 	} {
 		spec := sh(f, "true")
 		tt.change(spec)
-		p, err := namespaces.Create(spec, namespaces.Stdio{})
+		p, err := create(t, f, spec, terminal.Stdio{})
 		if err == nil {
 			p.Abort()
 		}
@@ -100,7 +102,7 @@ func TestWhatWouldChangeMoreThanTheContainerIsRefused(t *testing.T) {
 	}
 	spec := sh(f, "true")
 	use(spec, specs.NetworkNamespace, "/proc/self/ns/pid")
-	if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
+	if p, err := create(t, f, spec, terminal.Stdio{}); err == nil {
 		p.Abort()
 		t.Error("a pid namespace was joined as a network namespace")
 	}
@@ -117,10 +119,10 @@ func TestAttributesOfTheProcess(t *testing.T) {
 	spec.Linux.Sysctl = map[string]string{"kernel.shmmax": "4194304", "net.ipv4.ip_forward": "1"}
 	spec.Domainname = "example.org"
 	const want = "64\n128\n500\n0077\n4194304\n1\nexample.org"
-	if got, _ := output(t, spec); got != want {
+	if got, _ := output(t, f, spec); got != want {
 		t.Errorf("the first process has\n%s\nwant\n%s", got, want)
 	}
-	if got, _ := second(t, spec); got != want {
+	if got, _ := second(t, f, spec); got != want {
 		t.Errorf("one more process has\n%s\nwant\n%s", got, want)
 	}
 }
@@ -129,9 +131,9 @@ func TestALimitThatMayNotBeRaisedSaysSo(t *testing.T) {
 	f := testroot.Mount(t)
 	spec := sh(f, "true")
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: math.MaxInt64}} // beyond fs.nr_open even root may not
-	p, err := namespaces.Create(spec, namespaces.Stdio{})
+	p, err := create(t, f, spec, terminal.Stdio{})
 	if err == nil {
-		_, err = p.Run(nil, nil, nil)
+		_, err = p.Run()
 	}
 	if err == nil || !strings.Contains(err.Error(), "RLIMIT_NOFILE") {
 		t.Errorf("Run = %v, want an error with RLIMIT_NOFILE", err)
@@ -148,7 +150,7 @@ func TestDevicesOfTheSpecAreMade(t *testing.T) {
 		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, FileMode: &mode},
 	}
 	want := "/dev/null character special file 1:3 640 0\n/dev/fuse character special file a:e5 666 0\n/dev/sub/disk block special file 7:0 640 7"
-	if got, _ := output(t, spec); got != want {
+	if got, _ := output(t, f, spec); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -159,7 +161,7 @@ func TestEndedIsBeforeTheEndOfOutput(t *testing.T) {
 	spec := sh(f, "sleep 1000 & echo $! > /tmp/pid; exit 3")
 	use(spec, specs.PIDNamespace, "")
 	var out bytes.Buffer
-	p, err := namespaces.Create(spec, namespaces.Stdio{Stdout: &out})
+	p, err := create(t, f, spec, terminal.Stdio{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,5 +180,29 @@ func TestEndedIsBeforeTheEndOfOutput(t *testing.T) {
 	}
 	if status, err := p.Wait(); status != 3 || err != nil {
 		t.Errorf("Wait = %d, %v, want 3", status, err)
+	}
+}
+
+func TestUserAndFolder(t *testing.T) {
+	f := testroot.Mount(t)
+	spec := sh(f, "id -u; id -g; id -G; pwd; touch /etc/x 2>/dev/null || echo refused")
+	spec.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{7, 8}}
+	spec.Process.Cwd = "/new/folder"
+	if got, _ := output(t, f, spec); got != "1000\n1001\n1001 7 8\n/new/folder\nrefused" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAUserCanOpenItsStreamsAgain(t *testing.T) {
+	f := testroot.Mount(t)
+	spec := sh(f, "cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr")
+	spec.Process.User.UID, spec.Process.User.GID = 1000, 1000
+	var out bytes.Buffer
+	p, err := create(t, f, spec, terminal.Stdio{Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, err := p.Run(); status != 0 || err != nil || out.String() != "in\nout\nerr\n" {
+		t.Errorf("Run = %d, %v, and %q", status, err, out.String())
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces_test
+package runtime_test
 
 import (
 	"bytes"
@@ -17,9 +17,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/rootfs"
+	"gocker/step05-namespaces/terminal"
 )
 
 // What a process has from the one that started it, and a container's should not have from gocker.
@@ -44,24 +48,24 @@ func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
 		return
 	}
 	f := testroot.Mount(t)
-	if got, _ := output(t, sh(f, inherited)); got != clean {
+	if got, _ := output(t, f, sh(f, inherited)); got != clean {
 		t.Errorf("the first process has\n%s\nwant\n%s", got, clean)
 	}
 	spec := sh(f, inherited)
-	if got, _ := second(t, spec); got != clean {
+	if got, _ := second(t, f, spec); got != clean {
 		t.Errorf("one more process has\n%s\nwant\n%s", got, clean)
 	}
 }
 
 // second runs spec's command as the second process of a container, beside cat.
-func second(t *testing.T, spec *specs.Spec) (string, int) {
+func second(t *testing.T, f *overlay.FS, spec *specs.Spec) (string, int) {
 	t.Helper()
 	first := *spec
 	process := *spec.Process
 	process.Args = []string{"cat"}
 	first.Process = &process
 	r, w := io.Pipe()
-	p, err := namespaces.Create(&first, namespaces.Stdio{Stdin: r})
+	p, err := create(t, f, &first, terminal.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,9 +75,13 @@ func second(t *testing.T, spec *specs.Spec) (string, int) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	status, err := namespaces.Enter(p.Pid, spec, namespaces.Stdio{Stdout: &out, Stderr: &out}, nil, nil)
+	more, err := runtime.Join(p.Pid, spec, terminal.New(spec.Process, terminal.Stdio{Stdout: &out, Stderr: &out}), p.Cgroup, nil)
 	if err != nil {
-		t.Fatalf("Enter(%q) = %v", spec.Process.Args, err)
+		t.Fatalf("Join(%q) = %v", spec.Process.Args, err)
+	}
+	status, err := more.Wait()
+	if err != nil {
+		t.Fatalf("Wait(%q) = %v", spec.Process.Args, err)
 	}
 	return strings.TrimSpace(out.String()), status
 }
@@ -86,7 +94,7 @@ func TestTheSecondProcessIsInTheContainer(t *testing.T) {
 	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
 		{Names: []string{"ptrace", "clone3", "mount", "setns", "unshare"}, Action: specs.ActErrno},
 	}}
-	got, status := second(t, spec)
+	got, status := second(t, f, spec)
 	if want := "testhost\nlayer 3 updated this\n/tmp\n0\n1\n2\n3"; got != want || status != 7 {
 		t.Errorf("got %q, status %d, want %q, 7", got, status, want)
 	}
@@ -101,7 +109,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 	}
 	defer unix.Close(leak)
 	r, w := io.Pipe()
-	first, err := namespaces.Create(namespaces.Spec(f.Mnt(), "x", []string{"cat"}), namespaces.Stdio{Stdin: r})
+	first, err := create(t, f, namespaces.Spec(f.Mnt(), "x", []string{"cat"}), terminal.Stdio{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +121,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 	for fd := range 64 {
 		spec := sh(f, "pwd; ls")
 		spec.Process.Cwd = fmt.Sprintf("/proc/self/fd/%d", fd)
-		p, err := namespaces.Create(spec, namespaces.Stdio{})
+		p, err := create(t, f, spec, terminal.Stdio{})
 		if err == nil {
 			err = p.Start()
 		}
@@ -121,7 +129,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 			p.Abort()
 			t.Errorf("a process with the working folder %q started", spec.Process.Cwd)
 		}
-		if p, err := namespaces.Join(first.Pid, spec, namespaces.Stdio{}); err == nil {
+		if p, err := runtime.Join(first.Pid, spec, terminal.New(spec.Process, terminal.Stdio{}), first.Cgroup, nil); err == nil {
 			p.Abort()
 			t.Errorf("one more process with the working folder %q started", spec.Process.Cwd)
 		}
@@ -158,7 +166,7 @@ func TestNothingIsMadeThroughTheFilesOfPID1(t *testing.T) {
 		} {
 			spec := sh(f, "true")
 			change(spec)
-			if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
+			if p, err := create(t, f, spec, terminal.Stdio{}); err == nil {
 				p.Abort()
 			} // it may start or not
 			if made, err := os.ReadDir(host); err != nil || len(made) > 0 {
@@ -178,15 +186,15 @@ func TestNothingIsMountedInProc(t *testing.T) {
 		destination, source string
 		want                error
 	}{
-		{"/proc", files, namespaces.ErrInProc},
-		{"/proc/sys", files, namespaces.ErrInProc},
-		{"/proc/../door/sys/kernel", files, namespaces.ErrInProc},
-		{"/proc/1/attr/exec", "/etc/passwd", namespaces.ErrInProc},
+		{"/proc", files, rootfs.ErrInProc},
+		{"/proc/sys", files, rootfs.ErrInProc},
+		{"/proc/../door/sys/kernel", files, rootfs.ErrInProc},
+		{"/proc/1/attr/exec", "/etc/passwd", rootfs.ErrInProc},
 		{"/proc/cpuinfo", "/etc/passwd", nil},
 	} {
 		spec := sh(f, "true")
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: tt.destination, Type: "bind", Source: tt.source})
-		p, err := namespaces.Create(spec, namespaces.Stdio{})
+		p, err := create(t, f, spec, terminal.Stdio{})
 		if err == nil {
 			p.Abort()
 		}
@@ -210,7 +218,7 @@ func TestNothingIsMaskedByAFalseNull(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(null), os.Symlink(target, null)); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
+		if p, err := create(t, f, spec, terminal.Stdio{}); err == nil {
 			p.Abort()
 			t.Errorf("/proc/version was hidden behind %s", target)
 		}
@@ -242,7 +250,7 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 			spec.Mounts = append(spec.Mounts,
 				specs.Mount{Destination: "/mnt/file", Type: "bind", Source: "/etc/passwd"},
 				specs.Mount{Destination: "/mnt/tmpfs", Type: "tmpfs", Source: "tmpfs"})
-			if p, err := namespaces.Create(spec, namespaces.Stdio{}); err == nil {
+			if p, err := create(t, f, spec, terminal.Stdio{}); err == nil {
 				p.Abort()
 			} // it may start or not
 			if made, err := filepath.Glob(filepath.Join(host, "*", "*")); err != nil || len(made) > 0 {
@@ -263,16 +271,16 @@ func TestNoFileStaysOpen(t *testing.T) {
 	}
 	broken := sh(f, "true")
 	broken.Mounts = append(broken.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: "/etc"}, specs.Mount{Destination: "/x", Type: "nonsense"})
-	output(t, sh(f, "true")) // what Go opens once and keeps
+	output(t, f, sh(f, "true")) // what Go opens once and keeps
 	before := open()
 	for range 5 {
-		output(t, sh(f, "echo"))
-		second(t, sh(f, "echo"))
-		if p, err := namespaces.Create(broken, namespaces.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}); err == nil {
+		output(t, f, sh(f, "echo"))
+		second(t, f, sh(f, "echo"))
+		if p, err := create(t, f, broken, terminal.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}); err == nil {
 			t.Error("a mount of type nonsense succeeded")
 			p.Abort()
 		}
-		p, err := namespaces.Create(sh(f, "true"), namespaces.Stdio{Stdout: io.Discard})
+		p, err := create(t, f, sh(f, "true"), terminal.Stdio{Stdout: io.Discard})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package namespaces_test
+package runtime_test
 
 import (
 	"os"
@@ -29,13 +29,13 @@ func TestCallsOfOtherArchitecturesPassNoFilter(t *testing.T) {
 			t.Fatal(err)
 		}
 		spec := sh(f, "/tmp/program")
-		if _, got := output(t, spec); tt.unfiltered != 0 && got != tt.unfiltered {
+		if _, got := output(t, f, spec); tt.unfiltered != 0 && got != tt.unfiltered {
 			t.Errorf("%s without a filter ended with %d, want %d", tt.name, got, tt.unfiltered)
 		}
 		spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
 			{Names: []string{"ptrace"}, Action: specs.ActErrno},
 		}}
-		if _, got := output(t, spec); got != tt.want {
+		if _, got := output(t, f, spec); got != tt.want {
 			t.Errorf("%s with a filter ended with %d, want %d", tt.name, got, tt.want)
 		}
 	}

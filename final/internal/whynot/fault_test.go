@@ -1,6 +1,6 @@
 //go:build linux
 
-package namespaces_test
+package whynot_test
 
 import (
 	"bytes"
@@ -18,10 +18,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	gocker "gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
 )
 
 // A planted fault is a command that cannot start, and what its error and its advice must name.
@@ -140,14 +142,15 @@ func checkPlanted(t *testing.T, faults []planted) {
 			if tt.change != nil {
 				tt.change(spec)
 			}
-			p, err := namespaces.Create(spec, namespaces.Stdio{})
+			p, err := gocker.Create(f, spec, terminal.New(spec.Process, terminal.Stdio{}), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer p.Remove()
 			if tt.inside != nil {
 				tt.inside(t, fmt.Sprintf("/proc/%d/root", p.Pid))
 			}
-			status, err := p.Run(nil, nil, nil)
+			status, err := p.Run()
 			if err == nil {
 				t.Fatalf("Run(%q) ended with status %d, want %v", tt.command, status, tt.want)
 			}
@@ -162,6 +165,8 @@ func checkPlanted(t *testing.T, faults []planted) {
 		})
 	}
 }
+
+func TestMain(m *testing.M) { os.Exit(testroot.Run(m)) }
 
 func TestCommandThatIsNotFound(t *testing.T) {
 	noShell := func(t *testing.T, root string) {

@@ -1,0 +1,210 @@
+//go:build linux
+
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/inside"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/rootfs"
+)
+
+// A bind is a file or folder of the host that the container is to see.
+type bind struct {
+	specs.Mount
+	tree *os.File // a copy of the mount, which nobody can reach yet
+}
+
+// binds is the part that mounts files and folders of the host.
+func binds(spec *specs.Spec) namespaces.Part {
+	var all, later []bind
+	next := 0
+	return namespaces.Part{
+		// Before all is made private: a bind may want to stay in touch with the host's mount.
+		Outside: func() (err error) {
+			all, err = pickUp(spec.Mounts)
+			return err
+		},
+		Mount: func(_ *rootfs.Root, m specs.Mount) (bool, error) {
+			switch {
+			case !isBind(m) && m.Type != "proc" && isInProc(spec, m):
+				return false, inProc(m)
+			case !isBind(m):
+				return false, nil
+			}
+			b := all[next] // they come in the spec's order
+			next++
+			if isInProc(spec, m) {
+				later = append(later, b)
+				return true, nil
+			}
+			return true, b.mount(false)
+		},
+		Ready: func(*namespaces.Process) error { // now there is a /proc
+			for _, b := range later {
+				if err := b.mount(mayReplace(spec, b.Mount)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Done: func(error) {
+			for _, b := range all {
+				b.tree.Close()
+			}
+		},
+	}
+}
+
+// isBind tells whether a mount shows a file or folder of the host: see config.md, "Mounts".
+func isBind(m specs.Mount) bool {
+	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+}
+
+// isInProc tells whether a mount is on one of the spec's proc mounts, or below.
+func isInProc(spec *specs.Spec, m specs.Mount) bool {
+	return slices.ContainsFunc(spec.Mounts, func(proc specs.Mount) bool {
+		return proc.Type == "proc" && strings.HasPrefix(m.Destination+"/", proc.Destination+"/")
+	})
+}
+
+func inProc(m specs.Mount) error {
+	return fmt.Errorf("mount on %q: %w", m.Destination, rootfs.ErrInProc)
+}
+
+// replaceable is what programs like lxcfs may replace in /proc, below it: as runc has it.
+var replaceable = []string{
+	"/cpuinfo", "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg", "/slabinfo", "/net/dev",
+	"/sys/kernel/ns_last_pid", "/sys/crypto/fips_enabled",
+}
+
+// mayReplace tells whether a mount in proc is one of the harmless ones.
+func mayReplace(spec *specs.Spec, m specs.Mount) bool {
+	return slices.ContainsFunc(spec.Mounts, func(proc specs.Mount) bool {
+		below, ok := strings.CutPrefix(m.Destination, proc.Destination)
+		return proc.Type == "proc" && ok && slices.Contains(replaceable, below)
+	})
+}
+
+// pickUp opens what is to be bound from the host, in the order of the spec.
+func pickUp(mounts []specs.Mount) (all []bind, err error) {
+	for _, m := range mounts {
+		if !isBind(m) {
+			continue
+		}
+		below := uint(unix.AT_RECURSIVE) // with all that is mounted below it
+		if slices.Contains(m.Options, "bind") {
+			below = 0
+		}
+		tree, err := treeOf(m.Source, below)
+		if err != nil {
+			return all, fmt.Errorf("bind %q: %w", m.Source, err)
+		}
+		all = append(all, bind{m, tree})
+	}
+	return all, nil
+}
+
+// treeOf clones what a name of the host is. Only a thread in its mount namespace can clone a mount; so for what is in
+// another container, /proc/{pid}/root/…, a thread goes there.
+func treeOf(name string, flags uint) (tree *os.File, err error) {
+	parts := strings.SplitN(name, "/", 5)
+	if len(parts) < 5 || parts[1] != "proc" || parts[3] != "root" {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	err = check.OnThread(func() error {
+		ns, err := os.Open("/proc/" + parts[2] + "/ns/mnt")
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
+		}
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		f, err := inside.Find("/" + parts[4])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		tree, err = inside.CloneTree(f, flags)
+		return err
+	})
+	return tree, err
+}
+
+// mount attaches the tree. Until then nobody can reach it, so nobody can write to it before it is read-only, with all
+// mounts below it.
+func (b bind) mount(mayBeInProc bool) error {
+	folder, err := inside.IsFolder(b.tree)
+	if err != nil {
+		return fmt.Errorf("bind %q: %w", b.Source, err)
+	}
+	point, err := inside.FindOrMake(b.Destination, !folder)
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	defer point.Close()
+	if inside.IsFileSystem(point, unix.PROC_SUPER_MAGIC) && !mayBeInProc {
+		return inProc(b.Mount)
+	}
+	attr := attributesOf(b.Options)
+	if err := unix.MountSetattr(int(b.tree.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		return fmt.Errorf("set the options %q of the bind of %q (this needs Linux 5.12): %w", b.Options, b.Source, err)
+	}
+	if err := inside.Attach(b.tree, point); err != nil {
+		return fmt.Errorf("bind %q on %q: %w", b.Source, b.Destination, err)
+	}
+	return nil
+}
+
+// propagations are what a bind has to do with the mount that it is a copy of: nothing, get what is mounted there, or also
+// give. With an r it holds for all mounts below, too. See mount_namespaces(7).
+var propagations = map[string]uint64{
+	"private": unix.MS_PRIVATE, "rprivate": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
+	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED,
+}
+
+// attributes are what mount_setattr(2) calls the bits of mount(2).
+var attributes = map[uintptr]uint64{
+	unix.MS_RDONLY: unix.MOUNT_ATTR_RDONLY, unix.MS_NOSUID: unix.MOUNT_ATTR_NOSUID, unix.MS_NODEV: unix.MOUNT_ATTR_NODEV,
+	unix.MS_NOEXEC: unix.MOUNT_ATTR_NOEXEC, unix.MS_NODIRATIME: unix.MOUNT_ATTR_NODIRATIME,
+	unix.MS_STRICTATIME: unix.MOUNT_ATTR_STRICTATIME, unix.MS_NOATIME: unix.MOUNT_ATTR_NOATIME,
+}
+
+// attributesOf is what options are for mount_setattr(2).
+func attributesOf(options []string) unix.MountAttr {
+	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	for _, option := range options {
+		if propagation, ok := propagations[option]; ok {
+			attr.Propagation = propagation
+		}
+	}
+	set, clear, _ := rootfs.MountOptions(options)
+	for flag, attribute := range attributes {
+		if set&flag != 0 {
+			attr.Attr_set |= attribute
+		}
+		if clear&flag != 0 {
+			attr.Attr_clr |= attribute
+		}
+	}
+	if attr.Attr_set&unix.MOUNT_ATTR__ATIME != 0 || set&unix.MS_RELATIME != 0 {
+		attr.Attr_clr |= unix.MOUNT_ATTR__ATIME // when times of reading are kept is one choice of three, not bits
+	}
+	return attr
+}

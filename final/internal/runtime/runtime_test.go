@@ -1,0 +1,67 @@
+//go:build linux
+
+package runtime_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/final/internal/runtime"
+	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/testroot"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == "probe" {
+		probe(os.Args[2], os.Args[3], os.Args[4])
+		return
+	}
+	os.Exit(testroot.Run(m))
+}
+
+var containers atomic.Int32
+
+// create makes a container that the test ends or starts. Several may share a root.
+func create(t testing.TB, f *overlay.FS, spec *specs.Spec, stdio terminal.Stdio) (*runtime.Container, error) {
+	t.Helper()
+	own := *spec
+	linux := *spec.Linux
+	own.Linux = &linux
+	linux.CgroupsPath = fmt.Sprintf("gocker-test-%d-%d", os.Getpid(), containers.Add(1))
+	c, err := runtime.Create(f, &own, terminal.New(own.Process, stdio), nil)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := c.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return c, err
+}
+
+// output runs a command to its end and returns what it wrote.
+func output(t testing.TB, f *overlay.FS, spec *specs.Spec) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	c, err := create(t, f, spec, terminal.Stdio{Stdout: &out, Stderr: &out})
+	if err != nil {
+		t.Fatalf("Create = %v", err)
+	}
+	status, err := c.Run()
+	if err != nil {
+		t.Fatalf("Run(%q) = %v", spec.Process.Args, err)
+	}
+	return strings.TrimSpace(out.String()), status
+}
+
+func sh(f *overlay.FS, script string) *specs.Spec {
+	return namespaces.Spec(f.Mnt(), "testhost", []string{"sh", "-c", script})
+}

@@ -1,0 +1,273 @@
+//go:build linux
+
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/byhand"
+	"gocker/step05-namespaces/inside"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/rootfs"
+)
+
+// tells is the part that tells what all others do, but for the cgroup's: what byhand tells, and what this package adds. All
+// of it is in the spec.
+func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
+	if tell == nil {
+		return namespaces.Part{}
+	}
+	part := byhand.Create(spec, tell)
+	step5 := part
+	isFile := map[string]bool{} // which binds are of files: as the host has them
+	var trees []specs.Mount     // of cgroups
+	var inProc []specs.Mount    // to be bound when /proc is there
+	var proc []byte
+	part.Outside = func() error {
+		proc, _ = os.ReadFile("/proc/self/cgroup") // the part that mounts them says what is wrong
+		for _, m := range spec.Mounts {
+			if info, err := os.Stat(m.Source); isBind(m) && err == nil {
+				isFile[m.Source] = !info.IsDir()
+			}
+		}
+		tellJoined(spec, tell)
+		err := step5.Outside()
+		if spec.Domainname != "" {
+			tell.Write(story.Inside, "and a domain name", "/proc/sys/kernel/domainname", spec.Domainname)
+		}
+		return err
+	}
+	part.Mount = func(r *rootfs.Root, m specs.Mount) (bool, error) {
+		switch {
+		case isBind(m) && isInProc(spec, m):
+			inProc = append(inProc, m)
+		case isBind(m):
+			byhand.Missing(tell, m.Destination, isFile[m.Source])
+			tellBind(m, tell)
+		case m.Type == "cgroup":
+			trees = tellCgroups(m, proc, tell)
+		default:
+			step5.Mount(r, m)
+			if m.Destination == "/dev" {
+				tellDevices(spec.Linux.Devices, tell)
+			}
+		}
+		return false, nil
+	}
+	part.Inside = func() error {
+		tellPrivileges(spec.Process, tell)
+		return step5.Inside()
+	}
+	part.Last = func(list *birth.List) error {
+		tellTrees(spec, trees, tell)
+		tellProcess(spec, tell)
+		return step5.Last(list)
+	}
+	part.Ready = func(*namespaces.Process) error {
+		tellOOMScore(spec.Process, tell)
+		for _, m := range inProc {
+			byhand.Missing(tell, m.Destination, isFile[m.Source])
+			tellBind(m, tell)
+		}
+		for _, name := range sorted(spec.Linux.Sysctl) {
+			tell.Write(story.Inside, "what the kernel keeps for each namespace", sysctlFile(name), spec.Linux.Sysctl[name])
+		}
+		tellCovers(spec.Linux, tell)
+		if spec.Root.Readonly {
+			tell.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
+		}
+		return nil
+	}
+	return part
+}
+
+// toldJoin is the same for one more process.
+func tellsJoin(pid int, spec *specs.Spec, tell story.Story) namespaces.Part {
+	part := byhand.Join(pid, spec, tell)
+	if tell == nil {
+		return part
+	}
+	part.Inside = func() error {
+		tellPrivileges(spec.Process, tell)
+		return nil
+	}
+	last := part.Last
+	part.Last = func(list *birth.List) error {
+		tellProcess(spec, tell)
+		return last(list)
+	}
+	part.Ready = func(*namespaces.Process) error {
+		tellOOMScore(spec.Process, tell)
+		return nil
+	}
+	return part
+}
+
+func tellJoined(spec *specs.Spec, tell story.Story) {
+	enter := []string{"nsenter"}
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Path == "" {
+			continue
+		}
+		if ns.Type == specs.CgroupNamespace {
+			tell.Run(story.Become, "it sees cgroups as others do", "nsenter", "--cgroup="+ns.Path)
+		}
+		for _, o := range append(byhand.Options, byhand.Option{Type: specs.PIDNamespace, Word: "--pid"}) {
+			if o.Type == ns.Type {
+				enter = append(enter, o.Word+"="+ns.Path)
+			}
+		}
+	}
+	if len(enter) > 1 {
+		tell.Run(story.Enter, "one thread goes into namespaces of others", enter...)
+	}
+}
+
+// tellCgroups tells of a cgroup file system, and returns what the child mounts of it.
+func tellCgroups(m specs.Mount, proc []byte, tell story.Story) []specs.Mount {
+	folder, trees := cgroupMounts(m, proc)
+	byhand.Missing(tell, m.Destination, false)
+	if folder != nil {
+		tell.Run(story.Inside, "a folder for each tree of cgroups", byhand.MountCommand(*folder)...)
+	}
+	for _, tree := range trees {
+		if folder != nil {
+			tell.Run(story.Inside, "a tree's folder", "mkdir", "-p", byhand.InRoot(tree.Destination))
+		}
+		for _, name := range shortNames(tree) {
+			tell.Run(story.Inside, "a name that programs expect", "ln", "-s", filepath.Base(tree.Destination), byhand.InRoot(name))
+		}
+	}
+	return trees
+}
+
+func tellTrees(spec *specs.Spec, trees []specs.Mount, tell story.Story) {
+	for _, tree := range trees {
+		if byhand.New(spec, specs.CgroupNamespace) {
+			tell.Run(story.Join, "by the child, as it shows the cgroup namespace of the process that mounts it",
+				append([]string{"unshare", "--cgroup"}, byhand.MountCommand(tree)...)...)
+		} else {
+			tell.Run(story.Join, "by the child", byhand.MountCommand(tree)...)
+		}
+	}
+}
+
+func tellDevices(devices []specs.LinuxDevice, tell story.Story) {
+	var nodes []string
+	for _, d := range devices {
+		mode := os.FileMode(0o666)
+		if d.FileMode != nil {
+			mode = d.FileMode.Perm()
+		}
+		path := byhand.InRoot(d.Path)
+		if folder := story.Quote("mkdir", "-p", filepath.Dir(path)); filepath.Dir(d.Path) != "/dev" && !slices.Contains(nodes, folder) {
+			nodes = append(nodes, folder)
+		}
+		if slices.ContainsFunc(rootfs.DefaultDevices, func(one specs.LinuxDevice) bool { return one.Path == d.Path }) {
+			nodes = append(nodes, story.Quote("rm", path))
+		}
+		nodes = append(nodes, story.Quote("mknod", "-m", fmt.Sprintf("%o", mode), path, d.Type, fmt.Sprint(d.Major), fmt.Sprint(d.Minor)))
+		if d.UID != nil || d.GID != nil {
+			nodes = append(nodes, story.Quote("chown", fmt.Sprintf("%d:%d", max(0, id(d.UID)), max(0, id(d.GID))), path))
+		}
+	}
+	if len(nodes) > 0 {
+		tell.Sh(story.Inside, "the devices that are asked for", strings.Join(nodes, "\n"))
+	}
+}
+
+func tellBind(m specs.Mount, tell story.Story) {
+	how, target := "--rbind", byhand.InRoot(m.Destination)
+	if slices.Contains(m.Options, "bind") {
+		how = "--bind"
+	}
+	tell.Run(story.Inside, "a file or folder of the host", "mount", how, m.Source, target)
+	var options []string
+	for _, option := range m.Options {
+		if attr := attributesOf([]string{option}); attr.Attr_set|attr.Attr_clr != 0 {
+			options = append(options, option)
+		}
+	}
+	if len(options) > 0 {
+		tell.Run(story.Inside, "… with options, which takes a second mount", "mount", "-o", strings.Join(append([]string{"remount", "bind"}, options...), ","), target)
+	}
+}
+
+// tellCovers tells what is masked and made read-only, of what there is.
+func tellCovers(linux *specs.Linux, tell story.Story) {
+	each := func(why string, paths []string, do string) {
+		var there []string
+		for _, path := range paths {
+			if f, err := inside.Find(path); err == nil {
+				there = append(there, byhand.InRoot(path))
+				f.Close()
+			}
+		}
+		if len(there) > 0 {
+			tell.Sh(story.Inside, why, "for path in "+story.Quote(there...)+"; do\n"+do+"\ndone")
+		}
+	}
+	each("what tells too much of the host is covered: files by the null device, folders by an empty one", linux.MaskedPaths,
+		`	if [ -d "$path" ]; then mount -t tmpfs -o ro,size=0 tmpfs "$path"; else mount --bind "$root"/dev/null "$path"; fi`)
+	each("what would change the kernel for all is read-only", linux.ReadonlyPaths,
+		`	mount --rbind "$path" "$path"; mount -o remount,bind,ro,nosuid,nodev,noexec "$path"`)
+}
+
+func tellPrivileges(process *specs.Process, tell story.Story) {
+	tell.Run(story.Become, "a program with file capabilities gets no more than its file says", "setpriv", "--inh-caps=-all", "--ambient-caps=-all")
+	if process.Capabilities != nil {
+		words := []string{"-all"}
+		for _, name := range process.Capabilities.Bounding {
+			words = append(words, "+"+strings.ToLower(strings.TrimPrefix(name, "CAP_")))
+		}
+		tell.Run(story.Become, "what root may still do", "setpriv", "--bounding-set="+strings.Join(words, ","))
+	}
+	if process.NoNewPrivileges {
+		tell.Run(story.Become, "no setuid program gives more", "setpriv", "--no-new-privs")
+	}
+}
+
+// tellProcess tells what the child takes on before it becomes the command.
+func tellProcess(spec *specs.Spec, tell story.Story) {
+	for _, l := range spec.Process.Rlimits {
+		tell.Run(story.Become, "a limit that it may lower", "prlimit",
+			fmt.Sprintf("--%s=%s:%s", strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), rlimitWord(l.Soft), rlimitWord(l.Hard)))
+	}
+	if spec.Linux.Seccomp != nil {
+		tell.Sh(story.Join, "a seccomp filter says which system calls go through",
+			"# setpriv --seccomp-filter FILE, since util-linux 2.41; nothing else in a shell can load one")
+	}
+	user := spec.Process.User
+	groups := "--clear-groups"
+	if len(user.AdditionalGids) > 0 {
+		groups = "--groups=" + strings.ReplaceAll(strings.Trim(fmt.Sprint(user.AdditionalGids), "[]"), " ", ",")
+	}
+	tell.Run(story.Become, "its user and groups", "setpriv", fmt.Sprint("--reuid=", user.UID), fmt.Sprint("--regid=", user.GID), groups)
+	if user.Umask != nil {
+		tell.Run(story.Join, "what its files' modes are without", "umask", fmt.Sprintf("%03o", *user.Umask))
+	}
+}
+
+// rlimitWord is prlimit(1)'s word for a limit.
+func rlimitWord(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func tellOOMScore(process *specs.Process, tell story.Story) {
+	if score := process.OOMScoreAdj; score != nil {
+		tell.Write(story.Join, "how soon the kernel kills it where memory runs out", "/proc/self/oom_score_adj", *score)
+	}
+}

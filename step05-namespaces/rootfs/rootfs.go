@@ -1,0 +1,145 @@
+//go:build linux
+
+// Package rootfs makes a folder the root of a thread, and of the child that it will have, and mounts what belongs there.
+//
+// The thread has a mount namespace of its own. What it mounts is mounted by names of the container: see package inside.
+//
+//	err := rootfs.Enter(folder)
+//	err = root.Mount(m)          // for each entry of the spec
+//	err = root.LeaveToChild(m)   // or this, for /proc
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/inside"
+)
+
+// ErrInProc says that something is to be mounted in /proc: that is how a container would be shown false files, by which
+// those that set it up, or look after it, do something else than they think (CVE-2019-16884).
+var ErrInProc = errors.New("nothing may be mounted in /proc")
+
+// Enter makes a folder the root of the calling thread, which has a mount namespace of its own.
+func Enter(rootfs string) error {
+	// systemd makes / a shared mount: what one namespace mounts, all others get. A new mount namespace starts as a
+	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
+	// And pivot_root refuses a shared parent, with EINVAL.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	return pivot(rootfs)
+}
+
+// pivot makes rootfs the root folder, and unmounts the old one.
+func pivot(rootfs string) error {
+	// pivot_root wants a mount point, and a bundle's rootfs may be a plain folder: bound onto itself it is one.
+	if err := unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind rootfs %q: %w", rootfs, err)
+	}
+	if err := unix.Chdir(rootfs); err != nil {
+		return fmt.Errorf("chdir to rootfs %q: %w", rootfs, err)
+	}
+	// chroot(2) would change what "/" means and leave the old root mounted: who is root walks out again by a second
+	// chroot. pivot_root takes it away. With "." twice the old root ends up on top of the new one, where it can be
+	// unmounted, and the image needs no folder to put it: see NOTES in pivot_root(2).
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
+	}
+	// At once: as long as it is on top of the new root, "/.." leads there, and a link of the image may say "/..".
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("chdir to the new root: %w", err)
+	}
+	return nil
+}
+
+// A Root is a container's root file system on its way to be complete. The thread's root is there already.
+type Root struct{ child []childMount }
+
+// A childMount is one that shows the namespaces of the process that mounts it, so the child mounts it.
+type childMount struct {
+	specs.Mount
+	point *os.File
+}
+
+// Close closes what the child needs to mount.
+func (r *Root) Close() {
+	for _, m := range r.child {
+		m.point.Close()
+	}
+}
+
+// LeaveToChild has the child do a mount: a proc file system shows the pid namespace of the process that mounts it.
+func (r *Root) LeaveToChild(m specs.Mount) error {
+	point, err := inside.FindOrMake(m.Destination, false)
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	r.child = append(r.child, childMount{m, point})
+	return nil
+}
+
+// AddTo adds what the child mounts to its list.
+func (r *Root) AddTo(list *birth.List) {
+	for _, m := range r.child {
+		flags, _, data := MountOptions(m.Options)
+		what := fmt.Sprintf("mount %s on %q", m.Type, m.Destination)
+		list.Add(what, unix.SYS_FCHDIR, int(m.point.Fd()))
+		list.Add(what, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, data)
+	}
+}
+
+// Mount mounts a new file system, and fills /dev.
+func (r *Root) Mount(m specs.Mount) error {
+	point, err := inside.FindOrMake(m.Destination, false)
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	defer point.Close()
+	if inside.IsFileSystem(point, unix.PROC_SUPER_MAGIC) {
+		return fmt.Errorf("mount on %q: %w", m.Destination, ErrInProc)
+	}
+	flags, _, data := MountOptions(m.Options)
+	if err := inside.MountOn(point, m.Source, m.Type, flags, data); err != nil {
+		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
+	}
+	if m.Destination == "/dev" {
+		return fillDev()
+	}
+	return nil
+}
+
+// mountFlags are the options of mount(8) that are a bit of mount(2), which they set or clear: see config.md, "Linux mount
+// options". All others are for the file system.
+var mountFlags = map[string]struct{ set, clear uintptr }{
+	"defaults": {}, "bind": {}, "rbind": {},
+	"ro": {set: unix.MS_RDONLY}, "rw": {clear: unix.MS_RDONLY},
+	"nosuid": {set: unix.MS_NOSUID}, "suid": {clear: unix.MS_NOSUID},
+	"nodev": {set: unix.MS_NODEV}, "dev": {clear: unix.MS_NODEV},
+	"noexec": {set: unix.MS_NOEXEC}, "exec": {clear: unix.MS_NOEXEC},
+	"nodiratime": {set: unix.MS_NODIRATIME}, "diratime": {clear: unix.MS_NODIRATIME},
+	"sync": {set: unix.MS_SYNCHRONOUS}, "async": {clear: unix.MS_SYNCHRONOUS}, "dirsync": {set: unix.MS_DIRSYNC},
+	"strictatime": {set: unix.MS_STRICTATIME}, "noatime": {set: unix.MS_NOATIME}, "relatime": {set: unix.MS_RELATIME},
+}
+
+// MountOptions sorts options: bits to be set, bits to be cleared where they are set, and words for the file system.
+func MountOptions(options []string) (set, clear uintptr, data string) {
+	var words []string
+	for _, option := range options {
+		flag, ok := mountFlags[option]
+		if !ok {
+			words = append(words, option)
+		}
+		set, clear = set&^flag.clear|flag.set, clear&^flag.set|flag.clear
+	}
+	return set, clear, strings.Join(words, ",")
+}
