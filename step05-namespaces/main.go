@@ -2,7 +2,7 @@
 
 // Step 5: a process that sees only itself.
 //
-//	go run ./step05-namespaces [IMAGE [CMD…]]
+//	go run ./step05-namespaces [-explain] [IMAGE [CMD…]]
 package main
 
 import (
@@ -16,7 +16,10 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/local"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/byhand"
 	"gocker/step05-namespaces/lsns"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
@@ -30,8 +33,12 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step05-namespaces [flags] [IMAGE [CMD…]]",
 		"Runs CMD, a shell if there is none, in namespaces of its own.")
+	tell := story.Flag(flags, stdout)
 	ref, err := lesson.Parse(flags, args, "making namespaces")
 	if err != nil {
+		return err
+	}
+	if err := check.Required(namespaces.Checks()); err != nil {
 		return err
 	}
 	if err := overlay.RemoveDead(d); err != nil {
@@ -43,7 +50,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	}
 	command := lesson.Command(flags)
 
-	f, err := overlay.Create(d, img, nil)
+	f, err := overlay.Create(d, img, *tell)
 	if err != nil {
 		return err
 	}
@@ -53,10 +60,10 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		return err
 	}
 
-	fmt.Fprintf(stdout, "2. Cloning a process into new namespaces, and making %s its root\n", f.Mnt())
+	fmt.Fprintf(stdout, "2. A thread goes into new namespaces, makes %s its root, and has a child there, which waits\n", f.Mnt())
 	spec := namespaces.Spec(f.Mnt(), f.ID, command)
 	streams := terminal.ForUser(spec.Process, stdin, stdout, os.Stderr)
-	p, err := namespaces.Create(spec, streams)
+	p, err := namespaces.Create(spec, streams, byhand.Create(spec, *tell))
 	if err != nil {
 		return err
 	}

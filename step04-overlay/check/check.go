@@ -43,12 +43,20 @@ func (r Result) Optional() Result {
 // Explain names the reason of err and its remedy: those of the first required check that failed. Where all went well
 // it returns err as it is.
 func Explain(err error, results []Result) error {
-	for _, r := range results {
-		if !r.OK && r.Required {
-			return advice.Add(fmt.Errorf("%w: %s: %s", err, r.Name, r.Found), "%s", r.Mend)
-		}
+	if reason := Required(results); reason != nil {
+		return fmt.Errorf("%w: %w", err, reason)
 	}
 	return err
+}
+
+// Required is the error of the first required check that failed, with its remedy. It is nil where all went well.
+func Required(results []Result) error {
+	for _, r := range results {
+		if !r.OK && r.Required {
+			return advice.Add(fmt.Errorf("%s: %s", r.Name, r.Found), "%s", r.Mend)
+		}
+	}
+	return nil
 }
 
 // Privilege checks that this process may do what root may: mounting, namespaces, devices. A container's root has

@@ -9,6 +9,7 @@
 package story
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -118,4 +119,15 @@ func quoteInside(word string) string {
 // Print is the Story that writes a comment and below it the command.
 func Print(w io.Writer) Story {
 	return func(l Line) { fmt.Fprintf(w, "# %s\n%s\n", l.Why, l.Command) }
+}
+
+// Flag adds -explain to a lesson's flags: the Story that it returns prints to w where the flag is given, and else hears
+// nothing.
+func Flag(flags *flag.FlagSet, w io.Writer) *Story {
+	var tell Story
+	flags.BoolFunc("explain", "tell what is asked of the kernel, with the shell command that does the same", func(string) error {
+		tell = Print(w)
+		return nil
+	})
+	return &tell
 }
