@@ -26,12 +26,20 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong := 0
-			checked, err := e.Images().Check(func(f images.Finding) {
+			found := func(f images.Finding) {
 				if !f.Kept {
 					wrong++
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", f.Path, f.What, f.Advice)
-			})
+			}
+			strays, err := e.Containers().Strays()
+			for _, path := range strays {
+				found(images.Finding{Path: path, What: "the log of a container that is gone", Advice: "the next command that looks at all containers removes it, such as gocker ps"})
+			}
+			if err != nil {
+				return err
+			}
+			checked, err := e.Images().Check(found)
 			if err != nil {
 				return err
 			}

@@ -113,7 +113,7 @@ func (c *Held) Remove(volumes bool) error {
 	}
 	removed := os.Remove(filepath.Join(c.FS.Dir, stateName))
 	c.freeName(c.State.Name, c.State.ID)
-	err := c.FS.Remove()
+	err := errors.Join(removeLasting(c.Dirs.Lasting(c.FS.ID)), c.FS.Remove())
 	if volumes { // now nobody has them
 		err = errors.Join(err, c.removeVolumes())
 	}
@@ -188,7 +188,7 @@ func (c *Held) Ready(tell story.Story) error {
 // bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
 func (store Store) bury() error {
 	err := overlay.EachDead(store.Dirs, store.buryOne, files...)
-	return errors.Join(err, store.freeNames())
+	return errors.Join(err, store.freeNames(), store.removeStrays())
 }
 
 func (store Store) buryOne(f *overlay.FS) error {

@@ -64,8 +64,8 @@ func (store Store) View(id string) (*overlay.FS, error) {
 	return &overlay.FS{ID: id, Dir: store.Dirs.Container(id), Lower: img.Stack(store.Dirs)}, nil
 }
 
-// Bytes is what the files have that a container added and changed.
-func (store Store) Bytes(id string) int64 {
+// ChangedBytes is what the files have that a container added and changed.
+func (store Store) ChangedBytes(id string) int64 {
 	return disk.Bytes(filepath.Join(store.Dirs.Container(id), "fs", "upperdir"))
 }
 

@@ -189,7 +189,7 @@ func (s Store) stale() (paths []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, parent := range append([]string{s.Dirs.Layers(), s.Dirs.Images(), s.Dirs.AllTmp()}, parents...) {
+	for _, parent := range append([]string{s.Dirs.Layers(), s.Dirs.Images(), s.Dirs.AllTmp(), s.Dirs.AllLasting()}, parents...) {
 		found, err := dirs.Stale(parent)
 		if err != nil {
 			return nil, err

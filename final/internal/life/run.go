@@ -71,9 +71,16 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 
 // open makes log and socket.
 func (c *container) open() (err error) {
-	if c.log, err = logs.Open(c.FS.Dir, c.State.Options.Log); err == nil {
-		c.server, err = attach.Listen(c.FS.Dir)
+	if c.State.Options.Log.Name != "none" {
+		folder, err := c.LogFolder()
+		if err != nil {
+			return err
+		}
+		if c.log, err = logs.Open(folder, c.State.Options.Log); err != nil {
+			return err
+		}
 	}
+	c.server, err = attach.Listen(c.FS.Dir)
 	return err
 }
 

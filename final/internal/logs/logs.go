@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package logs keeps what a container wrote, in its folder.
+// Package logs keeps what a container wrote.
 package logs
 
 import (
@@ -17,8 +17,8 @@ import (
 	"gocker/final/internal/tail"
 )
 
-// name is the file in a container's folder with what it wrote: a JSON object a line, as docker's json-file has it.
-// One that is full becomes log.json.1, that one log.json.2, and so on.
+// name is the file with what a container wrote: a JSON object a line, as docker's json-file has it. One that is full becomes
+// log.json.1, that one log.json.2, and so on. In the container's folder is a link to it.
 const name = "log.json"
 
 // Files are those that a log has in the container's folder.
@@ -26,6 +26,14 @@ var Files = []string{name + "*"}
 
 // Name is the file that is written to.
 func Name(folder string) string { return filepath.Join(folder, name) }
+
+// Folder is where the link in a container's folder leads. If there is none, the files of the log are there themselves.
+func Folder(container string) string {
+	if target, err := os.Readlink(Name(container)); err == nil {
+		return filepath.Dir(target)
+	}
+	return container
+}
 
 // A line is what one output wrote.
 type line struct {
@@ -48,11 +56,8 @@ type Log struct {
 	streams []*stream
 }
 
-// Open opens the log of the container with this folder, to write behind what there is. It is nil if the container has none.
+// Open opens the log in this folder, to write behind what there is.
 func Open(folder string, driver describe.LogDriver) (*Log, error) {
-	if driver.Name == "none" {
-		return nil, nil
-	}
 	l := &Log{name: Name(folder)}
 	l.maxSize, l.maxFile = driver.Sizes()
 	l.encoder = json.NewEncoder(&l.lines)

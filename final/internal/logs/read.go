@@ -24,7 +24,7 @@ type Options struct {
 
 // A Reader shows the lines of a log, stdout and stderr apart.
 type Reader struct {
-	name           string
+	container      string // its folder
 	opts           Options
 	stdout, stderr io.Writer
 	damaged        func(bytes int, err error)
@@ -36,7 +36,7 @@ type Reader struct {
 
 // NewReader reads the log of the container with this folder. What is damaged is left out, and told.
 func NewReader(folder string, opts Options, stdout, stderr io.Writer, damaged func(bytes int, err error)) *Reader {
-	return &Reader{name: Name(folder), opts: opts, stdout: stdout, stderr: stderr, damaged: damaged, begun: opts.Tail < 0}
+	return &Reader{container: folder, opts: opts, stdout: stdout, stderr: stderr, damaged: damaged, begun: opts.Tail < 0}
 }
 
 // Close closes the file.
@@ -45,7 +45,7 @@ func (r *Reader) Close() { r.lines.Close() }
 // Read shows all that there is, the next time all that has come since. found tells whether there is a log.
 func (r *Reader) Read() (found bool, err error) {
 	for {
-		next, err := newer(r.name, r.lines.File)
+		next, err := newer(Name(Folder(r.container)), r.lines.File)
 		if err != nil {
 			return false, err
 		}

@@ -20,6 +20,7 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/logs"
 	"gocker/final/internal/resources"
 )
 
@@ -59,6 +60,9 @@ func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
 	i.NetworkSettings = inspectNetwork(s)
 	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
 		file := filepath.Join(look.Containers.Dirs.Container(s.ID), name)
+		if name == "log.json" {
+			file = logs.Name(logs.Folder(filepath.Dir(file)))
+		}
 		if _, err := os.Stat(file); err == nil {
 			*path = file
 		}

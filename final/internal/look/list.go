@@ -177,7 +177,7 @@ func (look Look) Size(s containers.State) (size Size, err error) {
 	if err != nil {
 		return size, err
 	}
-	size.Changed = look.Containers.Bytes(s.ID)
+	size.Changed = look.Containers.ChangedBytes(s.ID)
 	size.Root = size.Changed + image.Size
 	return size, nil
 }

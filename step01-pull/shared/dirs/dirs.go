@@ -185,6 +185,12 @@ func (d Dirs) Volumes() string { return filepath.Join(d.Root, "volumes") }
 // Volume is the folder of one volume.
 func (d Dirs) Volume(name string) string { return filepath.Join(d.Volumes(), name) }
 
+// AllLasting is the folder of what lasts of containers, and of what may grow too large for Run.
+func (d Dirs) AllLasting() string { return filepath.Join(d.Root, "containers") }
+
+// Lasting is that folder of one container.
+func (d Dirs) Lasting(id string) string { return filepath.Join(d.AllLasting(), id) }
+
 // Containers is the folder of all containers.
 func (d Dirs) Containers() string { return filepath.Join(d.Run, "containers") }
 

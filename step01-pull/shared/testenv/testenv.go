@@ -84,7 +84,7 @@ func Cgroups(has func(name string) bool) (found []string) {
 
 func nothingUnfinished(t testing.TB, d dirs.Dirs) {
 	t.Helper()
-	for _, look := range [][2]string{{d.Containers(), "*"}, {d.Layers(), ".*"}, {d.Images(), ".*"}, {d.AllTmp(), ".*"}, {d.AllTmp(), "*/.*"}} {
+	for _, look := range [][2]string{{d.Containers(), "*"}, {d.AllLasting(), "*"}, {d.Layers(), ".*"}, {d.Images(), ".*"}, {d.AllTmp(), ".*"}, {d.AllTmp(), "*/.*"}} {
 		left, err := dirs.Glob(look[0], look[1])
 		if err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v %v", left, err)
