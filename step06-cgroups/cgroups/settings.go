@@ -8,6 +8,9 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"gocker/step04-overlay/check"
+	"gocker/step06-cgroups/trees"
 )
 
 // cpuPeriod is how often a share of the processors is dealt out: 100 ms, the kernel's own default. Microseconds.
@@ -45,7 +48,7 @@ func Set(cg Cgroup, settings []Setting) error {
 			continue // a kernel that does not count swap: the limit of memory holds
 		}
 		if err != nil {
-			return fmt.Errorf("limit %s: %w", s.Limit, err)
+			return check.Explain(fmt.Errorf("limit %s: %w", s.Limit, err), []check.Result{trees.Check(Controllers...)})
 		}
 	}
 	return nil
