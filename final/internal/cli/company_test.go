@@ -125,7 +125,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 	mustGocker(t, d, "run", "--rm", "sample", "true")
 	took := time.Since(began)
 	killed := map[string]int{}
-	for i := range *containerKills {
+	for i := range many(*containerKills) {
 		whom := []string{"gocker", "monitor", "init"}[i%3]
 		args := []string{"run", "--name", "victim", "sample", "sleep", "10"}
 		if rand.N(2) == 0 {
@@ -188,7 +188,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 			t.Fatalf("that was after killing %s of gocker %s", whom, strings.Join(args, " "))
 		}
 	}
-	t.Logf("killed %v of %d", killed, *containerKills)
+	t.Logf("killed %v of %d", killed, many(*containerKills))
 }
 
 func TestAFolderRemovedByHandIsNoContainer(t *testing.T) {
@@ -237,7 +237,7 @@ func runOne(t testing.TB, d dirs.Dirs) {
 func TestManyAtTheSameTime(t *testing.T) {
 	d := withSample(t)
 	var all sync.WaitGroup
-	for range *together {
+	for range many(*together) {
 		all.Go(func() { runOne(t, d) })
 	}
 	all.Wait()
@@ -247,7 +247,7 @@ func TestManyAtTheSameTime(t *testing.T) {
 func TestManyOneAfterAnother(t *testing.T) {
 	d := withSample(t)
 	fds := testenv.Ls(t, "/proc/self/fd")
-	for range *serial {
+	for range many(*serial) {
 		runOne(t, d)
 	}
 	if now := testenv.Ls(t, "/proc/self/fd"); len(now) > len(fds)+2 {
@@ -258,6 +258,7 @@ func TestManyOneAfterAnother(t *testing.T) {
 
 func TestManyAlive(t *testing.T) {
 	d := withSample(t)
+	alive := many(*alive)
 	start := func() time.Duration {
 		began := time.Now()
 		for range 20 {
@@ -267,7 +268,7 @@ func TestManyAlive(t *testing.T) {
 	}
 	alone := start()
 	var all sync.WaitGroup
-	for i := range *alive {
+	for i := range alive {
 		all.Go(func() {
 			if output, err := gocker(t, d, "run", "-d", "--name", fmt.Sprint("alive-", i), "sample", "sleep", "10000"); err != nil {
 				t.Errorf("gocker run -d: %v\n%s", err, output)
@@ -275,12 +276,12 @@ func TestManyAlive(t *testing.T) {
 		})
 	}
 	all.Wait()
-	t.Logf("a start takes %v alone, %v beside %d", alone, start(), *alive)
-	if states, err := (engine.Engine{Dirs: d}).Containers().List(); err != nil || len(states) != *alive {
-		t.Errorf("ps lists %d containers, %v, want %d", len(states), err, *alive)
+	t.Logf("a start takes %v alone, %v beside %d", alone, start(), alive)
+	if states, err := (engine.Engine{Dirs: d}).Containers().List(); err != nil || len(states) != alive {
+		t.Errorf("ps lists %d containers, %v, want %d", len(states), err, alive)
 	}
 	args := []string{"rm", "-f"}
-	for i := range *alive {
+	for i := range alive {
 		args = append(args, fmt.Sprint("alive-", i))
 	}
 	mustGocker(t, d, args...)

@@ -55,8 +55,8 @@ func TestKilledAtAnyMomentTheStoreIsWhole(t *testing.T) {
 	names, archives := someImages(t)
 	d := testenv.Dirs(t)
 	took := map[string]time.Duration{}
-	ended := 0
-	for n := range *kills + 3 {
+	kills, ended := many(*kills), 0
+	for n := range kills + 3 {
 		i := rand.N(len(names))
 		args := [][]string{{"pull", "-q", names[i]}, {"load", "-q", "-i", archives[i]}, {"rmi", names[i]}}[n%3]
 		if args[0] == "rmi" {
@@ -90,7 +90,7 @@ func TestKilledAtAnyMomentTheStoreIsWhole(t *testing.T) {
 			t.Fatalf("that was after gocker %s", strings.Join(args, " "))
 		}
 	}
-	t.Logf("%d of %d commands were killed before their end", *kills-ended, *kills)
+	t.Logf("%d of %d commands were killed before their end", kills-ended, kills)
 	mustGocker(t, d, "image", "prune", "--force") // what broken pulls keep, to go on there
 }
 
