@@ -15,8 +15,13 @@ import (
 )
 
 func main() {
-	doctor.Init()
+	// gocker starts itself once more, by another name, for what needs a process of its own. Each of these looks at that name:
+	// it returns, or it is all that this process does.
+	life.Monitor()      // has a container in the background, and starts it again
+	life.WaitForExec()  // waits for one more command in a container, in the background
+	life.KeepTerminal() // reads a terminal that its user has left
+	doctor.Init()       // tries whether this machine lets others than root mount an overlay
+
 	untar.Gunzip = igzip.Gunzip // most of the time that a pull takes goes into gzip
-	life.Monitor()
 	os.Exit(cli.Main(os.Args[1:]))
 }

@@ -22,8 +22,9 @@ func execCommand(e *engine.Engine) *cobra.Command {
 		Short: "Run one more command in a running container",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var tell story.Story
 			if told {
-				e.Tell = story.Print(cmd.ErrOrStderr())
+				tell = story.Print(cmd.ErrOrStderr())
 			}
 			env, err := readLines("env-file", envFiles, os.LookupEnv)
 			if err != nil {
@@ -31,9 +32,9 @@ func execCommand(e *engine.Engine) *cobra.Command {
 			}
 			opts.Args, opts.Env = args[1:], append(env, fromHost(opts.Env)...)
 			if detach {
-				return ended(0, e.Life().ExecDetached(args[0], opts), exitFailed)
+				return ended(0, e.Life().ExecDetached(args[0], opts, tell), exitFailed)
 			}
-			status, err := e.Life().Exec(args[0], opts, standard)
+			status, err := e.Life().Exec(args[0], opts, standard, tell)
 			return ended(status, err, exitFailed)
 		},
 	}

@@ -45,8 +45,7 @@ func (e explainFlag) tell() story.Story {
 // rehearse writes the script of a container.
 func rehearse(e *engine.Engine, opts describe.Options, out io.Writer) error {
 	var script explain.Script
-	e.Tell = script.Tell
-	err := e.Life().Rehearse(opts, say)
+	err := e.Life().Rehearse(opts, say, script.Tell)
 	if err == nil {
 		_, err = script.WriteTo(out)
 	}

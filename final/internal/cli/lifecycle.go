@@ -24,11 +24,12 @@ func startCommand(e *engine.Engine) *cobra.Command {
 		Short: "Start containers that do not run",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var tell story.Story
 			if told {
-				e.Tell = story.Print(cmd.ErrOrStderr())
+				tell = story.Print(cmd.ErrOrStderr())
 			}
 			if !stay && !interactive {
-				return each(cmd, args, e.Life().Start)
+				return each(cmd, args, func(arg string) error { return e.Life().Start(arg, tell) })
 			}
 			if len(args) > 1 {
 				return exit{exitFailed, fmt.Errorf("start --attach: %d containers, and one terminal", len(args))}
@@ -37,7 +38,7 @@ func startCommand(e *engine.Engine) *cobra.Command {
 			if !interactive {
 				streams.Stdin = nil
 			}
-			status, err := e.Life().StartAttached(args[0], attached, streams)
+			status, err := e.Life().StartAttached(args[0], attached, streams, tell)
 			return ended(status, err, exitFailed)
 		},
 	}

@@ -17,6 +17,7 @@ import (
 	"gocker/final/internal/life"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/story"
 )
 
 func runCommand(e *engine.Engine) *cobra.Command {
@@ -31,7 +32,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
 		Args: wantImage,
 	}
-	runFlags(e, cmd, func(opts describe.Options, say sayer) error {
+	runFlags(e, cmd, func(opts describe.Options, say sayer, tell story.Story) error {
 		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
@@ -40,7 +41,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
-			id, err := e.Life().Detach(opts, say)
+			id, err := e.Life().Detach(opts, say, tell)
 			if err != nil {
 				return exit{failedStatus(err, exitGocker), err}
 			}
@@ -51,7 +52,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		status, err := e.Life().Run(opts, attached, streams, say)
+		status, err := e.Life().Run(opts, attached, streams, say, tell)
 		return ended(status, err, exitGocker)
 	})
 	f := cmd.Flags()
@@ -68,8 +69,8 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, for gocker start",
 		Args:  wantImage,
 	}
-	runFlags(e, cmd, func(opts describe.Options, say sayer) error {
-		id, err := e.Life().Create(opts, say)
+	runFlags(e, cmd, func(opts describe.Options, say sayer, tell story.Story) error {
+		id, err := e.Life().Create(opts, say, tell)
 		if err != nil {
 			return exit{failedStatus(err, exitGocker), err}
 		}
@@ -95,7 +96,7 @@ func say(format string, args ...any) {
 
 // runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
 // it prints a script instead.
-func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sayer) error) {
+func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sayer, story.Story) error) {
 	var opts describe.Options
 	var explained explainFlag
 	var quiet bool
@@ -122,11 +123,11 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sa
 		if explained == "sh" {
 			return rehearse(e, opts, cmd.OutOrStdout())
 		}
-		e.Tell = explained.tell()
+		say := say
 		if quiet {
-			return do(opts, func(string, ...any) {})
+			say = func(string, ...any) {}
 		}
-		return do(opts, say)
+		return do(opts, say, explained.tell())
 	}
 }
 

@@ -36,6 +36,8 @@ import (
 func TestMain(m *testing.M) {
 	doctor.Init()
 	life.Monitor()
+	life.WaitForExec()
+	life.KeepTerminal()
 	if filepath.Base(os.Args[0]) != "gocker" {
 		testenv.Alone()
 	}

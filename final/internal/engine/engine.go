@@ -11,14 +11,10 @@ import (
 	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step04-overlay/story"
 )
 
 // An Engine is one pair of folders.
-type Engine struct {
-	Dirs dirs.Dirs
-	Tell story.Story `json:"-"` // hears what is asked of the kernel for a container; may be nil
-}
+type Engine struct{ Dirs dirs.Dirs }
 
 // Events are what happened to containers, images and volumes.
 func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }
@@ -38,8 +34,4 @@ func (e Engine) Look() look.Look {
 }
 
 // Life is what containers do.
-func (e Engine) Life() life.Life {
-	l := life.New(e.Dirs)
-	l.Tell = e.Tell
-	return l
-}
+func (e Engine) Life() life.Life { return life.New(e.Dirs) }

@@ -47,6 +47,8 @@ const child = "GOCKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	life.Monitor()
+	life.WaitForExec()
+	life.KeepTerminal()
 	road := os.Getenv(child)
 	if road == "" {
 		testenv.Alone()

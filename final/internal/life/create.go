@@ -18,13 +18,15 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/story"
 )
 
-// Create makes a container, and no process. Start starts it.
-func (life Life) Create(opts describe.Options, say func(format string, args ...any)) (id string, err error) {
+// Create makes a container, and no process. Start starts it. What is done on the way say hears, and tell what is asked of the
+// kernel; tell may be nil, as in all that follows.
+func (life Life) Create(opts describe.Options, say func(format string, args ...any), tell story.Story) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := life.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say, tell)
 	if err != nil {
 		return "", err
 	}
@@ -32,7 +34,7 @@ func (life Life) Create(opts describe.Options, say func(format string, args ...a
 }
 
 // create makes a container of what opts say, after it has looked at all of that. If it fails, nothing is left.
-func (life Life) create(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (*container, error) {
+func (life Life) create(ctx context.Context, opts describe.Options, say func(format string, args ...any), tell story.Story) (*container, error) {
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 			return nil, err
 		}
 	}
-	h, err := life.Containers.New(img, opts, lent, life.Tell)
+	h, err := life.Containers.New(img, opts, lent, tell)
 	if err != nil {
 		return nil, err
 	}

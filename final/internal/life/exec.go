@@ -19,7 +19,9 @@ import (
 	"gocker/final/internal/images"
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -37,12 +39,12 @@ type ExecOptions struct {
 }
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
-func (life Life) Exec(name string, opts ExecOptions, streams Streams) (status int, err error) {
-	return life.exec(name, opts, streams, func() {})
+func (life Life) Exec(name string, opts ExecOptions, streams Streams, tell story.Story) (status int, err error) {
+	return life.exec(name, opts, streams, tell, func() {})
 }
 
 // ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
-func (life Life) ExecDetached(name string, opts ExecOptions) error {
+func (life Life) ExecDetached(name string, opts ExecOptions, tell story.Story) error {
 	if opts.Terminal || opts.Interactive {
 		return advice.Add(errors.New("exec --detach: nobody is there for --tty or --interactive"), "leave one of them out")
 	}
@@ -54,14 +56,46 @@ func (life Life) ExecDetached(name string, opts ExecOptions) error {
 	if err != nil {
 		return err
 	}
-	process, err := inBackground(monitorRequest{Dirs: at, ID: s.ID, Tells: life.Tell != nil, Exec: &opts}, nil, life.Tell)
+	process, err := inBackground(waiterName, waiterRequest{Dirs: at, ID: s.ID, Options: opts, Tells: tell != nil}, nil, tell)
 	if err != nil {
 		return err
 	}
 	return process.Release()
 }
 
-func (life Life) exec(name string, opts ExecOptions, streams Streams, started func()) (status int, err error) {
+// waiterName is what waits for a command that Exec runs in the background.
+const waiterName = "gocker-exec"
+
+type waiterRequest struct {
+	Dirs    dirs.Dirs
+	ID      string
+	Options ExecOptions
+	Tells   bool // what it does
+}
+
+// WaitForExec does nothing, unless this process is to run one more command in a container, in the background: then it never
+// returns.
+func WaitForExec() {
+	var r waiterRequest
+	if !isStartedAs(waiterName, &r) {
+		return
+	}
+	var tell story.Story
+	if r.Tells {
+		tell = tellStarter
+	}
+	hasBegun := false
+	_, err := New(r.Dirs).exec(r.ID, r.Options, Streams{}, tell, func() {
+		begun(nil)
+		hasBegun = true
+	})
+	if !hasBegun {
+		begun(err)
+	}
+	os.Exit(0)
+}
+
+func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story.Story, started func()) (status int, err error) {
 	if r := check.Privilege(); !r.OK {
 		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
 	}
@@ -112,7 +146,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, started fu
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Join(s.Pid, spec, connected, cg, life.Tell)
+	p, err := runtime.Join(s.Pid, spec, connected, cg, tell)
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
@@ -144,9 +178,22 @@ func (l leaving) Read(p []byte) (int, error) {
 // keepTerminal sees that what uses a terminal goes on: if nobody had its other side, it would get SIGHUP, and what it writes
 // would be an error.
 func keepTerminal(master *os.File) error {
-	process, err := inBackground(monitorRequest{Keeps: true}, []*os.File{master}, nil)
+	process, err := inBackground(keeperName, struct{}{}, []*os.File{master}, nil)
 	if err != nil {
 		return err
 	}
 	return process.Release()
+}
+
+// keeperName is what keeps a terminal whose user has left it.
+const keeperName = "gocker-terminal"
+
+// KeepTerminal does nothing, unless this process is to read a terminal until its end: then it never returns.
+func KeepTerminal() {
+	if !isStartedAs(keeperName, &struct{}{}) {
+		return
+	}
+	begun(nil)
+	io.Copy(io.Discard, os.NewFile(extraFiles, "terminal"))
+	os.Exit(0)
 }

@@ -131,7 +131,7 @@ func (life Life) Restart(name string, opts StopOptions) error {
 	if err := life.Stop(s.ID, opts); err != nil {
 		return err
 	}
-	if err := life.Start(s.ID); err != nil {
+	if err := life.Start(s.ID, nil); err != nil {
 		return err
 	}
 	life.Containers.Note("restart", s)

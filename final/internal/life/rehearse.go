@@ -7,15 +7,16 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/runtime"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/terminal"
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
-// again: for life.Tell to hear what that takes.
-func (life Life) Rehearse(opts describe.Options, say func(format string, args ...any)) (err error) {
+// again: for tell to hear what that takes.
+func (life Life) Rehearse(opts describe.Options, say func(format string, args ...any), tell story.Story) (err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := life.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say, tell)
 	if err != nil {
 		return err
 	}
@@ -23,7 +24,7 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 	if err := c.JoinOthers(); err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), life.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), tell)
 	if err != nil {
 		return err
 	}

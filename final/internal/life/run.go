@@ -26,6 +26,7 @@ import (
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/terminal"
 )
 
@@ -40,11 +41,11 @@ type Streams struct {
 //
 // Where that can be, its process is our child, and its streams are copied to ours. Where the container may outlive us, because
 // somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
-func (life Life) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any)) (status int, err error) {
+func (life Life) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any), tell story.Story) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
 	defer signals.stop()
-	c, err := life.create(ctx, opts, say)
+	c, err := life.create(ctx, opts, say, tell)
 	if err != nil {
 		return -1, err
 	}

@@ -41,6 +41,8 @@ var probes = map[string]func(args []string){
 
 func TestMain(m *testing.M) {
 	life.Monitor()
+	life.WaitForExec()
+	life.KeepTerminal()
 	if len(os.Args) > 2 && os.Args[1] == "probe" {
 		probes[os.Args[2]](os.Args[3:])
 		os.Exit(0)
@@ -181,8 +183,8 @@ func ask(t *testing.T, faults []planted) {
 			id, out := "", &bytes.Buffer{}
 			if tt.meddle == nil {
 				id, opts.Name = "planted", "planted"
-				_, err = e.Life().Run(opts, life.AttachOptions{SigProxy: true}, life.Streams{Stdout: out, Stderr: out}, t.Logf)
-			} else if id, err = e.Life().Detach(opts, t.Logf); err == nil {
+				_, err = e.Life().Run(opts, life.AttachOptions{SigProxy: true}, life.Streams{Stdout: out, Stderr: out}, t.Logf, nil)
+			} else if id, err = e.Life().Detach(opts, t.Logf, nil); err == nil {
 				tt.meddle(t, e, id, pidOf(t, e, id))
 				_, err = e.Life().Wait(id, life.WaitStopped)
 			}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package life
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"gocker/final/internal/whynot"
+	"gocker/step04-overlay/story"
+)
+
+// gocker has no daemon. What is to go on when the command has ended, this program does, started once more by another name:
+// it is told on standard input what to do, and says on standard output what it does, until it has begun.
+
+// A reply is what a program in the background does meanwhile, or, at last, that it has begun, or why not.
+type reply struct {
+	Line    *story.Line
+	Failure *whynot.Failure
+}
+
+// extraFiles is the first of the files that it gets.
+const extraFiles = 3
+
+// inBackground starts this program by another name, and waits until that has begun with what it is to do. It is told that, as
+// JSON, and gets files.
+func inBackground(name string, what any, files []*os.File, tell story.Story) (*os.Process, error) {
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe",
+		Args: []string{name},
+		// A session of its own: it lives on when the terminal is closed.
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		Dir:         "/",
+		ExtraFiles:  files,
+	}
+	request, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	if err := json.NewEncoder(request).Encode(what); err != nil {
+		return nil, errors.Join(fmt.Errorf("tell %s what to do: %w", name, err), cmd.Wait())
+	}
+	request.Close()
+	var r reply
+	for replies := json.NewDecoder(answer); ; tell(*r.Line) {
+		r = reply{}
+		if err := replies.Decode(&r); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s ended without a word: %w", name, err), cmd.Wait())
+		}
+		if r.Line == nil {
+			break
+		}
+	}
+	if r.Failure != nil {
+		cmd.Wait() // it has said why
+		return nil, r.Failure.Err()
+	}
+	return cmd.Process, nil
+}
+
+// isStartedAs tells whether this process is the program of that name, and reads what it is to do.
+func isStartedAs(name string, what any) bool {
+	if os.Args[0] != name {
+		return false
+	}
+	if err := json.NewDecoder(os.Stdin).Decode(what); err != nil {
+		os.Exit(1) // who wanted it is gone
+	}
+	return true
+}
+
+// tellStarter is the story for whoever has started this process. If nobody listens any more, it goes on all the same.
+func tellStarter(line story.Line) { json.NewEncoder(os.Stdout).Encode(reply{Line: &line}) }
+
+// begun tells that this process has begun, or with an error that it has not and ends.
+func begun(err error) {
+	var r reply
+	if err != nil {
+		failure := whynot.NewFailure(err)
+		r.Failure = &failure
+	}
+	json.NewEncoder(os.Stdout).Encode(r)
+	os.Stdout.Close()
+}
