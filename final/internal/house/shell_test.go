@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gocker/step01-pull/shared/testenv"
 )
 
 // A shell is a bash in which a reader of a page might type: in the repository's root, with empty default folders.
@@ -25,14 +27,20 @@ const commandTime = 2 * time.Minute
 
 const endMark = "-- end of command --"
 
-// setup makes the default folders empty. On cgroup v1 it hides in which cgroup the test runs, so that no page shows it.
+// setup makes the default folders empty: they are folders of $1, which testenv.WithFolder removes whatever happens. On cgroup v1 it hides in which cgroup the test runs, so that no page shows it.
 const setup = `unset GOCKER_ROOT GOCKER_RUN
-mount -t tmpfs tmpfs /var/lib/gocker
-mount -t tmpfs tmpfs /var/run/gocker
+mkdir "$1/lib" "$1/run"
+mount --bind "$1/lib" /var/lib/gocker
+mount --bind "$1/run" /var/run/gocker
 while IFS=: read -r _ controllers path; do
 	tree=/sys/fs/cgroup/$controllers
 	if [ -n "$controllers" ] && [ "$path" != / ] && [ -d "$tree$path" ]; then mount --bind "$tree$path" "$tree"; fi
 done < /proc/self/cgroup`
+
+func TestMain(m *testing.M) {
+	testenv.WithFolder() // pages tell of the host's namespaces
+	os.Exit(m.Run())
+}
 
 // newShell starts a bash with a mount namespace of its own.
 func newShell(t *testing.T) *shell {
@@ -45,7 +53,7 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "bash")
+	cmd := exec.Command("unshare", "--mount", "bash", "-s", t.TempDir())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, w, w
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "GOFLAGS=", "TERM=dumb")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
