@@ -2,7 +2,7 @@
 
 // Step 4: layers become one root file system, and every change goes to a folder of its own.
 //
-//	go run ./step04-overlay [IMAGE [PATH…]]
+//	go run ./step04-overlay [-explain] [IMAGE [PATH…]]
 package main
 
 import (
@@ -22,14 +22,16 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/story"
 )
 
 func main() { lesson.Main("step04-overlay", run) }
 
-func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (err error) {
+func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step04-overlay [flags] [IMAGE [PATH…]]",
 		"Mounts the layers of an image as one file system, and says which layer each PATH comes from.")
+	tell := story.Flag(flags, stdout)
 	ref, err := lesson.Parse(flags, args, "mounting")
 	if err != nil {
 		return err
@@ -42,22 +44,33 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		return err
 	}
 
+	paths := []string{"/bin/sh", "/etc/motd", "/etc/passwd"}
+	if flags.NArg() > 1 {
+		paths = flags.Args()[1:]
+	}
 	fmt.Fprintf(stdout, "1. Mounting %d layers of %s over each other\n", len(img.Layers), ref)
-	f, err := overlay.Create(d, img, nil)
+	f, err := overlay.Create(d, img)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Remove()) }()
+	f.Explain(*tell)
+	err = use(ctx, stdin, stdout, f, img, paths)
+	fmt.Fprintf(stdout, "4. Unmounting, and removing %s; the layers never changed\n", f.Dir)
+	if err := errors.Join(err, f.Remove()); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "\nnext: go run ./step05-namespaces %s\n", strings.TrimSuffix(ref.String(), ":latest"))
+	return nil
+}
+
+// use mounts the file system, looks where its files are from, and changes some.
+func use(ctx context.Context, stdin io.Reader, stdout io.Writer, f *overlay.FS, img layers.Image, paths []string) error {
 	if err := f.Mount(); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "   %s\n   has: %s\n", f.Mnt(), names(f.Mnt()))
 
 	fmt.Fprintf(stdout, "2. Where is a file from?\n")
-	paths := []string{"/bin/sh", "/etc/motd", "/etc/passwd"}
-	if flags.NArg() > 1 {
-		paths = flags.Args()[1:]
-	}
 	for _, path := range paths {
 		fmt.Fprintf(stdout, "   %-20s %s\n", path, origin(f, img, path))
 	}
@@ -79,8 +92,6 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		fmt.Fprintf(stdout, "   Look around from another terminal; Enter unmounts and removes it all. ")
 		lesson.Enter(ctx, in)
 	}
-	fmt.Fprintf(stdout, "4. Unmounting, and removing %s; the layers never changed\n", f.Dir)
-	fmt.Fprintf(stdout, "\nnext: go run ./step05-namespaces %s\n", strings.TrimSuffix(ref.String(), ":latest"))
 	return nil
 }
 

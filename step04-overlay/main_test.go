@@ -35,3 +35,14 @@ func TestRunMountsChangesAndCleansUp(t *testing.T) {
 	}
 	testenv.InOrder(t, out.String(), "/srv/draft ", "no layer has it\n", "/srv/menu/salad ", "layer 4, ", "/nothing ", "no layer has it\n", "/srv/../etc/motd", "layer 3, ")
 }
+
+func TestExplainTellsWhatIsDoneWhenItIsDone(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	var out bytes.Buffer
+	if err := run(t.Context(), nil, &out, []string{"--root", d.Root, "--run", d.Run, "--explain"}); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, out.String(), "1. Mounting", "\nmkdir -p "+d.Containers(), "\nln -s "+d.Images(), "\nmount -t overlay -o nodev,lowerdir="+d.Layers(), "2. Where",
+		"4. Unmounting", "\numount -l "+d.Containers(), "\nrm -rf "+d.Containers(), "\nnext: ")
+}

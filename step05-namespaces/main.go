@@ -50,10 +50,11 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	}
 	command := lesson.Command(flags)
 
-	f, err := overlay.Create(d, img, *tell)
+	f, err := overlay.Create(d, img)
 	if err != nil {
 		return err
 	}
+	f.Explain(*tell)
 	defer func() { err = errors.Join(err, f.Remove()) }()
 	fmt.Fprintf(stdout, "1. Mounting the root file system of container %s, as step04-overlay does\n", f.ID)
 	if err := f.Mount(); err != nil {

@@ -92,10 +92,11 @@ type container struct {
 
 func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (status int, err error) {
 	say := lesson.Say(stdout)
-	f, err := overlay.Create(c.Dirs, c.img, c.tell)
+	f, err := overlay.Create(c.Dirs, c.img)
 	if err != nil {
 		return -1, err
 	}
+	f.Explain(c.tell)
 	defer func() { err = errors.Join(err, f.Remove()) }()
 
 	mounted, err := trees.Find()

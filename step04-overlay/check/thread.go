@@ -3,6 +3,7 @@
 package check
 
 import (
+	"fmt"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -40,4 +41,18 @@ func Elsewhere[T any](do func() (T, error)) func() (T, error) {
 		<-done
 		return value, err
 	}
+}
+
+// InOwnMounts calls do on a thread with a mount namespace of its own: what do mounts nobody else sees, and it is gone
+// afterwards, also if this process is killed. The working directory is the thread's own, too.
+func InOwnMounts(do func() error) error {
+	return OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make all mounts private: %w", err)
+		}
+		return do()
+	})
 }

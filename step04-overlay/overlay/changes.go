@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,30 +23,13 @@ type Change struct {
 	Below int    // index in Lower of the layer that the name was in before; -1 is none
 }
 
-// LookAside calls look on a thread where nothing below upperdir leads away: no link is followed there, and no device
-// opened. A container that runs may put a link in the place of a folder between two looks at its name, and what it leads to
-// would be the host's.
-func (f *FS) LookAside(look func() error) error {
-	return aside(func() error {
-		dir := f.Upperdir()
-		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind %q to itself: %w", dir, err)
-		}
-		const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSYMFOLLOW
-		if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
-			return fmt.Errorf("follow no link below %q: %w", dir, err)
-		}
-		return nil
-	}, look)
-}
-
 // Moved tells whether an error says that a name in upperdir is not what it was a moment ago.
 func Moved(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // Changes lists what is in upperdir, and what is deleted by not being in it: an opaque folder hides the layers' names.
-// The container may run, and go on with its changes: see LookAside.
+// The container may run, and go on with its changes.
 func (f *FS) Changes() ([]Change, error) {
 	var changes []Change
 	opaque := map[string]bool{} // overlayfs marks only the uppermost

@@ -56,13 +56,7 @@ func tryMount(dir string) error {
 			return err
 		}
 	}
-	return check.OnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("unshare: %w", err)
-		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("make all mounts private: %w", err)
-		}
+	return check.InOwnMounts(func() error {
 		return unix.Mount("overlay", f.Mnt(), "overlay", 0, f.options(f.Lower))
 	})
 }

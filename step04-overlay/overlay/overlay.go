@@ -8,7 +8,7 @@
 //	{run}/containers/{id}/image         a link to the image's folder: who uses it may not lose it
 //	lowerdir                            the image's layers, the topmost first: shared, never written
 //
-//	fs, err := overlay.Create(d, img, nil)
+//	fs, err := overlay.Create(d, img)
 //	err = fs.Mount()
 //	…                                   use fs.Mnt()
 //	err = fs.Remove()
@@ -27,7 +27,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,7 +45,7 @@ type FS struct {
 	ID    string       // 12 hex digits
 	Dir   string       // {run}/containers/{id}
 	Lower merged.Stack // the lowest first
-	Tell  story.Story  // hears what is done with it
+	Tell  story.Story  // hears what is done with it: see Explain
 
 	// Volatile says that nobody will want the changes after the machine has stopped. Else Unmount has all that is not yet
 	// on the disk written there, other programs' files too, and waits. See "Volatile mount" in the kernel's
@@ -65,10 +64,9 @@ func (f *FS) Upperdir() string { return filepath.Join(f.Dir, "fs", "upperdir") }
 // Workdir is overlayfs's own.
 func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
 
-// Create makes the folders of a new container of img. The caller ends with Remove or Close. tell hears of all that is
-// done to the file system.
-func Create(d dirs.Dirs, img layers.Image, tell story.Story) (*FS, error) {
-	// Held until the link below says that the image is used: images.Remove waits for it.
+// Create makes the folders of a new container of img. The caller ends with Remove or Close.
+func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
+	// Held until the link below says that the image is used: local.Remove waits for it.
 	image, err := dirs.LockShared(d.Image(img.ID))
 	if err != nil {
 		return nil, advice.Add(err, "the image was removed a moment ago; pull it again")
@@ -87,7 +85,7 @@ func Create(d dirs.Dirs, img layers.Image, tell story.Story) (*FS, error) {
 	random := make([]byte, 6)
 	rand.Read(random)
 	id := hex.EncodeToString(random)
-	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d), Tell: tell}
+	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d)}
 	if f.lock, err = dirs.Lock(f.Dir); err != nil {
 		return nil, err
 	}
@@ -106,10 +104,6 @@ func (f *FS) makeFolders(image string) error {
 			return err
 		}
 	}
-	f.Tell.Run(story.Host, "a folder that only root looks into: an image may bring setuid programs", "mkdir", "-m", "700", f.Dir)
-	f.Tell.Sh(story.Host, "the lock says that somebody has the container", "exec 9<"+story.Quote(f.Dir)+" && flock 9")
-	f.Tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
-	f.Tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", image, filepath.Join(f.Dir, "image"))
 	// The merged root folder looks like the topmost folder of all, which is upperdir.
 	top, err := merged.Header(f.Lower[len(f.Lower)-1])
 	if err != nil {
@@ -124,24 +118,24 @@ func (f *FS) makeFolders(image string) error {
 	if err := w.Write(top, nil); err != nil {
 		return err
 	}
-	f.Tell.Sh(story.Host, "upperdir is on top, so the root folder gets its owner and mode from there",
-		story.Quote("tar", "-C", f.Lower[len(f.Lower)-1], "--xattrs", "--no-recursion", "-c", ".")+" | "+
-			story.Quote("tar", "-C", f.Upperdir(), "--xattrs", "-x", "-p"))
 	return w.Finish()
 }
 
 // Mount lays the layers over each other at Mnt.
 func (f *FS) Mount() error {
-	data := f.options(f.Lower)
-	if len(data) >= os.Getpagesize() {
-		return f.mountByLinks()
+	mount := f.mountByLinks
+	if f.optionsFit() {
+		mount = func() error { return f.mount(f.options(f.Lower)) }
 	}
-	if err := f.mount(data); err != nil {
-		return err
+	err := mount()
+	if err == nil {
+		f.did(mounted)
 	}
-	f.Tell.Run(story.Host, f.about(), f.command(data)...)
-	return nil
+	return err
 }
+
+// optionsFit tells whether the kernel reads all of the options: it reads one page.
+func (f *FS) optionsFit() bool { return len(f.options(f.Lower)) < os.Getpagesize() }
 
 func (f *FS) mount(options string) error {
 	// The kernel marks the workdir of a volatile mount, and mounts it again when the mark is gone.
@@ -156,15 +150,7 @@ func (f *FS) mount(options string) error {
 	return nil
 }
 
-func (f *FS) about() string {
-	return fmt.Sprintf("%d layers over each other, the topmost first, and all changes go to upperdir", len(f.Lower))
-}
-
-func (f *FS) command(options string) []string {
-	return []string{"mount", "-t", "overlay", "-o", "nodev," + options, "overlay", f.Mnt()}
-}
-
-// options are the last argument of mount(2). A page is all that the kernel reads of it.
+// options are the last argument of mount(2).
 func (f *FS) options(lower merged.Stack) string {
 	topmostFirst := slices.Clone(lower)
 	slices.Reverse(topmostFirst)
@@ -182,96 +168,6 @@ func (f *FS) options(lower merged.Stack) string {
 // escape protects the characters that part options and folders from each other.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
-}
-
-// mountByLinks is for layers whose names together are longer than a page: a folder has links 0, 1, 2, … to them, and a
-// thread for which it is the working directory needs to say no more than these. So there can be as many as overlayfs
-// takes, which are 500. The kernel keeps the folders, not their names: the links are gone afterwards.
-func (f *FS) mountByLinks() error {
-	return check.OnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
-			return fmt.Errorf("unshare: %w", err)
-		}
-		return f.mountInLinks()
-	})
-}
-
-// mountInLinks changes the working directory of its thread.
-func (f *FS) mountInLinks() error {
-	links := filepath.Join(f.Dir, "lower")
-	if err := os.Mkdir(links, 0o700); err != nil {
-		return err
-	}
-	defer os.RemoveAll(links)
-	var short merged.Stack
-	for i, layer := range f.Lower {
-		name := strconv.Itoa(i)
-		if err := os.Symlink(layer, filepath.Join(links, name)); err != nil {
-			return err
-		}
-		short = append(short, name)
-	}
-	if err := unix.Chdir(links); err != nil {
-		return fmt.Errorf("chdir %q: %w", links, err)
-	}
-	if err := f.mount(f.options(short)); err != nil {
-		return err
-	}
-	f.Tell.Sh(story.Host, f.about(), "("+story.Quote("mkdir", links)+" && "+story.Quote("cd", links)+" && n=0\n for layer in "+
-		story.Quote(f.Lower...)+"; do ln -s \"$layer\" $n; n=$((n+1)); done\n "+
-		story.Quote(f.command(f.options(short))...)+" && "+story.Quote("rm", "-r", links)+")")
-	return nil
-}
-
-// MountAside mounts for one thread alone, in a mount namespace of its own, and calls use there. Afterwards nothing is
-// mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.
-func (f *FS) MountAside(use func() error) error {
-	mount := f.mountInLinks
-	if data := f.options(f.Lower); len(data) < os.Getpagesize() {
-		mount = func() error { return f.mount(data) }
-	}
-	return aside(mount, use)
-}
-
-// ErrNotMounted says that nothing is mounted at Mnt.
-var ErrNotMounted = errors.New("the file system is not mounted")
-
-// MountedAside is MountAside for one that somebody else has mounted, and who may unmount it meanwhile.
-func (f *FS) MountedAside(use func() error) error {
-	return aside(func() error {
-		var mnt, dir unix.Stat_t
-		if err := errors.Join(unix.Stat(f.Mnt(), &mnt), unix.Stat(f.Dir, &dir)); err != nil {
-			return fmt.Errorf("%w: %w", ErrNotMounted, err)
-		}
-		if mnt.Dev == dir.Dev {
-			return fmt.Errorf("%w: %s", ErrNotMounted, f.Mnt())
-		}
-		return nil
-	}, use)
-}
-
-// aside calls both on one thread in a mount namespace of its own.
-func aside(mount, use func() error) error {
-	return check.OnThread(func() error {
-		if err := leave(); err != nil {
-			return err
-		}
-		if err := mount(); err != nil {
-			return err
-		}
-		return use()
-	})
-}
-
-// leave gives the calling thread a mount namespace of its own.
-func leave() error {
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
-	}
-	return nil
 }
 
 // maxLayers is OVL_MAX_STACK of fs/overlayfs/params.h.
@@ -300,7 +196,7 @@ func (f *FS) Unmount() error {
 		return fmt.Errorf("unmount %q: %w", f.Mnt(), err)
 	}
 	if err == nil {
-		f.Tell.Run(story.After, "the layers are as they were", "umount", "-l", f.Mnt())
+		f.did(unmounted)
 	}
 	return nil
 }
@@ -312,68 +208,9 @@ func (f *FS) Remove() error {
 	if err := f.Unmount(); err != nil {
 		return err
 	}
-	f.Tell.Run(story.After, "with all that the container changed", "rm", "-rf", f.Dir)
+	f.did(removed)
 	return os.RemoveAll(f.Dir)
 }
 
 // Close gives up the lock and leaves the folder.
 func (f *FS) Close() error { return f.lock.Close() }
-
-// Open opens a container that nobody has open, else it fails with dirs.ErrLocked. The caller ends with Remove or Close.
-func Open(d dirs.Dirs, id string) (*FS, error) {
-	f := &FS{ID: id, Dir: d.Container(id)}
-	var err error
-	f.lock, err = dirs.TryLock(f.Dir)
-	return f, err
-}
-
-// Lock is what holds the container, for a process that goes on with it. There it is Adopt's.
-func (f *FS) Lock() *os.File { return f.lock }
-
-// Adopt is Open for a process that was given the lock.
-func Adopt(d dirs.Dirs, id string, lock *os.File) *FS {
-	return &FS{ID: id, Dir: d.Container(id), lock: lock}
-}
-
-// EachDead opens the containers whose gocker died, one after the other, and hands each to do, which ends it with Remove or
-// Close: a lock is a descriptor, of which a process has few. What cannot be looked at is left as it is, and an error.
-// A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
-// it, and is left alone. What is known may be a pattern: "log*".
-func EachDead(d dirs.Dirs, do func(*FS) error, known ...string) error {
-	folders, err := dirs.Glob(d.Containers(), "*")
-	for _, folder := range folders {
-		f, openErr := openDead(d, filepath.Base(folder), known)
-		if f != nil {
-			openErr = do(f)
-		}
-		err = errors.Join(err, openErr)
-	}
-	return err
-}
-
-// openDead returns nil for a container that is alive, or a later step's.
-func openDead(d dirs.Dirs, id string, known []string) (*FS, error) {
-	f, err := Open(d, id)
-	if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
-		return nil, nil // alive, or gone meanwhile
-	}
-	if err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(f.Dir)
-	if err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !isKnown(e.Name(), known) }) {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func isKnown(name string, known []string) bool {
-	return slices.ContainsFunc(append([]string{"fs", "image", "lower"}, known...), func(pattern string) bool {
-		match, err := filepath.Match(pattern, name)
-		return match && err == nil
-	})
-}
-
-// RemoveDead removes what dead containers have left.
-func RemoveDead(d dirs.Dirs) error { return EachDead(d, (*FS).Remove) }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		img, err := layers.Open(d, os.Args[1])
 		var f *FS
 		if err == nil {
-			f, err = Create(d, img, nil)
+			f, err = Create(d, img)
 		}
 		if err == nil {
 			err = f.Mount()
@@ -75,7 +75,7 @@ func unpacked(t testing.TB, d dirs.Dirs, img v1.Image) layers.Image {
 
 func create(t testing.TB, d dirs.Dirs, img layers.Image) *FS {
 	t.Helper()
-	f, err := Create(d, img, nil)
+	f, err := Create(d, img)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestFoldersMayHaveAnyName(t *testing.T) {
 		d := testenv.Dirs(t)
 		d = dirs.Dirs{Root: filepath.Join(d.Root, odd), Run: filepath.Join(d.Run, odd)}
 		img := unpacked(t, d, three(t))
-		f, err := Create(d, img, nil)
+		f, err := Create(d, img)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +314,7 @@ func TestARemovedLayerIsNamed(t *testing.T) {
 	if err := os.RemoveAll(f.Lower[2]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(d, img, nil); err == nil || !strings.Contains(err.Error(), f.Lower[2]) || !strings.Contains(advice.Of(err), "pull it again") {
+	if _, err := Create(d, img); err == nil || !strings.Contains(err.Error(), f.Lower[2]) || !strings.Contains(advice.Of(err), "pull it again") {
 		t.Errorf("Create without the topmost layer = %v, want its name and the advice to pull it again", err)
 	}
 }
@@ -347,7 +347,7 @@ func TestAnImageThatAContainerUsesStays(t *testing.T) {
 	if _, deleted, err := local.Remove(d, byID, false); err != nil || len(deleted) != 4 {
 		t.Errorf("Remove after the container is gone = %q, %v; want the image and three layers", deleted, err)
 	}
-	if _, err := Create(d, img, nil); !errors.Is(err, os.ErrNotExist) || advice.Of(err) == "" {
+	if _, err := Create(d, img); !errors.Is(err, os.ErrNotExist) || advice.Of(err) == "" {
 		t.Errorf("Create of a removed image = %v, want ErrNotExist and advice", err)
 	}
 }
@@ -355,7 +355,7 @@ func TestAnImageThatAContainerUsesStays(t *testing.T) {
 func TestRemoveTakesABusyMountAway(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)
-	f, err := Create(d, unpacked(t, d, three(t)), nil)
+	f, err := Create(d, unpacked(t, d, three(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -472,7 +472,7 @@ func BenchmarkMount(b *testing.B) {
 	d := testenv.Dirs(b)
 	img := unpacked(b, d, three(b))
 	for b.Loop() {
-		f, err := Create(d, img, nil)
+		f, err := Create(d, img)
 		if err == nil {
 			err = errors.Join(f.Mount(), f.Remove())
 		}

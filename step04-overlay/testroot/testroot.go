@@ -58,7 +58,7 @@ func Sample(t testing.TB) (dirs.Dirs, layers.Image) {
 // MountImage mounts an image for a test.
 func MountImage(t testing.TB, d dirs.Dirs, img layers.Image) *overlay.FS {
 	t.Helper()
-	f, err := overlay.Create(d, img, nil)
+	f, err := overlay.Create(d, img)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func own(args []string) error {
 			return err
 		}
 	}
-	f, err := overlay.Create(d, img, nil)
+	f, err := overlay.Create(d, img)
 	if err != nil {
 		return err
 	}

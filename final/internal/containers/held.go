@@ -39,10 +39,11 @@ func (c *Held) ID() string { return c.FS.ID }
 // mounted. If it fails, nothing is left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and
 // if we die, it goes. lent is what Lent says.
 func (store Store) New(img layers.Image, opts describe.Options, lent [][]docker.MountPoint, tell story.Story) (_ *Held, err error) {
-	f, err := overlay.Create(store.Dirs, img, tell)
+	f, err := overlay.Create(store.Dirs, img)
 	if err != nil {
 		return nil, err
 	}
+	f.Explain(tell)
 	c := &Held{Store: store, FS: f, State: State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
 		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,

@@ -18,6 +18,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"gocker/final/internal/aside"
 	"gocker/final/internal/containers"
 	"gocker/final/internal/images"
 	"gocker/final/internal/store"
@@ -138,7 +139,7 @@ func (life Life) packLayer(ctx context.Context, folder string, s containers.Stat
 	defer f.Close()
 	sent, plain := sha256.New(), sha256.New()
 	z := gzip.NewWriter(io.MultiWriter(f, sent))
-	if err := view.LookAside(func() error {
+	if err := aside.Look(view, func() error {
 		_, targets, err := containers.SplitChanges(view, spec.Mounts)
 		if err != nil {
 			return err

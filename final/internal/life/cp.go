@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/aside"
 	"gocker/final/internal/containers"
 	"gocker/final/internal/cp"
 	"gocker/final/internal/runtime"
@@ -77,7 +78,7 @@ func (life Life) withRoot(container string, do func(root *os.File, spec *specs.S
 			return err
 		}
 		if s.Status == containers.StateRestarting {
-			if err := life.withIdleRoot(s, spec, (*overlay.FS).MountedAside, do); !errors.Is(err, overlay.ErrNotMounted) {
+			if err := life.withIdleRoot(s, spec, aside.Mounted, do); !errors.Is(err, aside.ErrNotMounted) {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"gocker/final/internal/aside"
 	"gocker/final/internal/containers"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
@@ -38,7 +39,7 @@ func (look Look) Changes(name string) ([]Change, error) {
 		return nil, err
 	}
 	var changes []Change
-	err = f.LookAside(func() error {
+	err = aside.Look(f, func() error {
 		all, _, err := containers.SplitChanges(f, spec.Mounts)
 		if err == nil {
 			changes, err = lookAt(all, f, img)

@@ -55,7 +55,7 @@ func printImage(name string) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := overlay.Create(d, img, nil)
+	f, err := overlay.Create(d, img)
 	if err != nil {
 		return err
 	}
