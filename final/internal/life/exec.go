@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	mobyterm "github.com/moby/term"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/containers"
@@ -109,36 +110,15 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	if err := s.NotPaused(); err != nil {
 		return -1, err
 	}
-	spec, err := life.Containers.ReadSpec(s.ID)
+	spec, err := life.describeExec(s, opts)
 	if err != nil {
 		return -1, err
 	}
-	process := spec.Process
-	process.Args, process.Terminal, process.ConsoleSize = opts.Args, opts.Terminal, nil
-	if opts.Workdir != "" {
-		process.Cwd = filepath.Clean(opts.Workdir)
-	}
-	if opts.User != "" {
-		f, err := life.Containers.View(s.ID)
-		if err != nil {
-			return -1, err
-		}
-		u, err := describe.LookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
-		if err != nil {
-			return -1, err
-		}
-		process.User = u.User
-		process.Env = images.LastOfEach(append(process.Env, "HOME="+u.Home))
-	}
-	if opts.Privileged {
-		process.Capabilities = nil // nothing is taken away
-	}
-	process.Env = images.LastOfEach(append(process.Env, opts.Env...))
 	keys, err := detachKeys(opts.DetachKeys)
 	if err != nil {
 		return -1, err
 	}
-	connected, user, err := connect(process, opts.Interactive, streams)
+	connected, user, err := connect(spec.Process, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
 	}
@@ -162,6 +142,36 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	}
 	life.Containers.Note("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err
+}
+
+// describeExec is a container's description, with one more process in the place of its first.
+func (life Life) describeExec(s containers.State, opts ExecOptions) (*specs.Spec, error) {
+	spec, err := life.Containers.ReadSpec(s.ID)
+	if err != nil {
+		return nil, err
+	}
+	process := spec.Process
+	process.Args, process.Terminal, process.ConsoleSize = opts.Args, opts.Terminal, nil
+	if opts.Workdir != "" {
+		process.Cwd = filepath.Clean(opts.Workdir)
+	}
+	if opts.User != "" {
+		f, err := life.Containers.View(s.ID)
+		if err != nil {
+			return nil, err
+		}
+		u, err := describe.LookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
+		if err != nil {
+			return nil, err
+		}
+		process.User = u.User
+		process.Env = images.LastOfEach(append(process.Env, "HOME="+u.Home))
+	}
+	if opts.Privileged {
+		process.Capabilities = nil // nothing is taken away
+	}
+	process.Env = images.LastOfEach(append(process.Env, opts.Env...))
+	return spec, nil
 }
 
 // leaving is a terminal that somebody leaves by the keys of its EscapeProxy.

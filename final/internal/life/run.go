@@ -4,19 +4,15 @@ package life
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
-	"sync"
-	"syscall"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/containers"
@@ -151,19 +147,24 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if c.log != nil {
 		c.log.Flush()
 	}
+	return status, errors.Join(err, c.hasEnded(p, status, err, streams))
+}
+
+// hasEnded notes how a container's process ended: with status, and with runErr if it was not only that.
+func (c *container) hasEnded(p *runtime.Container, status int, runErr error, streams Streams) error {
 	defer func() { c.Note("die", c.State, "exitCode", strconv.Itoa(status)) }()
 	ended := func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Finished, s.ExitCode = specs.StateStopped, 0, 0, time.Now(), status
 		if c.again(s, status) { // in one step: who waits for its end must not see one that is none
 			s.Status = containers.StateRestarting
 		}
-		if err != nil {
-			s.Error = err.Error()
+		if runErr != nil {
+			s.Error = runErr.Error()
 		}
 	}
 	if c.State.Options.Remove && !c.State.Options.Usage { // nobody will ask
 		ended(&c.State)
-		return status, err
+		return nil
 	}
 	usage := resources.ReadStats(p.Cgroup)
 	if c.State.Options.Usage {
@@ -173,16 +174,16 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 		c.Note("oom", c.State)
 	}
 	end := why.Look(p, usage)
-	changeErr := c.Change(func(s *containers.State) {
+	err := c.Change(func(s *containers.State) {
 		ended(s)
 		s.Usage, s.OOMKilled = usage, usage.OOMKills > 0
 		end.Sent = s.End.Sent
 		s.End = end
 	})
-	if changeErr != nil { // the disk is full: why it ended may be long, its status is not
-		changeErr = c.Change(ended)
+	if err != nil { // the disk is full: why it ended may be long, its status is not
+		err = c.Change(ended)
 	}
-	return status, errors.Join(err, changeErr)
+	return err
 }
 
 // connect says where the streams of a container's process come from and lead: the user, or all who are to have what goes
@@ -228,56 +229,24 @@ func connect(process *specs.Process, interactive bool, streams Streams) (connect
 	return terminal.New(process, stdio), user, nil
 }
 
-// signals takes the signals that would end this program, so that it always ends by returning.
-type signals struct {
-	ch     chan os.Signal
-	once   sync.Once
-	mu     sync.Mutex
-	target interface{ Signal(os.Signal) error } // nil: nobody yet
+// errors is where those who look at a container read what is not its output.
+func (c *container) errors(streams Streams) io.Writer {
+	if streams.Stderr == nil && c.server != nil {
+		return c.server.Stderr()
+	}
+	return orDiscard(streams.Stderr)
 }
 
-// Interrupted is the error of a run that a signal ended before the container ran.
-type Interrupted struct{ Signal syscall.Signal }
-
-func (i Interrupted) Error() string { return "interrupted by signal: " + i.Signal.String() }
-
-func catchSignals() (context.Context, *signals) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &signals{ch: make(chan os.Signal, 16)}
-	signal.Notify(s.ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-	go func() {
-		asked := 0
-		for sig := range s.ch {
-			s.mu.Lock()
-			target := s.target
-			s.mu.Unlock()
-			if target == nil {
-				cancel(Interrupted{sig.(syscall.Signal)})
-				continue
-			}
-			// PID 1 of a pid namespace gets only the signals that it has a handler for. Who asks for the third time
-			// means it.
-			if sig == unix.SIGINT || sig == unix.SIGTERM {
-				asked++
-			}
-			if asked >= 3 {
-				sig = unix.SIGKILL
-			}
-			target.Signal(sig)
-		}
-	}()
-	return ctx, s
-}
-
-func (s *signals) passTo(target interface{ Signal(os.Signal) error }) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.target = target
-}
-
-func (s *signals) stop() {
-	s.once.Do(func() {
-		signal.Stop(s.ch)
-		close(s.ch)
-	})
+// usageLine is what a container used, as the kernel counted. A terminal that passes keys on as they are wants a CR, too.
+func usageLine(u resources.Stats, terminal bool) string {
+	end := "\n"
+	if terminal {
+		end = "\r\n"
+	}
+	memory := "not counted by this kernel"
+	if u.MemoryPeak > 0 {
+		memory = units.BytesSize(float64(u.MemoryPeak)) + " at most"
+	}
+	return fmt.Sprintf("usage: memory %s, processor %s, read %s, written %s%s", memory, u.CPU.Round(time.Millisecond),
+		units.BytesSize(float64(u.Read)), units.BytesSize(float64(u.Written)), end)
 }
