@@ -64,6 +64,39 @@ func (s Store) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 	return img, err
 }
 
+// Get opens an image, and pulls it where it is not here for that platform, "linux/arm64", if one is named. when is "always",
+// "never", or else only then.
+func (s Store) Get(ctx context.Context, ref pull.Reference, when, forPlatform string, say func(format string, args ...any)) (layers.Image, error) {
+	var platform *v1.Platform
+	if forPlatform != "" {
+		var err error
+		if platform, err = v1.ParsePlatform(forPlatform); err != nil {
+			return layers.Image{}, fmt.Errorf("--platform %q: %w", forPlatform, err)
+		}
+	}
+	if when == "always" {
+		img, err := s.Pull(ctx, ref, PullOptions{Platform: platform})
+		return img.Image, err
+	}
+	image, err := local.Lookup(s.Dirs, ref)
+	if err == nil {
+		img, err := layers.Open(s.Dirs, image)
+		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
+			return img, err
+		}
+		if when == "never" {
+			return img, fmt.Errorf("image %s is for %s, not for %s", ref, img.Config.Platform(), platform)
+		}
+		say("Image %s is here for %s: pulling it for %s", ref, img.Config.Platform(), platform)
+	} else if !errors.Is(err, local.ErrNoImage) || when == "never" {
+		return layers.Image{}, err
+	} else {
+		say("Unable to find image %s here: pulling it", ref)
+	}
+	img, err := s.Pull(ctx, ref, PullOptions{Platform: platform})
+	return img.Image, err
+}
+
 func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
 	if opts.Platform == nil {
 		opts.Platform = pull.HostPlatform()

@@ -8,15 +8,11 @@ import (
 	"fmt"
 	"os"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
-	"gocker/final/internal/images"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
 )
@@ -51,7 +47,7 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	if err != nil {
 		return nil, err
 	}
-	img, err := life.image(ctx, opts, say)
+	img, err := life.Images.Get(ctx, opts.Image, opts.Pull, opts.Platform, say)
 	if err != nil {
 		return nil, err
 	}
@@ -76,38 +72,6 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 		return nil, errors.Join(err, c.Remove(true))
 	}
 	return c, nil
-}
-
-// image opens the image, and pulls it where it is not here.
-func (life Life) image(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (layers.Image, error) {
-	var platform *v1.Platform
-	if opts.Platform != "" {
-		var err error
-		if platform, err = v1.ParsePlatform(opts.Platform); err != nil {
-			return layers.Image{}, fmt.Errorf("--platform %q: %w", opts.Platform, err)
-		}
-	}
-	if opts.Pull == "always" {
-		img, err := life.Images.Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
-		return img.Image, err
-	}
-	image, err := local.Lookup(life.Containers.Dirs, opts.Image)
-	if err == nil {
-		img, err := layers.Open(life.Containers.Dirs, image)
-		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
-			return img, err
-		}
-		if opts.Pull == "never" {
-			return img, fmt.Errorf("image %s is for %s, not for %s", opts.Image, img.Config.Platform(), platform)
-		}
-		say("Image %s is here for %s: pulling it for %s", opts.Image, img.Config.Platform(), platform)
-	} else if !errors.Is(err, local.ErrNoImage) || opts.Pull == "never" {
-		return layers.Image{}, err
-	} else {
-		say("Unable to find image %s here: pulling it", opts.Image)
-	}
-	img, err := life.Images.Pull(ctx, opts.Image, images.PullOptions{Platform: platform})
-	return img.Image, err
 }
 
 // writeID makes the file of --cidfile, which may not be there.
