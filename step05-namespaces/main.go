@@ -2,7 +2,7 @@
 
 // Step 5: a process that sees only itself.
 //
-//	go run ./step05-namespaces [-explain] [IMAGE [CMD…]]
+//	go run ./step05-namespaces [-explain] [-network] [IMAGE [CMD…]]
 package main
 
 import (
@@ -34,6 +34,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	flags := lesson.Flags(stdout, &d, "step05-namespaces [flags] [IMAGE [CMD…]]",
 		"Runs CMD, a shell if there is none, in namespaces of its own.")
 	tell := story.Flag(flags, stdout)
+	connected := flags.Bool("network", false, "connect it with the host and with another machine, which is made for this")
 	ref, err := lesson.Parse(flags, args, "making namespaces")
 	if err != nil {
 		return err
@@ -64,7 +65,17 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	fmt.Fprintf(stdout, "2. A thread goes into new namespaces, makes %s its root, and has a child there, which waits\n", f.Mnt())
 	spec := namespaces.Spec(f.Mnt(), f.ID, command)
 	streams := terminal.ForUser(spec.Process, stdin, stdout, os.Stderr)
-	p, err := namespaces.Create(spec, streams, byhand.Create(spec, *tell))
+	parts := []namespaces.Part{byhand.Create(spec, *tell)}
+	var machine *namespaces.Process // another one, to talk to
+	if *connected {
+		var cable []namespaces.Part
+		if machine, cable, err = connect(f, *tell); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, disconnect(machine, *tell)) }()
+		parts = append(parts, cable...)
+	}
+	p, err := namespaces.Create(spec, streams, parts...)
 	if err != nil {
 		return err
 	}
@@ -74,6 +85,12 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err := lsns.Compare(stdout, os.Getpid(), p.Pid); err != nil {
 		p.Abort()
 		return err
+	}
+	if *connected {
+		if err := showNetwork(stdout, p, machine); err != nil {
+			p.Abort()
+			return err
+		}
 	}
 	fmt.Fprintf(stdout, "4. It becomes %s\n", strings.Join(command, " "))
 	status, err := streams.Run(p)

@@ -6,15 +6,30 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 )
 
+const beStep = "GOCKER_TEST_BE_STEP"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(beStep) != "" {
+		if lo, err := netlink.LinkByName("lo"); err == nil {
+			netlink.LinkSetUp(lo) // the sample image is served there
+		}
+		os.Args = []string{"step05-namespaces", "-network", "-explain", "sample", "true"}
+		main()
+		return
+	}
 	testenv.Alone()
 	os.Exit(m.Run())
 }
@@ -45,5 +60,22 @@ func TestRunLeavesNothingAfterAnError(t *testing.T) {
 	err := run(t.Context(), nil, io.Discard, []string{"--root", d.Root, "--run", d.Run, "sample", "no-such-command"})
 	if !errors.Is(err, namespaces.ErrNotFound) {
 		t.Errorf("run = %v, want ErrNotFound", err)
+	}
+}
+
+// It runs in a network namespace that stands for the host: see TestMain of package network.
+func TestNetworkSendsAPacketToAnotherMachine(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), beStep+"=1", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	for _, want := range []string{
+		"sends a packet to another machine, 203.0.113.7, which answers: it came from 203.0.113.1\n", "masqueraded: 1\n", "ip link add lesson0 type bridge\n",
+	} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v, want %q in\n%s", err, want, out)
+		}
 	}
 }

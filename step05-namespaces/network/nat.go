@@ -54,6 +54,8 @@ func (b Bridge) masquerade() error {
 	}
 	var c nftables.Conn
 	c.AddTable(b.table())
+	c.DelTable(b.table()) // one that is left has the rule already
+	c.AddTable(b.table())
 	c.AddRule(&nftables.Rule{Table: b.table(), Chain: c.AddChain(b.chain()), Exprs: rule})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("masquerade what comes from %s: %w", b.Subnet, err)

@@ -34,6 +34,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
 )
@@ -52,7 +53,11 @@ func (b Bridge) Gateway() netip.Addr { return b.Subnet.Masked().Addr().Next() }
 func (b Bridge) Make() (err error) {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: b.Name}}
 	if err := netlink.LinkAdd(bridge); err != nil {
-		return fmt.Errorf("make the bridge %q: %w", b.Name, err)
+		err = fmt.Errorf("make the bridge %q: %w", b.Name, err)
+		if errors.Is(err, unix.EEXIST) {
+			err = advice.Add(err, "if nobody uses it, one that was killed has left it: ip link del %s", b.Name)
+		}
+		return err
 	}
 	defer func() {
 		if err != nil {
