@@ -100,9 +100,13 @@ func (in *Incoming) Unpack(ctx context.Context, i int) error {
 
 func (in *Incoming) unpack(ctx context.Context, i int) (err error) {
 	layer := &in.Layers[i]
-	if known, err := ReadLayer(in.d, layer.ChainID); err == nil {
+	known, err := ReadLayer(in.d, layer.ChainID)
+	if err == nil {
 		*layer, in.folders[i] = known, Files(in.d, layer.ChainID)
 		return nil
+	}
+	if !dirs.Lost(err) {
+		return err
 	}
 	if in.layers[i], err = dirs.NewPartial(in.d.Layers()); err != nil {
 		return err

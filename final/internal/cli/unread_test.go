@@ -144,13 +144,17 @@ func TestAFailedReadIsNoProofOfAbsence(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Needs(t, "strace")
 	s := newUsedStore(t)
+	calls, least := []string{"openat", "getdents64", "readlinkat", "newfstatat", "read"}, 50
+	if testing.Short() {
+		calls, least = []string{"openat"}, 10
+	}
 	failed := 0
 	for _, args := range [][]string{
 		{"rmi", s.unused}, {"load", "-q", "-i", s.archive}, {"pull", "-q", s.comes}, {"image", "prune", "-af"},
 		{"volume", "rm", "used"}, {"volume", "prune", "-af"}, {"container", "prune", "-f"}, {"rm", "-fv", "free"},
 		{"ps", "-a"}, {"run", "--rm", "--name", "used", s.unused, "true"}, {"system", "prune", "-af", "--volumes"},
 	} {
-		for _, call := range []string{"openat", "getdents64", "readlinkat", "newfstatat", "read"} {
+		for _, call := range calls {
 			s.restore(t)
 			log, _ := strace(t, s.Dirs, call, []string{"--seccomp-bpf"}, args)
 			numbers := s.calls(log)
@@ -173,7 +177,7 @@ func TestAFailedReadIsNoProofOfAbsence(t *testing.T) {
 			}
 		}
 	}
-	if failed < 50 {
+	if failed < least {
 		t.Errorf("only %d calls failed", failed)
 	}
 }
