@@ -19,8 +19,9 @@ import (
 type Change struct {
 	Kind  byte // 'A' added, 'C' changed, 'D' deleted
 	Path  string
-	What  string // how upperdir says it: "character device 0/0", "regular file", …
-	Below int    // index in Lower of the layer that the name was in before; -1 is none
+	What  string      // how upperdir says it: "character device 0/0", "regular file", …
+	Below int         // index in Lower of the layer that the name was in before; -1 is none
+	Info  fs.FileInfo // what is in upperdir; nil: nothing
 }
 
 // Moved tells whether an error says that a name in upperdir is not what it was a moment ago.
@@ -33,40 +34,23 @@ func Moved(err error) bool {
 func (f *FS) Changes() ([]Change, error) {
 	var changes []Change
 	opaque := map[string]bool{} // overlayfs marks only the uppermost
-	err := filepath.WalkDir(f.Upperdir(), func(path string, entry fs.DirEntry, err error) error {
-		if Moved(err) {
-			return nil // by the container, meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(f.Upperdir(), path)
-		if err != nil || name == "." {
-			return err
-		}
-		info, err := entry.Info()
-		if Moved(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	err := Walk(f.Upperdir(), func(name, path string, info fs.FileInfo) error {
 		below, was := f.Lower.Find(name)
-		change := Change{Kind: 'A', Path: "/" + name, What: what(path, info), Below: below}
+		change := Change{Kind: 'A', Path: "/" + name, What: what(path, info), Below: below, Info: info}
 		if merged.IsWhiteout(info) {
 			change.Kind = 'D'
 		} else if below >= 0 {
 			change.Kind = 'C'
 		}
 		changes = append(changes, change)
-		if !info.IsDir() || below < 0 || !was.IsDir() || !opaque[filepath.Dir(path)] && !merged.IsOpaque(path) {
+		if !info.IsDir() || below < 0 || !was.IsDir() || !opaque[filepath.Dir(name)] && !merged.IsOpaque(path) {
 			return nil
 		}
-		opaque[path] = true
+		opaque[name] = true
 		for _, hidden := range f.Lower.Names(name) {
 			if _, err := os.Lstat(filepath.Join(path, hidden)); errors.Is(err, fs.ErrNotExist) {
 				below, _ := f.Lower.Find(filepath.Join(name, hidden))
-				changes = append(changes, Change{'D', "/" + filepath.Join(name, hidden), "not in an opaque directory", below})
+				changes = append(changes, Change{Kind: 'D', Path: "/" + filepath.Join(name, hidden), What: "not in an opaque directory", Below: below})
 			}
 		}
 		return nil

@@ -3,22 +3,15 @@ package disk
 
 import (
 	"io/fs"
-	"os"
+
+	"gocker/step04-overlay/overlay"
 )
 
-// Bytes is what all files below path have together; what cannot be read has none. A container may change names meanwhile, and
-// they do not lead out.
+// Bytes is what all files below path have together; of what cannot be read nothing counts. A container may change names meanwhile,
+// and they do not lead out.
 func Bytes(path string) (sum int64) {
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return 0
-	}
-	defer root.Close()
-	fs.WalkDir(root.FS(), ".", func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+	overlay.Walk(path, func(_, _ string, info fs.FileInfo) error {
+		if info.Mode().IsRegular() {
 			sum += info.Size()
 		}
 		return nil

@@ -53,19 +53,14 @@ func (look Look) Changes(name string) ([]Change, error) {
 func lookAt(all []overlay.Change, f *overlay.FS, img layers.Image) (changes []Change, err error) {
 	for _, c := range all {
 		change := Change{Change: c}
-		at := filepath.Join(f.Upperdir(), c.Path)
+		info := c.Info
 		if c.Below >= 0 {
 			change.Original = img.Layers[c.Below]
 			if c.Kind == 'D' {
-				at = filepath.Join(f.Lower[c.Below], c.Path)
+				if info, err = os.Lstat(filepath.Join(f.Lower[c.Below], c.Path)); err != nil {
+					return nil, err
+				}
 			}
-		}
-		info, err := os.Lstat(at)
-		if overlay.Moved(err) {
-			continue // the container has changed it again
-		}
-		if err != nil {
-			return nil, err
 		}
 		change.Type = info.Mode().Type().String()[:1]
 		if info.Mode().IsRegular() {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 
 	"gocker/step03-layers/changeset"
 	"gocker/step03-layers/merged"
+	"gocker/step04-overlay/overlay"
 )
 
 // ErrPack says that a folder has something in it that no layer can say.
@@ -31,8 +31,8 @@ var ErrPack = errors.New("cannot be written as a layer")
 // Where somebody changes the files meanwhile, what is removed is left out, and a file has the size that it had when it was looked
 // at: it is cut off, or filled up with zeros, as GNU tar does.
 func Pack(w io.Writer, folder string, without ...string) error {
-	p := packer{tar: tar.NewWriter(w), folder: folder, without: without, names: map[[2]uint64]string{}}
-	if err := p.add("."); err != nil {
+	p := packer{tar: tar.NewWriter(w), without: without, names: map[[2]uint64]string{}}
+	if err := p.add(".", folder); err != nil {
 		return err
 	}
 	return p.tar.Close()
@@ -40,14 +40,13 @@ func Pack(w io.Writer, folder string, without ...string) error {
 
 type packer struct {
 	tar     *tar.Writer
-	folder  string
 	without []string
 	names   map[[2]uint64]string // device and inode -> the first name of a file that has several
 }
 
-// add writes an entry, and for a folder all that is in it.
-func (p *packer) add(name string) error {
-	file := filepath.Join(p.folder, name)
+// add writes an entry, and for a folder all that is in it. The entry's name may be longer than a system call takes; file
+// is where it is found.
+func (p *packer) add(name, file string) error {
 	info, err := os.Lstat(file)
 	gone := func(err error) bool { return errors.Is(err, fs.ErrNotExist) && name != "." }
 	if gone(err) {
@@ -61,7 +60,7 @@ func (p *packer) add(name string) error {
 	}
 	header, err := merged.Header(file)
 	if err == nil {
-		err = foreign(file)
+		err = foreign(name, file)
 	}
 	if gone(err) {
 		return nil
@@ -78,7 +77,7 @@ func (p *packer) add(name string) error {
 		if err := p.tar.WriteHeader(header); err != nil {
 			return err
 		}
-		return p.addAll(name)
+		return p.addAll(name, file)
 	}
 	stat := info.Sys().(*syscall.Stat_t)
 	inode := [2]uint64{uint64(stat.Dev), stat.Ino}
@@ -115,22 +114,28 @@ func (zeros) Read(p []byte) (int, error) {
 
 // addAll writes what is in a folder: "Implementations SHOULD generate layers such that the whiteout files appear before
 // sibling directory entries" (layer.md).
-func (p *packer) addAll(dir string) error {
-	entries, err := os.ReadDir(filepath.Join(p.folder, dir))
+func (p *packer) addAll(dir, file string) error {
+	open, err := os.OpenFile(file, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) && dir != "." {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if merged.IsOpaque(filepath.Join(p.folder, dir)) {
+	defer open.Close()
+	entries, err := open.Readdirnames(-1)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // removed since it was opened
+		return err
+	}
+	slices.Sort(entries)
+	if merged.IsOpaque(file) {
 		if err := p.whiteout(path.Join(dir, changeset.WhiteoutOpaque)); err != nil {
 			return err
 		}
 	}
 	var rest []string
 	for _, e := range entries {
-		info, err := e.Info()
+		info, err := os.Lstat(overlay.In(open, e))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -138,16 +143,17 @@ func (p *packer) addAll(dir string) error {
 			return err
 		}
 		if !merged.IsWhiteout(info) {
-			rest = append(rest, e.Name())
-		} else if err := p.whiteout(path.Join(dir, changeset.WhiteoutPrefix+e.Name())); err != nil {
+			rest = append(rest, e)
+		} else if err := p.whiteout(path.Join(dir, changeset.WhiteoutPrefix+e)); err != nil {
 			return err
 		}
 	}
-	for _, name := range rest {
-		if name = path.Join(dir, name); slices.Contains(p.without, name) {
+	for _, e := range rest {
+		name := path.Join(dir, e)
+		if slices.Contains(p.without, name) {
 			continue
 		}
-		if err := p.add(name); err != nil {
+		if err := p.add(name, overlay.In(open, e)); err != nil {
 			return err
 		}
 	}
@@ -161,11 +167,11 @@ func (p *packer) whiteout(name string) error {
 // foreign fails for a file of which overlayfs has left the content or the place to another one: a kernel that is told so,
 // or built so, does that with metacopy=on and redirect_dir=on. See "Redirecting directories" and "Metadata only copy up"
 // in overlayfs's document.
-func foreign(file string) error {
+func foreign(name, file string) error {
 	attrs, err := merged.Xattrs(file)
-	for _, name := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect"} {
-		if _, ok := attrs[name]; ok {
-			return fmt.Errorf("%w: %q has the xattr %s, so what it is stands elsewhere", ErrPack, file, name)
+	for _, attr := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect"} {
+		if _, ok := attrs[attr]; ok {
+			return fmt.Errorf("%w: %q has the xattr %s, so what it is stands elsewhere", ErrPack, name, attr)
 		}
 	}
 	return err

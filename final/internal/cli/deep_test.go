@@ -1,0 +1,69 @@
+//go:build linux
+
+package cli_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/shared/testenv"
+)
+
+// nest makes folders called d in each other, and a file in the last.
+func nest(t testing.TB, folder string, n int) {
+	t.Helper()
+	at, err := unix.Open(folder, unix.O_DIRECTORY, 0)
+	for range n {
+		if err == nil {
+			err = unix.Mkdirat(at, "d", 0o755)
+		}
+		if err == nil {
+			above := at
+			at, err = unix.Openat(above, "d", unix.O_DIRECTORY, 0)
+			unix.Close(above)
+		}
+	}
+	if err == nil {
+		var file int
+		file, err = unix.Openat(at, "file", unix.O_CREAT|unix.O_WRONLY, 0o644)
+		unix.Write(file, []byte("deep"))
+		unix.Close(file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(at)
+}
+
+// With 2048 of them a name is as long as a system call takes it.
+func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
+	const depth = 3000
+	d := withSample(t)
+	mustGocker(t, d, "create", "--name", "deep", "-v", "deep:/volume", "sample", "true")
+	nest(t, filepath.Join(d.Container(testenv.Ls(t, d.Containers())[0]), "fs", "upperdir"), depth)
+	nest(t, filepath.Join(d.Volume("deep"), "_data"), depth)
+	file := "/" + strings.Repeat("d/", depth) + "file"
+	for _, tt := range []struct {
+		args string
+		want string
+	}{
+		{"diff deep", "A " + file + "\n"},
+		{"layers deep", file},
+		{"inspect -s -f {{.SizeRw}} deep", "4\n"},
+		{"system df --format {{.Type}}:{{.Size}}", "Containers:4B\nLocal Volumes:4B\n"},
+		{"cp deep:/d -", file[1:]},
+	} {
+		if output := mustGocker(t, d, strings.Fields(tt.args)...); !strings.Contains(output, tt.want) {
+			t.Errorf("gocker %s: %d bytes, without %.20q…", tt.args, len(output), tt.want)
+		}
+	}
+	// A layer may not have so many: nobody could unpack it.
+	if output, err := gocker(t, d, "commit", "deep", "image"); err == nil || !strings.Contains(output, "folders deep; 256 may be") {
+		t.Errorf("gocker commit: %v, %d bytes", err, len(output))
+	}
+	mustGocker(t, d, "rm", "-v", "deep")
+	mustGocker(t, d, "volume", "rm", "deep")
+}
