@@ -93,18 +93,8 @@ func Save(d dirs.Dirs, ref Reference, img v1.Image, archive Archive) (image stri
 		return "", nil, err
 	}
 	defer partial.Discard()
-
-	tmp := filepath.Join(partial.Path, "package.tar")
-	if err := archive(img, ref.Full(), tmp); err != nil {
+	if err := write(partial.Path, ref, img, archive); err != nil {
 		return "", nil, fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
-	}
-	// crane does not look at what closing the file says; a full disk may be told only now.
-	if err := syncFile(tmp); err != nil {
-		return "", nil, fmt.Errorf("save %q to %q: %w", ref, d.PackageTar(image), err)
-	}
-	// For a reference with a digest crane notes the tag "i-was-a-digest". What was asked for is kept beside it.
-	if err := os.WriteFile(filepath.Join(partial.Path, "reference"), []byte(ref.String()+"\n"), 0o644); err != nil {
-		return "", nil, err
 	}
 	lock, err = dirs.Lock(d.Tmp(image))
 	if err != nil {
@@ -115,6 +105,20 @@ func Save(d dirs.Dirs, ref Reference, img v1.Image, archive Archive) (image stri
 		return "", nil, err
 	}
 	return image, lock, nil
+}
+
+// write makes package.tar and reference in a folder.
+func write(folder string, ref Reference, img v1.Image, archive Archive) error {
+	file := filepath.Join(folder, "package.tar")
+	if err := archive(img, ref.Full(), file); err != nil {
+		return err
+	}
+	// crane does not look at what closing the file says; a full disk may be told only now.
+	if err := syncFile(file); err != nil {
+		return err
+	}
+	// For a reference with a digest crane notes the tag "i-was-a-digest". What was asked for is kept beside it.
+	return os.WriteFile(filepath.Join(folder, "reference"), []byte(ref.String()+"\n"), 0o644)
 }
 
 // replace gives the folder the files of another one, and removes what was unpacked of an older package.tar.
