@@ -100,6 +100,49 @@ func TestTheSecondProcessIsInTheContainer(t *testing.T) {
 	}
 }
 
+func TestNobodyInsideStopsTheStartOfASecondProcess(t *testing.T) {
+	f := testroot.Mount(t)
+	first, err := create(t, f, sh(f, "exec sleep 1000"), terminal.Stdio{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Abort()
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for name, times := range map[string]int{"once": 1, "again and again": 1 << 30} {
+		t.Run(name, func(t *testing.T) {
+			started, stopped := make(chan bool), make(chan bool)
+			attack := namespaces.Part{Ready: func(p *namespaces.Process) error {
+				unix.Kill(p.Pid, unix.SIGSTOP)
+				go func() {
+					defer close(stopped)
+					for range times - 1 {
+						select {
+						case <-started:
+							return
+						default:
+							unix.Kill(p.Pid, unix.SIGSTOP)
+						}
+					}
+				}()
+				return nil
+			}}
+			process := sh(f, "exit 7").Process
+			second, err := namespaces.Join(first.Pid, process, terminal.New(process, terminal.Stdio{}), attack)
+			close(started)
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-stopped
+			second.Signal(unix.SIGCONT)
+			if status, err := second.Wait(); status != 7 && status != 128+9 || times == 1 && status != 7 {
+				t.Errorf("Wait = %d, %v", status, err)
+			}
+		})
+	}
+}
+
 // CVE-2024-21626: a working folder in /proc/self/fd, where a folder of the host was open.
 func TestNoWorkingFolderIsOutside(t *testing.T) {
 	f := testroot.Mount(t)

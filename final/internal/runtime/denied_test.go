@@ -4,6 +4,7 @@ package runtime_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -135,6 +136,30 @@ func TestFilterThatDeniesByDefaultAsks(t *testing.T) {
 	said, denied = ask(t, f, filter, "mount", "1", "")
 	if want := fmt.Sprintf("1 times %d", unix.EPERM); said != want || len(denied) != 0 {
 		t.Errorf("the process got %q, want %q; Denied = %+v, want none", said, want, denied)
+	}
+}
+
+func TestAProfileThatDeniesEvenTheEndIsAnError(t *testing.T) {
+	f := testroot.Mount(t)
+	for name, filter := range map[string]*specs.LinuxSeccomp{
+		"some calls":          denies(unix.EPERM, "execve", "write", "exit_group", "exit"),
+		"some calls, unasked": denies(unix.ENOSYS, "execve", "write", "exit_group", "exit"),
+		"nearly all calls":    {DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Names: []string{"getpid"}, Action: specs.ActAllow}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := namespaces.Spec(f.Mnt(), "x", []string{"true"})
+			spec.Linux.Seccomp = filter
+			p, err := create(t, f, spec, terminal.Stdio{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Start(); err == nil || errors.Is(err, namespaces.ErrNotFound) {
+				t.Errorf("Start = %v, want the error of a call", err)
+			}
+			if sig := p.EndedBy(); sig != unix.SIGSEGV {
+				t.Errorf("it ended by signal %d, want SIGSEGV", sig)
+			}
+		})
 	}
 }
 
