@@ -13,7 +13,7 @@ import (
 // Join starts process in the container whose first process is pid. A thread of this program joins the container's
 // namespaces, setns(2), and starts the process from there: so it is found, opened and born inside, and no code of ours
 // runs inside beside it. Errors are ErrNotFound and ErrNotExecutable, as with Start. The process does not die with this
-// one.
+// one. At the parts' first moment pid is held, and cannot become another process's: they may look whether it is the container's.
 func Join(pid int, process *specs.Process, streams Streams, parts ...Part) (*Process, error) {
 	p, err := onItsThread(streams, parts, func(p *Process) error { return p.join(pid, process) })
 	if err != nil {
@@ -24,15 +24,15 @@ func Join(pid int, process *specs.Process, streams Streams, parts ...Part) (*Pro
 
 // join takes the calling thread into a container, and makes one more process there.
 func (p *Process) join(pid int, process *specs.Process) error {
-	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
-		return err
-	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("open the container's first process %d: %w", pid, err)
 	}
 	container := os.NewFile(uintptr(pidfd), "container")
 	defer container.Close()
+	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
+		return err
+	}
 	// A thread shares its root and working folder with the others, and the kernel lets none change that for all.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare: %w", err)

@@ -255,6 +255,15 @@ func (store Store) Running(name string) (State, error) {
 	return s, err
 }
 
+// Still is an error if a container does not run any more as the process that it was: who opened that by its number asks
+// afterwards, as the number may have become another process's.
+func (store Store) Still(s State) error {
+	if now, err := store.Running(s.ID); err != nil || now.Pid != s.Pid {
+		return errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, s.Name), err)
+	}
+	return nil
+}
+
 // Active tells whether a container runs, or will be started again.
 func (s State) Active() bool { return s.Status == specs.StateRunning || s.Status == StateRestarting }
 

@@ -3,6 +3,7 @@
 package containers
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -27,20 +28,28 @@ func (store Store) NameOthers(opts *describe.Isolation) error {
 	return nil
 }
 
-// JoinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down.
-func (c *Held) JoinOthers() error {
-	others := c.State.Options.Isolation.Others()
-	for _, s := range others {
+// JoinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down. still is an
+// error if one of them has ended since: see Still.
+func (c *Held) JoinOthers() (still func() error, err error) {
+	var others []State
+	for _, s := range c.State.Options.Isolation.Others() {
 		other, err := c.Running(s.Name())
 		if err != nil {
-			return advice.Add(fmt.Errorf("%s: %w", s, err), "start it first: gocker start %s", s.Name())
+			return nil, advice.Add(fmt.Errorf("%s: %w", s, err), "start it first: gocker start %s", s.Name())
 		}
 		s.Join(c.Spec, other.Pid)
+		others = append(others, other)
 	}
-	if len(others) == 0 {
-		return nil
+	still = func() (err error) {
+		for _, other := range others {
+			err = errors.Join(err, c.Still(other))
+		}
+		return err
 	}
-	return c.WriteSpec(c.FS.ID, c.Spec)
+	if others == nil {
+		return still, nil
+	}
+	return still, c.WriteSpec(c.FS.ID, c.Spec)
 }
 
 // Lent are, for each of --volumes-from, the volumes and folders of the host that container has.

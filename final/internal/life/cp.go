@@ -105,10 +105,9 @@ func (life Life) runningRoot(s containers.State) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The number may be another process's by now. If the container still runs, it was its own.
-	if now, err := life.Containers.Running(s.ID); err != nil || now.Pid != s.Pid {
+	if err := life.Containers.Still(s); err != nil {
 		root.Close()
-		return nil, errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name), err)
+		return nil, err
 	}
 	return root, nil
 }

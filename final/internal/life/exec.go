@@ -23,6 +23,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
 )
@@ -126,7 +127,8 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Join(s.Pid, spec, connected, cg, tell)
+	still := namespaces.Part{Outside: func() error { return life.Containers.Still(s) }}
+	p, err := runtime.Join(s.Pid, spec, connected, cg, tell, still)
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}

@@ -48,14 +48,14 @@ func (life Life) signal(name string, sig unix.Signal, by string) error {
 	if err != nil {
 		return err
 	}
-	// A pidfd: the number may soon be another process's. If the container still runs afterwards, it was its own.
+	// A pidfd: the number may soon be another process's.
 	process, err := os.FindProcess(s.Pid)
 	if err != nil {
 		return err
 	}
 	defer process.Release()
-	if now, err := life.Containers.Running(name); err != nil || now.Pid != s.Pid {
-		return errors.Join(fmt.Errorf("%w: %s", containers.ErrNotRunning, name), err)
+	if err := life.Containers.Still(s); err != nil {
+		return err
 	}
 	life.noteSent(s.ID, sig, by)
 	if err := process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -8,6 +8,7 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/runtime"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 )
 
@@ -21,10 +22,11 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Remove(true)) }()
-	if err := c.JoinOthers(); err != nil {
+	still, err := c.JoinOthers()
+	if err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), tell)
+	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), tell, namespaces.Part{Outside: still})
 	if err != nil {
 		return err
 	}

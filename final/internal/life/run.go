@@ -23,6 +23,7 @@ import (
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 )
 
@@ -104,14 +105,15 @@ func (c *container) end(err error) error {
 // once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it;
 // if it did not start, when it ran the last time.
 func (c *container) once(streams Streams, signals *signals, started func()) (status int, err error) {
-	if err := c.JoinOthers(); err != nil {
+	still, err := c.JoinOthers()
+	if err != nil {
 		return -1, err
 	}
 	connected, err := c.connect(streams)
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, connected, c.FS.Tell)
+	p, err := runtime.Create(c.FS, c.Spec, connected, c.FS.Tell, namespaces.Part{Outside: still})
 	if err != nil {
 		return -1, err
 	}

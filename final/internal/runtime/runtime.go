@@ -35,11 +35,11 @@ type Container struct {
 
 // Create makes cgroup, namespaces and root of the container whose file system is mounted at f, up to the point before
 // its command is executed. If it fails, nothing but f is left.
-func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell story.Story) (*Container, error) {
+func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell story.Story, more ...namespaces.Part) (*Container, error) {
 	c := &Container{fs: f, tell: tell}
 	err := errors.Join(unsupported(spec), checkNamespaces(spec))
 	if err == nil {
-		c.Process, err = namespaces.Create(spec, streams, c.parts(f, spec)...)
+		c.Process, err = namespaces.Create(spec, streams, append(c.parts(f, spec), more...)...)
 	}
 	if err == nil {
 		if !hasOwnPids(spec) {
@@ -87,9 +87,9 @@ func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 
 // Join starts the spec's process in a container that runs, in the cgroup cg. Its filter asks nobody: what it starts may
 // outlive us.
-func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story) (*namespaces.Process, error) {
+func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story, more ...namespaces.Part) (*namespaces.Process, error) {
 	parts := []namespaces.Part{tellsJoin(pid, spec, tell), told.Into(tell, cg), cgroups.Into(cg)}
-	return namespaces.Join(pid, spec.Process, streams, append(parts, process(spec, nil)...)...)
+	return namespaces.Join(pid, spec.Process, streams, slices.Concat(parts, process(spec, nil), more)...)
 }
 
 // whyNot is the part that finds out why a command did not start.
