@@ -131,7 +131,10 @@ func Main(args []string) int {
 	syscall.Umask(0o022) // a container's users read what is made for them, /etc/hosts for one, whatever root's umask is
 	root := Command(&engine.Engine{Dirs: dirs.Default()}, args...)
 	root.SetArgs(args)
-	err := root.Execute()
+	err := canOpen(fewestFiles)
+	if err == nil {
+		err = root.Execute()
+	}
 	if err == nil {
 		return 0
 	}
@@ -150,11 +153,29 @@ func Main(args []string) int {
 	case advice.Of(err) != "":
 	case errors.Is(err, syscall.ENOSPC):
 		err = advice.Add(err, "the disk is full; to make room: gocker system prune, or gocker rm containers that wrote much (gocker ps --size)")
+	case errors.Is(err, syscall.EMFILE):
+		err = advice.Add(err, "this process may have more: ulimit -n 1024")
 	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
 		err = advice.Add(err, "only root may do this: sudo gocker %s …", firstWord(args))
 	}
 	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
 	return status
+}
+
+// fewestFiles is how many a Go program opens before it can say that it has too few: it ends with a stack then.
+const fewestFiles = 4
+
+// canOpen is an error if this process cannot have so many more files open.
+func canOpen(files int) error {
+	if files == 0 {
+		return nil
+	}
+	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	defer syscall.Close(null)
+	return canOpen(files - 1)
 }
 
 // failedStatus is the exit status if err kept a command from running, or other if it is not the command's fault.
