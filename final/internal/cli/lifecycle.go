@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/filter"
 	"gocker/final/internal/life"
 	"gocker/final/internal/logs"
 	"gocker/step04-overlay/story"
@@ -224,22 +225,13 @@ func timeFlags(f *pflag.FlagSet, since, until *string) {
 	f.StringVar(until, "until", "", "only up to this `time`")
 }
 
-// parseTime reads a time as docker does: a date, a number of seconds since 1970, or how long ago.
-func parseTime(flag, s string) (time.Time, error) {
+// parseTime reads the time of a flag; an empty one is no time.
+func parseTime(flag, s string) (t time.Time, err error) {
 	if s == "" {
-		return time.Time{}, nil
+		return t, nil
 	}
-	if ago, err := time.ParseDuration(s); err == nil {
-		return time.Now().Add(-ago), nil
+	if t, err = filter.Time(s); err != nil {
+		err = fmt.Errorf("--%s %q: %w", flag, s, err)
 	}
-	var seconds, nanos int64
-	if n, _ := fmt.Sscanf(s+" ", "%d.%d ", &seconds, &nanos); n > 0 && len(s) > 8 && s[4] != '-' {
-		return time.Unix(seconds, nanos), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--%s %q: want a date and time, 2026-01-02T15:04:05Z, seconds since 1970, or how long ago, 10m", flag, s)
+	return t, err
 }

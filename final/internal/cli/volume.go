@@ -12,6 +12,7 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/filter"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/advice"
 )
@@ -131,22 +132,20 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 
 // volumeFits tells whether a volume is one that the filters want.
 func volumeFits(v volumes.Volume, dangling bool, filters []string) (bool, error) {
-	for _, filter := range filters {
-		key, value, _ := strings.Cut(filter, "=")
+	for _, f := range filters {
+		key, value, _ := strings.Cut(f, "=")
 		fits := false
 		switch key {
 		case "name":
 			fits = strings.Contains(v.Name, value)
 		case "label":
-			label, content, hasContent := strings.Cut(value, "=")
-			got, ok := v.Labels[label]
-			fits = ok && (!hasContent || got == content)
+			fits = filter.HasLabel(v.Labels, value)
 		case "dangling":
 			fits = dangling == (value == "true" || value == "1")
 		case "driver":
 			fits = value == "local"
 		default:
-			return false, advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are name, label, driver and dangling")
+			return false, advice.Add(fmt.Errorf("--filter %q: %w", f, describe.ErrOption), "there are name, label, driver and dangling")
 		}
 		if !fits {
 			return false, nil
@@ -213,9 +212,9 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 				}
 			}
 			n, err := pruneVolumes(cmd.OutOrStdout(), e, func(v volumes.Volume) bool {
-				for _, filter := range filters {
-					key, value, _ := strings.Cut(filter, "=")
-					if has, _ := volumeFits(v, true, []string{"label=" + value}); has != (key == "label") {
+				for _, f := range filters {
+					key, value, _ := strings.Cut(f, "=")
+					if filter.HasLabel(v.Labels, value) != (key == "label") {
 						return false
 					}
 				}

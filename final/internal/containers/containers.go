@@ -129,11 +129,10 @@ func overwrite(file string, raw []byte) error {
 	return err
 }
 
-// Read reads a container's state. It is os.ErrNotExist for what is no container of ours, not ready yet, or being removed.
+// Read reads a container's state. It is os.ErrNotExist for what is no container of ours, not ready yet, or being removed. Any
+// other error says nothing of the kind: that one is kept.
 func (store Store) Read(id string) (State, error) { return readState(store.Dirs.Container(id)) }
 
-// readState is os.ErrNotExist for what is no container of ours, not ready yet, or being removed. Any other error says
-// nothing of the kind: that one is kept.
 func readState(folder string) (State, error) {
 	var s State
 	if err := dirs.ReadJSON(filepath.Join(folder, stateName), &s); err != nil {
@@ -246,7 +245,7 @@ func (store Store) look(id string) (State, error) {
 	return readState(folder)
 }
 
-// Running is find for a container that must run.
+// Running is Find for a container that must run.
 func (store Store) Running(name string) (State, error) {
 	s, err := store.Find(name)
 	if err == nil && s.Status != specs.StateRunning {

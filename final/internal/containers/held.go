@@ -195,7 +195,7 @@ func (store Store) bury() error {
 func (store Store) buryOne(f *overlay.FS) error {
 	s, err := readState(f.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return f.Close() // it is kept, and Ps says why
+		return f.Close() // it is kept, and List says why
 	}
 	c := &Held{Store: store, FS: f, State: s}
 	c.State.ID = f.ID

@@ -1,23 +1,37 @@
-// Package filter reads what --filter has in common for containers and images.
+// Package filter reads the values that filters and other flags have in common.
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-// Until reads a time, or how long ago it was.
-func Until(text string) (time.Time, error) {
+// Time reads a time as docker does: a date, a number of seconds since 1970, or how long ago it was.
+func Time(text string) (time.Time, error) {
 	if ago, err := time.ParseDuration(text); err == nil {
 		return time.Now().Add(-ago), nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
+	var seconds, nanos int64
+	if n, _ := fmt.Sscanf(text+" ", "%d.%d ", &seconds, &nanos); n > 0 && len(text) > 8 && text[4] != '-' {
+		return time.Unix(seconds, nanos), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("filter \"until=%s\": it is neither a time, 2006-01-02T15:04:05, nor how long ago, 24h", text)
+	return time.Time{}, errors.New("want a date and time, 2026-01-02T15:04:05Z, seconds since 1970, or how long ago, 10m")
+}
+
+// Until reads the filter until=TEXT of a prune.
+func Until(text string) (time.Time, error) {
+	t, err := Time(text)
+	if err != nil {
+		err = fmt.Errorf("filter \"until=%s\": %w", text, err)
+	}
+	return t, err
 }
 
 // HasLabel tells whether something has a label: KEY, or KEY=VALUE.

@@ -170,7 +170,7 @@ func (s Store) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
 
 // Pruned is what a prune has removed.
 type Pruned struct {
-	Untagged, Deleted []string // as Rmi says it
+	Untagged, Deleted []string // as Remove says it
 	Leftovers         []string // paths
 	Bytes             int64
 }
