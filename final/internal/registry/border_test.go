@@ -49,6 +49,9 @@ const inNetwork = "GOCKER_TEST_NETWORK"
 func elsewhere(t *testing.T, env ...string) bool {
 	t.Helper()
 	testenv.NeedRoot(t)
+	if _, err := os.Stat("/etc/hosts"); err != nil {
+		testenv.Lacks(t, "/etc/hosts")
+	}
 	if os.Getenv(inNetwork) == "" {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(append(os.Environ(), inNetwork+"=1"), env...)
