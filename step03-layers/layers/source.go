@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
@@ -48,7 +49,11 @@ func Read(d dirs.Dirs, image string) (Source, error) {
 	}
 	source := Source{Manifest: manifest, Config: config}
 	for _, name := range manifest.Layers {
-		source.Blobs = append(source.Blobs, Packaged(tmp, name))
+		blob := Packaged(tmp, name)
+		if digest, ok := strings.CutSuffix(name, ".tar.gz"); ok && len(digest) == 64 { // as crane.SaveLegacy names it
+			blob.Digest = "sha256:" + digest
+		}
+		source.Blobs = append(source.Blobs, blob)
 	}
 	return source, nil
 }

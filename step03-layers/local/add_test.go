@@ -257,8 +257,8 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 		{"a layer that links to outside", instead(upper, func(p string) error { return os.Symlink("/etc/passwd", p) }), nil, "escapes"},
 		{"a layer that is a fifo", instead(upper, func(p string) error { return unix.Mkfifo(p, 0o644) }), nil, "no regular file"},
 		{"a layer that is a folder", instead(upper, func(p string) error { return os.Mkdir(p, 0o755) }), nil, "no regular file"},
-		{"a layer that is no archive", put(upper, "no archive"), untar.ErrArchive, "layer " + upper},
-		{"another layer's content", put(upper, string(testenv.Tar(t, file("a", "forged")))), layers.ErrDigest, "diffID"},
+		{"a layer that is no archive", put(upper, "no archive"), layers.ErrDigest, "layer " + upper},
+		{"another layer's content", put(upper, string(testenv.Tar(t, file("a", "forged")))), layers.ErrDigest, "the manifest says"},
 		{"the layers swapped", put("manifest.json", list(config, upper, lower)), layers.ErrDigest, "diffID"},
 		{"a layer with something after its end", func(tmp string) error {
 			f, err := os.OpenFile(filepath.Join(tmp, upper), os.O_APPEND|os.O_WRONLY, 0)
@@ -267,7 +267,7 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 				err = errors.Join(err, f.Close())
 			}
 			return err
-		}, untar.ErrArchive, "layer " + upper},
+		}, layers.ErrDigest, "layer " + upper},
 		{"no config", instead(config, nil), layers.ErrManifest, "config"},
 		{"config outside", put("manifest.json", list("../../x", lower, upper)), layers.ErrManifest, "config"},
 		{"a changed config", put(config, "{}"), layers.ErrDigest, "config"},
@@ -429,5 +429,28 @@ func TestALayerIsKeptAsItWasSent(t *testing.T) {
 		if got := "sha256:" + sum(raw); got != l.Digest || int64(len(raw)) != l.Size {
 			t.Errorf("%s has %d bytes and the digest %s, want %d and %s", blob, len(raw), got, l.Size, l.Digest)
 		}
+	}
+}
+
+// gzip has a checksum of its own, which says less: what was changed, and whose fault it is, the digest tells.
+func TestAByteThatWasChangedIsToldByTheDigest(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	image := stage(t, d, "app", small(t, "a", 1))
+	files, err := dirs.Glob(d.Tmp(image), "*.tar.gz")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("layers are %q, %v; want one", files, err)
+	}
+	raw, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	if err := os.WriteFile(files[0], raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Add(t.Context(), d, parse(t, "app"), image)
+	if want := filepath.Base(files[0])[:64]; !errors.Is(err, layers.ErrDigest) || !strings.Contains(err.Error(), "the manifest says sha256:"+want) {
+		t.Errorf("Add = %v, want ErrDigest, and the digest %s", err, want)
 	}
 }

@@ -51,16 +51,7 @@ func unpack(ctx context.Context, in *layers.Incoming) error {
 	for i := range unpacked {
 		unpacked[i] = make(chan struct{})
 	}
-	in.Wait = func(ctx context.Context, i int) error {
-		for _, lower := range unpacked[:i] {
-			select {
-			case <-lower:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		return nil
-	}
+	in.Wait = waitForBelow(unpacked)
 	group, ctx := errgroup.WithContext(ctx)
 	// The lowest begin, and they wait for nobody: so nobody waits forever for a place. Each takes some megabytes.
 	group.SetLimit(min(max(2, runtime.GOMAXPROCS(0)), 4))
@@ -74,4 +65,18 @@ func unpack(ctx context.Context, in *layers.Incoming) error {
 		})
 	}
 	return group.Wait()
+}
+
+// waitForBelow is Incoming.Wait for layers that are unpacked side by side.
+func waitForBelow(unpacked []chan struct{}) func(ctx context.Context, i int) error {
+	return func(ctx context.Context, i int) error {
+		for _, lower := range unpacked[:i] {
+			select {
+			case <-lower:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	}
 }
