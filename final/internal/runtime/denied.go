@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -125,8 +126,15 @@ type response struct {
 	flags uint32
 }
 
+// The first so many answers are given at once, later ones after a pause each.
+const (
+	promptAnswers = 1000
+	answerPause   = time.Millisecond
+)
+
 // listen answers until no process has the filter any more. What it is asked about by a process is in d before that process
-// goes on, so when the last one has ended, d has all.
+// goes on, so when the last one has ended, d has all. A process that is told "no" may ask again at once, and answers take more
+// of the processors than questions; they are not the container's, whatever its limit is. So those who go on asking wait.
 func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 	defer listener.Close()
 	fd := listener.Fd()
@@ -134,7 +142,7 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 	if err != nil {
 		return // there would be no filter
 	}
-	for {
+	for answers := 0; ; {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
 			continue
@@ -148,6 +156,9 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 		}
 		call := cmp.Or(machine.SyscallNumbers[int(asked.nr)], fmt.Sprintf("number %d", asked.nr))
 		d.note(call, asked, errno)
+		if answers++; answers > promptAnswers {
+			time.Sleep(answerPause)
+		}
 		answer := response{id: asked.id, errno: -int32(errno)}
 		unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
 	}

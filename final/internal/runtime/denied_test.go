@@ -200,6 +200,18 @@ func TestWhatIsDeniedEndlesslyTakesNoMemory(t *testing.T) {
 	}
 }
 
+func TestWhoIsDeniedEndlesslyWaits(t *testing.T) {
+	f := testroot.Mount(t)
+	begin := time.Now()
+	said, denied := ask(t, f, denies(unix.EPERM, "getppid"), "getppid", "1500", "")
+	if said != "1500 times 1" || len(denied) != 1 || denied[0].Times != 1500 {
+		t.Errorf("the process got %q; Denied = %+v", said, denied)
+	}
+	if took := time.Since(begin); took < 500*time.Millisecond { // the last 500 wait a millisecond each
+		t.Errorf("1500 answers took %s", took)
+	}
+}
+
 func TestListenerEndsWithTheContainer(t *testing.T) {
 	f := testroot.Mount(t)
 	before := openFiles(t)
