@@ -28,7 +28,7 @@ type experiment struct {
 var experiments = map[string]experiment{
 	"memory": {"memory", limits.Limits{Memory: "32m"}, "tail /dev/zero",
 		"tail keeps the last line of its input, and /dev/zero is one line without end", 0},
-	"cpu": {"cpu", limits.Limits{CPUs: "0.25"}, "while :; do :; done",
+	"cpu": {"cpu", limits.Limits{CPUs: "0.1"}, "while :; do :; done",
 		"a loop wants a whole processor, for 3 seconds", 3 * time.Second},
 	"pids": {"pids", limits.Limits{Pids: 16}, "i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i+1)); done",
 		"a loop starts a hundred processes", 0},

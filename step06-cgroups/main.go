@@ -104,9 +104,9 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		return -1, err
 	}
 	version, controllers := mounted.Mode()
-	say("1. This machine has cgroups of %s, with the controllers %s", version, strings.Join(controllers, ", "))
+	say("1. The cgroups of this machine are %s, with the controllers %s", version, strings.Join(controllers, ", "))
 
-	say("2. Making the cgroup of container %s: folders that the kernel puts files into", f.ID)
+	say("2. Making the cgroup of container %s, into which the kernel puts files", f.ID)
 	cg, err := cgroups.New(f, "gocker-"+f.ID)
 	if err != nil {
 		return -1, err

@@ -98,9 +98,9 @@ func find(path string) (Cgroup, error) {
 
 // mkdir makes a folder, which must not be there, and those above it, which may.
 func mkdir(folder string) error {
-	err := os.MkdirAll(filepath.Dir(folder), 0o755)
-	if err == nil {
-		err = os.Mkdir(folder, 0o755)
+	err := os.Mkdir(folder, 0o755)
+	if errors.Is(err, os.ErrNotExist) {
+		err = errors.Join(os.MkdirAll(filepath.Dir(folder), 0o755), os.Mkdir(folder, 0o755))
 	}
 	if err != nil {
 		return fmt.Errorf("make cgroup: %w", err)

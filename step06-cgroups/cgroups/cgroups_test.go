@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
@@ -29,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	cgrouptest.Main(m, map[string]func([]string) error{"new": newCgroup, "own": own})
+	cgrouptest.Main(m, map[string]func([]string) error{"new": newCgroup, "own": own, "without": withoutCgroups})
 }
 
 // make makes a cgroup with these limits, and proves at the end that nothing of it is left.
@@ -67,6 +69,23 @@ func newCgroup(args []string) error {
 	}
 	fmt.Println(strings.Join(cgroups.Paths(cg), " "))
 	return cgroups.Remove(cg)
+}
+
+// A probe stays on its first thread, whose mounts are those of /proc/self: see withoutCgroups.
+func init() { runtime.LockOSThread() }
+
+// withoutCgroups makes a cgroup where no cgroup file system is mounted.
+func withoutCgroups([]string) error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), exec.Command("umount", "--recursive", "--lazy", "/sys/fs/cgroup").Run())
+	if err != nil {
+		return err
+	}
+	_, err = cgroups.New(nil, "gocker-none")
+	fmt.Print(advice.Print("test", err))
+	return nil
 }
 
 // own is a gocker with one container. It prints the pid of the container's process and its id, and waits for its end.
@@ -213,6 +232,17 @@ func TestALimitThatTheKernelRefusesIsNamed(t *testing.T) {
 	err := cgroups.Set(cg, cgroups.Settings(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}}))
 	if !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), "limit CPU quota") {
 		t.Errorf("Set = %v, want EINVAL about CPU quota", err)
+	}
+}
+
+func TestAMachineWithoutCgroupsIsToldHowToGetThem(t *testing.T) {
+	testenv.NeedRoot(t)
+	p := cgrouptest.Start(t, "without")
+	p.Begin(t)
+	for _, want := range []string{"no cgroup file system is mounted", "mount -t cgroup2"} {
+		if line, err := p.Stdout.ReadString('\n'); err != nil || !strings.Contains(line, want) {
+			t.Errorf("New says %q, %v; want %q", line, err, want)
+		}
 	}
 }
 

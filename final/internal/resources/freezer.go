@@ -25,23 +25,22 @@ func Freeze(cg cgroups.Cgroup) error {
 			return fmt.Errorf("freeze: %w", err)
 		}
 	}
-	freeze := func() error {
-		return cgroups.Write(cg, cg.Word("cgroup.freeze", "freezer.state"), cg.Word("1", "FROZEN"))
-	}
-	err := freeze()
+	err := freeze(cg)
 	if err == nil && freezer != "" {
 		err = move(cg, freezer)
 	}
 	if err == nil {
-		err = await("freeze", func() bool {
-			freeze() // again: with v1 one that was forked just now may have missed it
-			return Frozen(cg)
-		})
+		// Again and again: with v1 one that was forked just now may have missed it.
+		err = await("freeze", func() bool { return freeze(cg) == nil && Frozen(cg) })
 	}
 	if err != nil {
 		return errors.Join(err, Thaw(cg))
 	}
 	return nil
+}
+
+func freeze(cg cgroups.Cgroup) error {
+	return cgroups.Write(cg, cg.Word("cgroup.freeze", "freezer.state"), cg.Word("1", "FROZEN"))
 }
 
 // Thaw lets them go on.
