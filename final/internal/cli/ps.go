@@ -69,11 +69,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 			}
 			var rows []psRow
 			for _, l := range listed {
-				row := psRow{
-					ID: l.ID, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
-					RunningFor: ago(l.Created), State: l.Condition(), Status: status(l.State), Size: "0B", Names: l.Name,
-					Labels: pairs(l.Labels), Networks: l.Network, labels: l.Labels,
-				}
+				row := psRowOf(l, names, whole)
 				if size || strings.Contains(format, ".Size") {
 					s, err := e.Look().Size(l.State)
 					if err != nil {
@@ -81,21 +77,6 @@ func psCommand(e *engine.Engine) *cobra.Command {
 					}
 					row.Size = fmt.Sprintf("%s (virtual %s)", units.HumanSize(float64(s.Changed)), units.HumanSize(float64(s.Root)))
 				}
-				var mounts []string
-				volumes := 0
-				for _, m := range l.Mounts {
-					mount := m.Source
-					if m.Name != "" {
-						mount = m.Name
-						volumes++
-					}
-					if !whole {
-						mount = shorten(mount, 15)
-					}
-					mounts = append(mounts, mount)
-				}
-				row.LocalVolumes = strconv.Itoa(volumes)
-				row.Mounts = strings.Join(mounts, ",")
 				rows = append(rows, row)
 			}
 			usual := psTable
@@ -119,6 +100,29 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&format, "format", "", formatHelp)
 	f.BoolVar(&noHeading, "noheading", false, "no names of columns")
 	return cmd
+}
+
+// psRowOf is a container's row, but for its size.
+func psRowOf(l look.Listed, names map[string]map[string]string, whole bool) psRow {
+	var mounts []string
+	volumes := 0
+	for _, m := range l.Mounts {
+		mount := m.Source
+		if m.Name != "" {
+			mount = m.Name
+			volumes++
+		}
+		if !whole {
+			mount = shorten(mount, 15)
+		}
+		mounts = append(mounts, mount)
+	}
+	return psRow{
+		ID: l.ID, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
+		RunningFor: ago(l.Created), State: l.Condition(), Status: status(l.State), Size: "0B", Names: l.Name,
+		Labels: pairs(l.Labels), Networks: l.Network, labels: l.Labels,
+		LocalVolumes: strconv.Itoa(volumes), Mounts: strings.Join(mounts, ","),
+	}
 }
 
 // timeFormat is how docker writes a time in a list.

@@ -103,12 +103,15 @@ func TestRoomsImportOnlyRoomsBelow(t *testing.T) {
 
 func TestFunctionsOfRoomsFitOnAScreen(t *testing.T) {
 	const most = 60 // lines
-	for _, room := range rooms[:slices.Index(rooms, "cli")] {
+	for _, room := range rooms {
 		sources, err := filepath.Glob(filepath.Join(root, "final/internal", room, "*.go"))
 		if err != nil || len(sources) == 0 {
 			t.Errorf("room %s: no source files, %v", room, err)
 		}
 		for _, source := range sources {
+			if strings.HasSuffix(source, "_test.go") {
+				continue
+			}
 			set := token.NewFileSet()
 			f, err := parser.ParseFile(set, source, nil, 0)
 			if err != nil {
