@@ -41,10 +41,10 @@ func (r Result) Optional() Result {
 }
 
 // Explain names the reason of err and its remedy: those of the first required check that failed. Where all went well
-// it returns err as it is.
+// it returns err as it is. The check's remedy goes before one that err has.
 func Explain(err error, results []Result) error {
 	if reason := Required(results); reason != nil {
-		return fmt.Errorf("%w: %w", err, reason)
+		return fmt.Errorf("%[2]w: %[1]w", reason, err)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ package hostile
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -82,10 +83,13 @@ func lookAtEvil(h *house, name string) {
 		!strings.Contains(strings.Join(c.Config.Env, " "), "KEY"+evil+"=value"+evil) {
 		h.t.Errorf("inspect has %+v, want the label, variable and argument as they are", c)
 	}
+	if _, err := exec.LookPath("ps"); err == nil {
+		h.must("top", id, "-eo", "pid,comm,args")
+	}
 	for _, args := range [][]string{
 		{"ps", "-a"}, {"ps", "--no-trunc", "--format", "{{.Labels}} {{.Command}}"}, {"ps", "--format", "json"},
 		{"inspect", id, "--format", "{{.Config.Labels}} {{range .Config.Env}}{{.}}{{println}}{{end}}{{json .Args}}"},
-		{"top", id}, {"top", id, "-eo", "pid,comm,args"}, {"stats", "--no-stream", id}, {"lsns", id}, {"why", id},
+		{"top", id}, {"stats", "--no-stream", id}, {"lsns", id}, {"why", id},
 		{"diff", id}, {"layers", id}, {"layers", id, "--format", "json"},
 		{"events", "--since", "1h", "--until", "0s"}, {"events", "--since", "1h", "--until", "0s", "--format", "json"},
 		{"events", "--since", "1h", "--until", "0s", "--format", "{{.Actor.Attributes}}"},
