@@ -52,8 +52,7 @@ func records(path string) (map[string]string, error) {
 
 // Xattrs reads the extended attributes of a file, by their names.
 func Xattrs(path string) (map[string]string, error) {
-	list := make([]byte, 64<<10) // XATTR_LIST_MAX: see xattr(7)
-	n, err := unix.Llistxattr(path, list)
+	list, err := grown(func(buffer []byte) (int, error) { return unix.Llistxattr(path, buffer) })
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
@@ -61,16 +60,27 @@ func Xattrs(path string) (map[string]string, error) {
 		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
 	}
 	all := map[string]string{}
-	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimRight(list, "\x00"), "\x00") {
 		if name == "" {
 			continue
 		}
-		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
-		n, err := unix.Lgetxattr(path, name, value)
+		value, err := grown(func(buffer []byte) (int, error) { return unix.Lgetxattr(path, name, buffer) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "getxattr " + name, Path: path, Err: err}
 		}
-		all[name] = string(value[:n])
+		all[name] = value
 	}
 	return all, nil
+}
+
+// grown reads into a buffer that grows until what is read fits. A list of names and a value have at most 64 KiB, see
+// xattr(7); nearly all are short.
+func grown(read func(buffer []byte) (int, error)) (string, error) {
+	for size := 1 << 10; ; size *= 8 {
+		buffer := make([]byte, size)
+		n, err := read(buffer)
+		if err != unix.ERANGE || size > 64<<10 {
+			return string(buffer[:max(n, 0)]), err
+		}
+	}
 }

@@ -55,14 +55,14 @@ type State struct {
 
 	Paused bool `json:"-"` // it runs, and all its processes are frozen: the kernel knows
 
-	Created, Started, Finished time.Time       // Started and Finished are those of the last time
+	Created, Started, Finished time.Time       `json:",omitzero"` // Started and Finished are those of the last time
 	Monitor                    int             // pid of the gocker that runs it, as the host counts
 	Restarts                   int             // by its restart policy
 	ExitCode                   int             // as shells have it: 128 + the number of the signal that ended it
 	Error                      string          // why it did not start
 	OOMKilled                  bool            // a process in it was killed because memory was at its limit
-	Usage                      resources.Stats // up to its end
-	End                        why.End         // and what else was known then
+	Usage                      resources.Stats `json:",omitzero"` // up to its end
+	End                        why.End         `json:",omitzero"` // and what else was known then
 }
 
 // StateRestarting is the status of a container that has ended and will be started again.
@@ -165,7 +165,8 @@ func (store Store) Change(id string, do func(*State)) (State, error) {
 
 // List lists the containers, the newest first. An error tells of those that cannot be read; all others are in the list.
 func (store Store) List() ([]State, error) {
-	buryErr := store.bury()
+	buried := map[string]State{} // so each state is read once
+	buryErr := store.bury(func(s State) { buried[s.ID] = s })
 	folders, err := dirs.Glob(store.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err
@@ -173,7 +174,11 @@ func (store Store) List() ([]State, error) {
 	var states []State
 	var unread []error
 	for _, folder := range folders {
-		s, err := readState(folder)
+		s, ok := buried[filepath.Base(folder)]
+		var err error
+		if !ok {
+			s, err = readState(folder)
+		}
 		switch {
 		case err == nil:
 			states = append(states, s)
@@ -237,7 +242,7 @@ func (store Store) look(id string) (State, error) {
 		return s, nil
 	}
 	if err == nil {
-		err = store.buryOne(f)
+		err = store.buryOne(f, func(State) {})
 	}
 	if err != nil {
 		return s, err

@@ -186,13 +186,14 @@ func (c *Held) Ready(tell story.Story) error {
 	return c.FS.Mount()
 }
 
-// bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped.
-func (store Store) bury() error {
-	err := overlay.EachDead(store.Dirs, store.buryOne, files...)
+// bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped, and kept
+// hears of them, and of all others that nobody runs.
+func (store Store) bury(kept func(State)) error {
+	err := overlay.EachDead(store.Dirs, func(f *overlay.FS) error { return store.buryOne(f, kept) }, files...)
 	return errors.Join(err, store.freeNames(), store.removeStrays())
 }
 
-func (store Store) buryOne(f *overlay.FS) error {
+func (store Store) buryOne(f *overlay.FS, kept func(State)) error {
 	s, err := readState(f.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return f.Close() // it is kept, and List says why
@@ -201,6 +202,7 @@ func (store Store) buryOne(f *overlay.FS) error {
 	c.State.ID = f.ID
 	cgErr := cgroups.RemoveRecorded(f)
 	if err == nil && !held(s) {
+		kept(s)
 		return errors.Join(cgErr, c.Close()) // it may be mounted still
 	}
 	if never := s.Status == specs.StateCreating; err != nil || never || s.Options.Remove {
@@ -215,6 +217,9 @@ func (store Store) buryOne(f *overlay.FS) error {
 		}
 		s.Status, s.Pid, s.Monitor = specs.StateStopped, 0, 0
 	})
+	if changeErr == nil {
+		kept(c.State)
+	}
 	c.Note("die", c.State, "exitCode", strconv.Itoa(c.State.ExitCode))
 	return errors.Join(cgErr, changeErr, c.Close())
 }

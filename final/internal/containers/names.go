@@ -52,7 +52,7 @@ func (store Store) claimName(name, id string) (lock *os.File, err error) {
 		return nil, err
 	}
 	if owner, _ := store.linked(name); owner != "" {
-		store.bury() // it may be of one that was killed; whatever else it finds is for others to tell
+		store.bury(func(State) {}) // it may be of one that was killed; whatever else it finds is for others to tell
 	}
 	if lock, err = dirs.Lock(store.names()); err != nil {
 		return nil, err

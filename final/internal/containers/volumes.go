@@ -20,7 +20,7 @@ func (store Store) volumes() volumes.Store { return volumes.Store{Dirs: store.Di
 // VolumeUsers are the volumes that containers have, whether they run or not: ids by the volume's name. It is nil if that
 // cannot be known of all containers: then any volume may be used. An error may also tell of what was known otherwise.
 func (store Store) VolumeUsers() (map[string][]string, error) {
-	unread := store.bury()
+	unread := store.bury(func(State) {})
 	folders, err := dirs.Glob(store.Dirs.Containers(), "*")
 	if err != nil {
 		return nil, err

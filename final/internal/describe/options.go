@@ -25,7 +25,7 @@ var (
 )
 
 // Options are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
-// state keeps them.
+// state keeps them, without groups that nobody has used: there the lists of containers would spend most of their time.
 type Options struct {
 	Image       pull.Reference
 	Pull        string   // "always", "missing", also if empty, or "never"
@@ -48,15 +48,15 @@ type Options struct {
 	Usage       bool   // tell on standard error, at its end, what it used
 	RemoveImage bool   // then too, if nobody else uses it
 	StopSignal  string
-	StopTimeout *int // seconds from the stop signal to SIGKILL; negative: for ever
-	Restart     RestartPolicy
-	Log         LogDriver
+	StopTimeout *int          // seconds from the stop signal to SIGKILL; negative: for ever
+	Restart     RestartPolicy `json:",omitzero"`
+	Log         LogDriver     `json:",omitzero"`
 
-	Limits     Limits
-	Mounts     Mounts
-	Isolation  Isolation
-	Attributes Attributes
-	Names      Names
+	Limits     Limits     `json:",omitzero"`
+	Mounts     Mounts     `json:",omitzero"`
+	Isolation  Isolation  `json:",omitzero"`
+	Attributes Attributes `json:",omitzero"`
+	Names      Names      `json:",omitzero"`
 }
 
 // Check finds what is wrong with the options before anything is done.

@@ -123,6 +123,11 @@ func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {
 	}
 	policy := seccomp.Policy{DefaultAction: action}
 	groups := map[seccomp.Action]int{} // all rules of one action, in the order of their first
+	type said struct {
+		group int
+		name  string
+	}
+	plain := map[said]bool{} // without conditions
 	for _, rule := range spec.Syscalls {
 		action, ok := seccompActions[rule.Action]
 		if !ok {
@@ -149,8 +154,9 @@ func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {
 		for _, name := range rule.Names {
 			_, known := machine.SyscallNames[name]
 			switch {
-			case !known || slices.Contains(group.Names, name): // another architecture's, or said already
+			case !known || plain[said{at, name}]: // another architecture's, or said already
 			case len(conditions) == 0:
+				plain[said{at, name}] = true
 				group.Names = append(group.Names, name)
 			default:
 				group.NamesWithCondtions = append(group.NamesWithCondtions, seccomp.NameWithConditions{Name: name, Conditions: conditions})
@@ -161,7 +167,7 @@ func seccompPolicy(spec *specs.LinuxSeccomp) (seccomp.Policy, error) {
 	for i := range policy.Syscalls {
 		group := &policy.Syscalls[i]
 		group.NamesWithCondtions = slices.DeleteFunc(group.NamesWithCondtions, func(n seccomp.NameWithConditions) bool {
-			return slices.Contains(group.Names, n.Name)
+			return plain[said{i, n.Name}]
 		})
 	}
 	return policy, nil
