@@ -3,16 +3,13 @@ module gocker/step05-namespaces
 go 1.26.5
 
 require (
-	github.com/elastic/go-seccomp-bpf v1.6.0
 	github.com/google/nftables v0.3.0
-	github.com/moby/sys/capability v0.5.0
 	github.com/opencontainers/runtime-spec v1.3.0
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
 	gocker/step01-pull v0.0.0
 	gocker/step03-layers v0.0.0
 	gocker/step04-overlay v0.0.0
-	golang.org/x/net v0.41.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 )
@@ -39,6 +36,7 @@ require (
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
 	gocker/step02-untar v0.0.0 // indirect
+	golang.org/x/net v0.41.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 )
 
