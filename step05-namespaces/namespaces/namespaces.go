@@ -97,10 +97,8 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
-	// The pid namespace is for the child. The child takes its cgroup namespace itself, in its own cgroup: the cgroup that a
-	// process is in then is the root that it sees.
-	if err := unix.Unshare(unix.CLONE_FS | made&^(unix.CLONE_NEWPID|unix.CLONE_NEWCGROUP)); err != nil {
-		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
+	if err := unshare(made); err != nil {
+		return err
 	}
 	if spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
@@ -174,6 +172,16 @@ func newNamespaces(spec *specs.Spec) (flags int, err error) {
 		return 0, fmt.Errorf("set the host name %q without a uts namespace: %w", spec.Hostname, ErrShared)
 	}
 	return flags, nil
+}
+
+// unshare takes the calling thread into new namespaces, but for two. A pid namespace is for the child. And the cgroup
+// namespace the child takes itself: the cgroup that a process is in at that moment is the root that it sees. CLONE_FS is
+// no namespace: with it the thread has a root and a working folder that are not those of the program's other threads.
+func unshare(flags int) error {
+	if err := unix.Unshare(unix.CLONE_FS | flags&^(unix.CLONE_NEWPID|unix.CLONE_NEWCGROUP)); err != nil {
+		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
+	}
+	return nil
 }
 
 // loopbackUp does what "ip link set lo up" does: a new network namespace has only lo, and it is down.

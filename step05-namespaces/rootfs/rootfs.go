@@ -46,9 +46,8 @@ func pivot(rootfs string) error {
 	if err := unix.Chdir(rootfs); err != nil {
 		return fmt.Errorf("chdir to rootfs %q: %w", rootfs, err)
 	}
-	// chroot(2) would change what "/" means and leave the old root mounted: who is root walks out again by a second
-	// chroot. pivot_root takes it away. With "." twice the old root ends up on top of the new one, where it can be
-	// unmounted, and the image needs no folder to put it: see NOTES in pivot_root(2).
+	// Not chroot(2): it leaves the old root mounted, and root walks out by a second chroot. With "." twice the old root ends
+	// up on top of the new one, and the image needs no folder to put it: see NOTES in pivot_root(2).
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("pivot_root to %q: %w", rootfs, err)
 	}
@@ -56,10 +55,7 @@ func pivot(rootfs string) error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount the old root: %w", err)
 	}
-	if err := unix.Chdir("/"); err != nil {
-		return fmt.Errorf("chdir to the new root: %w", err)
-	}
-	return nil
+	return unix.Chdir("/")
 }
 
 // A Root is a container's root file system on its way to be complete. The thread's root is there already.

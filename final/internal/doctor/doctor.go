@@ -26,6 +26,7 @@ func Run(d dirs.Dirs) []check.Result {
 	all := []check.Result{check.Space("space for images", d.Root)}
 	all = append(all, overlay.Checks(d)...)
 	all = append(all, namespaces.Checks()...)
+	all = append(all, kernel())
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)

@@ -158,3 +158,26 @@ func subordinateIDs() check.Result {
 	}
 	return check.Good(name, "%s has some", user).Optional()
 }
+
+// leastKernel has mount_setattr(2), by which a bind is read-only before anybody can reach it. close_range(2), without
+// which files could leak into containers, is older.
+const leastKernel = "5.12"
+
+func kernel() check.Result {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return check.Miss("kernel", err.Error(), "nothing is known of it", "none")
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	if slices.Compare(numbers(release), numbers(leastKernel)) < 0 {
+		return check.Miss("kernel", release+" is older than "+leastKernel, "what is to be read-only in containers cannot be made so", "install a newer kernel, of the distribution's backports for example")
+	}
+	return check.Good("kernel", "%s", release)
+}
+
+// numbers are the first two of a kernel's release, "6.1.0-37-amd64".
+func numbers(release string) []int {
+	var major, minor int
+	fmt.Sscanf(release, "%d.%d", &major, &minor) // what is no number is 0: older than any
+	return []int{major, minor}
+}
