@@ -71,6 +71,9 @@ func Create(spec *specs.Spec, tell story.Story) namespaces.Part {
 		Last: func(*birth.List) error {
 			Missing(tell, spec.Process.Cwd, false)
 			tell.Run(story.Join, "the folder that the command begins in", "cd", InRoot(spec.Process.Cwd))
+			return nil
+		},
+		Ready: func(*namespaces.Process) error {
 			tellCommand(spec.Process, tell)
 			return nil
 		},
@@ -89,7 +92,7 @@ func Join(pid int, spec *specs.Spec, tell story.Story) namespaces.Part {
 				"nsenter", target, "--mount", "--uts", "--ipc", "--net", "--pid")
 			return nil
 		},
-		Last: func(*birth.List) error {
+		Ready: func(*namespaces.Process) error {
 			tell.Run(story.Become, "the container's cgroup is the root that it sees", "nsenter", target, "--cgroup")
 			tell.Run(story.Join, "the folder that it begins in", "cd", spec.Process.Cwd)
 			tellCommand(spec.Process, tell)

@@ -70,10 +70,9 @@ func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
 	}
 	part.Last = func(list *birth.List) error {
 		tellTrees(spec, trees, tell)
-		tellProcess(spec, tell)
 		return step5.Last(list)
 	}
-	part.Ready = func(*namespaces.Process) error {
+	part.Ready = func(p *namespaces.Process) error {
 		tellOOMScore(spec.Process, tell)
 		for _, m := range inProc {
 			byhand.Missing(tell, m.Destination, isFile[m.Source])
@@ -86,7 +85,8 @@ func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
 		if spec.Root.Readonly {
 			tell.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
 		}
-		return nil
+		tellProcess(spec, tell)
+		return step5.Ready(p)
 	}
 	return part
 }
@@ -101,14 +101,11 @@ func tellsJoin(pid int, spec *specs.Spec, tell story.Story) namespaces.Part {
 		tellPrivileges(spec.Process, tell)
 		return nil
 	}
-	last := part.Last
-	part.Last = func(list *birth.List) error {
-		tellProcess(spec, tell)
-		return last(list)
-	}
-	part.Ready = func(*namespaces.Process) error {
+	ready := part.Ready
+	part.Ready = func(p *namespaces.Process) error {
 		tellOOMScore(spec.Process, tell)
-		return nil
+		tellProcess(spec, tell)
+		return ready(p)
 	}
 	return part
 }
