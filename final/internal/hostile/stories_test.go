@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The page's rows: | **case** | the attack | what becomes of it |
+// The page's rows: | **case** | the attack | the result |
 var row = regexp.MustCompile(`(?m)^\| \*\*(.*?)\*\* \| (.*) \| (.*) \|$`)
 
 func TestEveryAttackHasItsStoryAndEveryStoryItsAttack(t *testing.T) {
