@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package cli is the command line: a file for each command, which parses, calls the engine, and prints.
+// Package cli is the command line: a file for each command, which parses, calls one of the rooms, and prints.
 package cli
 
 import (
