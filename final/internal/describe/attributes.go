@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"gocker/final/internal/tinyinit"
+	"gocker/final/internal/tiny"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
@@ -75,7 +75,7 @@ const (
 	initPath = "/dev/init"
 )
 
-// addInit puts tinyinit in front of the command. It finds no commands by PATH, so that is done here.
+// addInit puts tiny.Init in front of the command. It finds no commands by PATH, so that is done here.
 func addInit(f *overlay.FS, spec *specs.Spec) error {
 	process := spec.Process
 	command, err := findCommand(f, process)
@@ -83,7 +83,7 @@ func addInit(f *overlay.FS, spec *specs.Spec) error {
 		return err
 	}
 	file := filepath.Join(f.Dir, initName)
-	if err := os.WriteFile(file, tinyinit.Program(), 0o755); err != nil {
+	if err := os.WriteFile(file, tiny.Init(), 0o755); err != nil {
 		return err
 	}
 	spec.Mounts = append(spec.Mounts, specs.Mount{

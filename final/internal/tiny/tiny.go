@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package tinyinit is a program of some hundred bytes to be PID 1 of a container, for "run --init".
+// Package tiny is a program of some hundred bytes to be PID 1 of a container, for "run --init".
 //
 // PID 1 has two duties that most programs do not know of. Processes whose parents end become its children, and stay as
 // zombies until it waits for them. And the kernel keeps signals from it that it has no handler for, so SIGTERM does not
@@ -9,11 +9,11 @@
 //
 // It is a page of assembler because it lives as long as the container, in it: its memory counts there, and its threads
 // count as processes. The same in Go has four threads and half a megabyte of its own; this has one, and its stack.
-// The assembler is this package's, never executed by gocker itself; Program puts it into the smallest ELF file that the
+// The assembler is this package's, never executed by gocker itself; Init puts it into the smallest ELF file that the
 // kernel takes: see elf(5).
 //
 //	init PATH ARG0 [ARG…]     executes the file PATH, which sees ARG0 and so on as its arguments
-package tinyinit
+package tiny
 
 import (
 	"bytes"
@@ -25,8 +25,8 @@ import (
 // The first and the last byte of the code: see init_*.s.
 var begin, end unsafe.Pointer
 
-// Program is the program, as a file.
-func Program() []byte {
+// Init is the program, as a file.
+func Init() []byte {
 	code := unsafe.Slice((*byte)(begin), uintptr(end)-uintptr(begin))
 	const address = 0x400000
 	header := elf.Header64{

@@ -1,6 +1,6 @@
 //go:build linux
 
-package tinyinit_test
+package tiny_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"gocker/final/internal/tinyinit"
+	"gocker/final/internal/tiny"
 	"gocker/step01-pull/shared/testenv"
 )
 
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 func program(t *testing.T) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "init")
-	if err := os.WriteFile(name, tinyinit.Program(), 0o755); err != nil {
+	if err := os.WriteFile(name, tiny.Init(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -81,7 +81,7 @@ func TestItPassesSignalsOn(t *testing.T) {
 
 // What it costs: one process, and a few pages.
 func TestItIsSmall(t *testing.T) {
-	if got := len(tinyinit.Program()); got > 1024 {
+	if got := len(tiny.Init()); got > 1024 {
 		t.Errorf("the program has %d bytes, want at most 1024", got)
 	}
 	out, err := exec.Command(program(t), "/bin/sh", "sh", "-c", "cat /proc/$PPID/status").CombinedOutput()
@@ -92,5 +92,5 @@ func TestItIsSmall(t *testing.T) {
 	if m == nil || !bytes.Equal(m[2], []byte("1")) || len(m[1]) > 2 {
 		t.Errorf("it has %q kB and %q threads, want less than 100, and 1", m[1], m[2])
 	}
-	t.Logf("%d bytes, %s kB of memory", len(tinyinit.Program()), m[1])
+	t.Logf("%d bytes, %s kB of memory", len(tiny.Init()), m[1])
 }

@@ -1,4 +1,4 @@
-package tinyinit
+package tiny
 
 import "debug/elf"
 
