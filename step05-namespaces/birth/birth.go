@@ -245,6 +245,9 @@ type cloneArgs struct {
 // Clone makes the child. The thread must be locked. Signals are blocked, here for this moment and in the child until its
 // list ends: the handlers are Go's, and need all of Go.
 func (l *List) Clone(flags int) (pid int, pidfd *os.File, err error) {
+	// Package os waits for the end of a pipe when it starts a program. A child of ours with a copy of that would hold it open.
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
 	all, before := new(unix.Sigset_t), new(unix.Sigset_t)
 	for i := range all.Val {
 		all.Val[i] = ^all.Val[i]

@@ -137,6 +137,9 @@ func (p *Process) reap() {
 	p.pidfd.Close()
 }
 
+// Pidfd is the process as a file, open until it has ended. See pidfd_open(2).
+func (p *Process) Pidfd() *os.File { return p.pidfd }
+
 // Signal sends a signal to the process. One that has ended is no error.
 func (p *Process) Signal(sig os.Signal) error {
 	number, ok := sig.(syscall.Signal)

@@ -61,6 +61,7 @@ func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell st
 func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 	return append([]namespaces.Part{
 		tells(spec, c.tell),
+		guarded(),
 		c.cgroup(f, spec),
 		binds(spec),
 		cgroupFileSystems(spec),

@@ -1,18 +1,20 @@
 //go:build linux
 
-// Package tiny is a program of some hundred bytes to be PID 1 of a container, for "run --init".
+// Package tiny has two programs of some hundred bytes that live as long as a container.
 //
-// PID 1 has two duties that most programs do not know of. Processes whose parents end become its children, and stay as
-// zombies until it waits for them. And the kernel keeps signals from it that it has no handler for, so SIGTERM does not
-// end it. So this one stands in front: it starts the command, passes on each signal that it gets, waits for every child,
-// and ends when the command does, with its status.
-//
-// It is a page of assembler because it lives as long as the container, in it: its memory counts there, and its threads
-// count as processes. The same in Go has four threads and half a megabyte of its own; this has one, and its stack.
-// The assembler is this package's, never executed by gocker itself; Init puts it into the smallest ELF file that the
-// kernel takes: see elf(5).
+// Init is to be PID 1 of a container, for "run --init". PID 1 has two duties that most programs do not know of. Processes
+// whose parents end become its children, and stay as zombies until it waits for them. And the kernel keeps signals from it
+// that it has no handler for, so SIGTERM does not end it. So this one stands in front: it starts the command, passes on each
+// signal that it gets, waits for every child, and ends when the command does, with its status.
 //
 //	init PATH ARG0 [ARG…]     executes the file PATH, which sees ARG0 and so on as its arguments
+//
+// Guard stands outside of a container. Its file 0 is a socket. A pidfd comes from there, and when the other end is closed,
+// Guard kills that process. See unix(7) and pidfd_send_signal(2).
+//
+// They are pages of assembler because of what they cost. The same in Go has four threads and half a megabyte of its own;
+// these have one, and its stack. Init's count for the container. The assembler is this package's, never executed by gocker
+// itself: it is put into the smallest ELF file that the kernel takes. See elf(5).
 package tiny
 
 import (
@@ -22,11 +24,16 @@ import (
 	"unsafe"
 )
 
-// The first and the last byte of the code: see init_*.s.
-var begin, end unsafe.Pointer
+// The first byte of each program's code, and the first one after it: see init_*.s and guard_*.s.
+var begin, end, guardBegin, guardEnd unsafe.Pointer
 
-// Init is the program, as a file.
-func Init() []byte {
+// Init is the program for PID 1, as a file.
+func Init() []byte { return file(begin, end) }
+
+// Guard is the program that kills a process, as a file.
+func Guard() []byte { return file(guardBegin, guardEnd) }
+
+func file(begin, end unsafe.Pointer) []byte {
 	code := unsafe.Slice((*byte)(begin), uintptr(end)-uintptr(begin))
 	const address = 0x400000
 	header := elf.Header64{

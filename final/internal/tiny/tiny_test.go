@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"gocker/final/internal/tiny"
 	"gocker/step01-pull/shared/testenv"
 )
@@ -21,17 +23,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func program(t *testing.T) string {
+func program(t *testing.T, code []byte) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "init")
-	if err := os.WriteFile(name, tiny.Init(), 0o755); err != nil {
+	if err := os.WriteFile(name, code, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return name
 }
 
 func TestItEndsAsItsCommandDoes(t *testing.T) {
-	name := program(t)
+	name := program(t, tiny.Init())
 	for _, tt := range []struct {
 		args   []string
 		status int
@@ -59,7 +61,7 @@ func TestItEndsAsItsCommandDoes(t *testing.T) {
 }
 
 func TestItPassesSignalsOn(t *testing.T) {
-	cmd := exec.Command(program(t), "/bin/sh", "sh", "-c", `trap "exit 3" TERM; echo ready; while :; do sleep 0.01; done`)
+	cmd := exec.Command(program(t, tiny.Init()), "/bin/sh", "sh", "-c", `trap "exit 3" TERM; echo ready; while :; do sleep 0.01; done`)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +86,7 @@ func TestItIsSmall(t *testing.T) {
 	if got := len(tiny.Init()); got > 1024 {
 		t.Errorf("the program has %d bytes, want at most 1024", got)
 	}
-	out, err := exec.Command(program(t), "/bin/sh", "sh", "-c", "cat /proc/$PPID/status").CombinedOutput()
+	out, err := exec.Command(program(t, tiny.Init()), "/bin/sh", "sh", "-c", "cat /proc/$PPID/status").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -93,4 +95,46 @@ func TestItIsSmall(t *testing.T) {
 		t.Errorf("it has %q kB and %q threads, want less than 100, and 1", m[1], m[2])
 	}
 	t.Logf("%d bytes, %s kB of memory", len(tiny.Init()), m[1])
+}
+
+// Guard is started with its end of a socket, and gets the pidfd of a process later.
+func TestGuardKillsWhenNobodyHoldsIt(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(pair[0]), "theirs")
+	defer theirs.Close()
+	guard := exec.Command(program(t, tiny.Guard()))
+	guard.Stdin = theirs
+	guarded := exec.Command("sleep", "1000")
+	for _, cmd := range []*exec.Cmd{guard, guarded} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Process.Kill()
+	}
+	pidfd, err := unix.PidfdOpen(guarded.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	if err := unix.Sendmsg(pair[1], []byte{0}, unix.UnixRights(pidfd), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pair[1])
+	guarded.Wait()
+	if got := guarded.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != syscall.SIGKILL {
+		t.Errorf("it ended by %v, want by SIGKILL", got)
+	}
+	if err := guard.Wait(); err != nil {
+		t.Errorf("Guard: %v", err)
+	}
+}
+
+func TestGuardOfNobodyEnds(t *testing.T) {
+	guard := exec.Command(program(t, tiny.Guard())) // its file 0 is no socket
+	if err := guard.Run(); err != nil {
+		t.Errorf("Guard: %v", err)
+	}
 }

@@ -1,0 +1,103 @@
+//go:build linux
+
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/tiny"
+	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/namespaces"
+)
+
+// A container dies with the process that made it, by PR_SET_PDEATHSIG. But the kernel forgets that when the first process
+// becomes another user or executes a setuid program, and the first process may forget it itself. So a small process stands
+// outside, holds one end of a socket, and kills the first process when the other end is closed: only we have that, and the
+// kernel closes it also for one that is killed.
+
+// A guard is that process, and our end of the socket.
+type guard struct {
+	process *os.Process
+	socket  *os.File
+}
+
+// guarded is the part of the guard. It is started beside the setup, and is told whom to guard before the command begins.
+// With the first process of a pid namespace all others in it end; if a container shares another's, they are left to the next
+// command. Where no guard can be started (vm.memfd_noexec=2, no more processes), there is still the death signal.
+func guarded() namespaces.Part {
+	var started func() (*guard, error)
+	end := func() {
+		if g, err := started(); err == nil {
+			g.end()
+		}
+	}
+	return namespaces.Part{
+		Outside: func() error {
+			started = check.Elsewhere(startGuard)
+			return nil
+		},
+		Ready: func(p *namespaces.Process) error {
+			g, err := started()
+			if err != nil {
+				return nil
+			}
+			rights := unix.UnixRights(int(p.Pidfd().Fd()))
+			return unix.Sendmsg(int(g.socket.Fd()), []byte{0}, rights, nil, unix.MSG_NOSIGNAL)
+		},
+		Done: func(err error) {
+			if err != nil && started != nil {
+				end()
+			}
+		},
+		Ended: func(unix.WaitStatus) { end() },
+	}
+}
+
+// startGuard starts a guard, from memory: folders that we may write to may be mounted noexec. It shares neither file nor
+// session with us. The seals are for containers that see it, as in the host's pid namespace: /proc/{pid}/exe leads to the file.
+func startGuard() (*guard, error) {
+	const name = "gocker-guard"
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3 every one could be executed
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	program := os.NewFile(uintptr(fd), name)
+	defer program.Close()
+	if _, err := program.Write(tiny.Guard()); err != nil {
+		return nil, err
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, fmt.Errorf("seal %s: %w", name, err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[0]), name)
+	defer theirs.Close()
+	g := &guard{socket: os.NewFile(uintptr(pair[1]), name)}
+	g.process, err = os.StartProcess("/proc/self/fd/"+strconv.Itoa(fd), []string{name}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{theirs}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		g.socket.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// end ends the guard: nobody is left whom it could kill. A monitor that starts its container again gathers no zombies.
+func (g *guard) end() {
+	g.socket.Close()
+	go g.process.Wait() // its status is of no interest
+}
