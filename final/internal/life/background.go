@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/whynot"
 	"gocker/step04-overlay/story"
@@ -44,6 +47,10 @@ func inBackground(name string, what any, files []*os.File, tell story.Story) (*o
 	answer, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
+	}
+	// Whoever started us may have left us files that do not close: the shell does, "3<file". They are not for it.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("close inherited files: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
