@@ -35,7 +35,7 @@ func create(t testing.TB, f *overlay.FS, spec *specs.Spec, stdio terminal.Stdio)
 	own := *spec
 	linux := *spec.Linux
 	own.Linux = &linux
-	linux.CgroupsPath = fmt.Sprintf("gocker-test-%d-%d", os.Getpid(), containers.Add(1))
+	linux.CgroupsPath = fmt.Sprintf("gocker-test-%s-%d", f.ID, containers.Add(1)) // not the pid: others have a namespace of their own, too
 	c, err := runtime.Create(f, &own, terminal.New(own.Process, stdio), nil)
 	if err == nil {
 		t.Cleanup(func() {
