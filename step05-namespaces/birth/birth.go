@@ -168,10 +168,10 @@ const mostStops = 100
 // so it is told to go on, and if they will not have it, it is killed.
 func (l *List) Read() error {
 	changed := make(chan os.Signal, 1)
+	changed <- unix.SIGCHLD // it may be stopped already; later there might be no room
 	signal.Notify(changed, unix.SIGCHLD)
 	defer close(changed)
 	defer signal.Stop(changed)
-	changed <- unix.SIGCHLD // it may be stopped already
 	go func() {
 		stops := 0
 		for range changed {
