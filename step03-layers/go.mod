@@ -8,7 +8,6 @@ require (
 	github.com/google/renameio/v2 v2.0.2
 	gocker/step01-pull v0.0.0
 	gocker/step02-untar v0.0.0
-	golang.org/x/sync v0.22.0
 	golang.org/x/sys v0.49.0
 )
 
@@ -28,6 +27,7 @@ require (
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
+	golang.org/x/sync v0.22.0 // indirect
 )
 
 replace gocker/step01-pull => ../step01-pull

@@ -28,9 +28,7 @@ import (
 	"gocker/step03-layers/layers"
 )
 
-var (
-	file, dir, link = testenv.File, testenv.Dir, testenv.Link
-)
+var file = testenv.File
 
 // sum is the SHA-256 of data, as hex digits.
 func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }

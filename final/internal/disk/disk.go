@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package disk counts what lies on it.
 package disk
 
