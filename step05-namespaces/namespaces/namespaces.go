@@ -242,7 +242,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 
 // clone makes the child.
 func (p *Process) clone(flags int) (err error) {
-	if p.Pid, p.pidfd, err = p.list.Clone(flags); err != nil {
+	if p.Pid, p.Pidfd, err = p.list.Clone(flags); err != nil {
 		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
 	}
 	return nil
@@ -255,7 +255,7 @@ func (p *Process) awaitReport() error {
 		return err
 	}
 	p.reap()
-	p.pidfd = nil // it is not to be reaped again
+	p.Pidfd = nil // it is not to be reaped again
 	err = fmt.Errorf("set up the container: its first process ended early, with status %d", statusOf(p.status))
 	if p.status.Signal() == unix.SIGKILL {
 		err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")

@@ -23,12 +23,12 @@ var (
 
 // A Process is a process in a container: its first one, PID 1 in there, or one more.
 type Process struct {
-	Pid int // as the host counts
+	Pid   int      // as the host counts
+	Pidfd *os.File // the process itself, open until it has ended: its number may be another's one day. See pidfd_open(2)
 
 	streams Streams
 	parts   []Part // those of the streams are the first
 	list    *birth.List
-	pidfd   *os.File      // the process itself: its number may be another's one day
 	started chan error    // what became of Start
 	ended   chan struct{} // closed when it has ended, with this status:
 	status  unix.WaitStatus
@@ -75,7 +75,7 @@ func onItsThread(streams Streams, parts []Part, setUp func(p *Process) error) (*
 // discard ends the child of a setup that failed.
 func (p *Process) discard() {
 	p.list.Close()
-	if p.pidfd != nil {
+	if p.Pidfd != nil {
 		p.Kill()
 		p.reap()
 	}
@@ -134,11 +134,8 @@ func (p *Process) reap() {
 			break
 		}
 	}
-	p.pidfd.Close()
+	p.Pidfd.Close()
 }
-
-// Pidfd is the process as a file, open until it has ended. See pidfd_open(2).
-func (p *Process) Pidfd() *os.File { return p.pidfd }
 
 // Signal sends a signal to the process. One that has ended is no error.
 func (p *Process) Signal(sig os.Signal) error {
@@ -146,7 +143,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("signal %v: not one of this system", sig)
 	}
-	conn, err := p.pidfd.SyscallConn()
+	conn, err := p.Pidfd.SyscallConn()
 	if err != nil {
 		return err
 	}

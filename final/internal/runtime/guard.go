@@ -46,7 +46,7 @@ func guarded() namespaces.Part {
 			if err != nil {
 				return nil
 			}
-			rights := unix.UnixRights(int(p.Pidfd().Fd()))
+			rights := unix.UnixRights(int(p.Pidfd.Fd()))
 			return unix.Sendmsg(int(g.socket.Fd()), []byte{0}, rights, nil, unix.MSG_NOSIGNAL)
 		},
 		Done: func(err error) {
