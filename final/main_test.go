@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Whoever has opened /proc/{pid}/exe can open it anew when nobody executes the file any more, also for writing.
+// A process that has opened /proc/{pid}/exe can open it anew when nobody executes the file any more, also for writing.
 func TestGockersFileCannotBeWrittenThroughItsProcess(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)

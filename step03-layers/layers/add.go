@@ -169,7 +169,7 @@ func (in *Incoming) Keep() error {
 			return err
 		}
 	}
-	// Whoever looks for layers that nobody links to must not find the links neither below the old name nor the new.
+	// A command that looks for layers without links must find these links below the old name or below the new one.
 	lock, err := dirs.LockShared(in.d.Layers())
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 	}
 	last := len(untagged) == names
 	if last {
-		// Whoever makes a container of it holds this lock until the container says so on disk.
+		// A command that makes a container of it holds this lock until the container says so on disk.
 		lock, err := dirs.Lock(d.Image(image))
 		if err != nil {
 			return nil, nil, err

@@ -3,7 +3,7 @@
 //
 //	tell.Run(story.Inside, "a /dev of its own", "mount", "-t", "tmpfs", "tmpfs", story.Root+"/dev")
 //
-// Whoever asks something of the kernel is given a Story, and tells it when it is done. The nil Story hears nothing and
+// Code that asks something of the kernel is given a Story, and tells it when it is done. The nil Story hears nothing and
 // costs nothing. Put together, the commands are a script that does all of it without this program; so each says where
 // in there it stands.
 package story

@@ -5,7 +5,7 @@
 // A Go program is several threads, and fork(2) copies one of them. The child has all the memory, but nobody in it who
 // collects garbage, grows stacks or switches goroutines, so it cannot go on in Go. What it can do is system calls. A List
 // is those that it makes, written down before it is born, with all that they point to; the last one is execve(2). They
-// are only what a process must do itself. All else its parent does for it.
+// are only what a process must do itself. Its parent does the rest for it.
 //
 //	list, err := birth.NewList()
 //	list.Add("setsid", unix.SYS_SETSID)     // a call, and what it is for

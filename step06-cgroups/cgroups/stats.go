@@ -52,7 +52,7 @@ func Count(cg Cgroup, v2, v1 string) uint64 {
 	return Number(cg.Path(file), key)
 }
 
-// Number reads a file that has one number, or, with a key, lines "key number". What is not there is 0, and so is "max".
+// Number reads a file that has one number, or, with a key, lines "key number". A file or key that is not there is 0, and so is "max".
 func Number(file, key string) uint64 {
 	raw, err := os.ReadFile(file)
 	if err != nil {

@@ -7,7 +7,7 @@
 //	go run ./final/bench/pull [-n 10] [-memory=false] [-disk=false] [-gocker FILE] FOLDER
 //
 // FOLDER is the image, an OCI layout with the name latest. Debian's own registry serves it from memory, over loopback.
-// Who pulls is gocker, once with igzip and once without, podman, and skopeo with umoci; the floor is curl for one layer
+// These pull: gocker, once with igzip and once without, podman, and skopeo with umoci; the floor is curl for one layer
 // after the other, through gzip -dc into tar -x, which checks nothing, deletes nothing and remembers nothing.
 //
 // In each round everybody has one turn, and who begins changes, so whatever else the machine does is done to all. The

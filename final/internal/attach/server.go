@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Server is where people connect with a container. Whoever is too slow is left behind: the container does not wait for
+// A Server is where people connect with a container. A person whose connection is too slow is left behind: the container does not wait for
 // anybody, except for the one whom it was started for.
 type Server struct {
 	Stopped chan struct{} // closed when somebody does not want it to be started again

@@ -96,7 +96,7 @@ func wants(command string) []string {
 	return nil
 }
 
-// containerNames are those that may stand behind a command. Who completes cannot be told of an error.
+// containerNames are those that may stand behind a command. A completion cannot tell an error.
 func containerNames(e *engine.Engine, command string) (names []string) {
 	states, _ := e.Containers().List()
 	conditions := wants(command)

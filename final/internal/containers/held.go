@@ -58,7 +58,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent [][]docker.
 		return nil, err
 	}
 	f.Volatile = opts.Remove
-	// Who its user is, its own /etc/passwd says.
+	// Its own /etc/passwd says which number its user has.
 	if err := f.Mount(); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // A container's name is a link, {run}/names/{name}, and stands in its state. If it is killed, a command that changes both
-// may leave a link to a container that says another name, or is gone: that name is free. Whoever changes links holds the
+// may leave a link to a container that says another name, or is gone: that name is free. A command that changes links holds the
 // lock of {run}/names.
 
 func (store Store) names() string { return filepath.Join(store.Dirs.Run, "names") }

@@ -37,7 +37,7 @@ type Actor struct {
 // A Log is the events of one pair of folders.
 type Log struct{ Dirs dirs.Dirs }
 
-// The file of the events, a line each, below the run folder. Who writes to it holds a lock on it. When it is large it becomes the
+// The file of the events, a line each, below the run folder. A command that writes to it holds a lock on it. When it is large it becomes the
 // old one.
 const (
 	fileName = "events.json"

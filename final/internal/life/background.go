@@ -48,7 +48,7 @@ func inBackground(name string, what any, files []*os.File, tell story.Story) (*o
 	if err != nil {
 		return nil, err
 	}
-	// Whoever started us may have left us files that do not close: the shell does, "3<file". They are not for it.
+	// A shell may have left us files that do not close: "3<file". They are not for it.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("close inherited files: %w", err)
 	}

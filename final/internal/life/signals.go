@@ -43,7 +43,7 @@ func catchSignals() (context.Context, *signals) {
 				cancel(Interrupted{sig.(syscall.Signal)})
 				continue
 			}
-			// PID 1 of a pid namespace gets only the signals that it has a handler for. Who asks for the third time
+			// PID 1 of a pid namespace gets only the signals that it has a handler for. A user who asks for the third time
 			// means it.
 			if sig == unix.SIGINT || sig == unix.SIGTERM {
 				asked++

@@ -85,7 +85,7 @@ func (l *Log) write() {
 	}
 }
 
-// turn begins a new file. Who reads the old one still has it. At no moment a name is missing, as a reader would take that
+// turn begins a new file. A reader of the old one still has it. At no moment a name is missing, as a reader would take that
 // for the end: files get their next name by a link.
 func (l *Log) turn() {
 	next, err := os.OpenFile(l.name+".next", os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)

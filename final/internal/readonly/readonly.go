@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package readonly makes the running program a file that cannot be written through it. Whoever imports it has that.
+// Package readonly makes the running program a file that cannot be written through it. A program that imports it has that.
 //
 // /proc/{pid}/exe is the file that a process executes, and not by its name: it leads there out of any root folder. An
 // image whose command is a script with "#!/proc/self/exe" has gocker itself run in the container, as the host's root; a
@@ -46,7 +46,7 @@ func init() {
 		syscall.RawSyscall(syscall.SYS_PRCTL, prSetName, pointer("gocker"), 0)
 		return
 	}
-	// Who may not mount cannot run containers, and for a kernel that is too old all will say so.
+	// A user who may not mount cannot run containers, and for a kernel that is too old all will say so.
 	tree, _, errno := syscall.Syscall(sysOpenTree, uintptr(self), pointer(""), openTreeClone|atEmptyPath|syscall.O_CLOEXEC)
 	if errno != 0 {
 		return

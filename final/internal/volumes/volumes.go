@@ -29,12 +29,11 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// A volume is a folder that outlives the containers that have it mounted: {root}/volumes/{name}/_data. Who has one
-// without a name made for it is the only one that knows it, so it goes with the container, if that is removed with --rm or
-// "rm -v".
+// A volume is a folder that outlives the containers that have it mounted: {root}/volumes/{name}/_data. A volume that was made
+// without a name for one container is known to this container only, so it goes with it, if that is removed with --rm or "rm -v".
 //
-// Whoever makes a container of it holds the lock of {root}/volumes/{name} shared, until the container's config.json says
-// that it is used; who removes it holds that alone.
+// A command that makes a container with it holds the lock of {root}/volumes/{name} shared, until the container's config.json says
+// that it is used; a command that removes it holds that alone.
 
 // What can be wrong with a volume.
 var (

@@ -105,7 +105,7 @@ func (e *End) lookAtForks(limits []resources.Limit, counted bool) {
 		}
 		return
 	}
-	// A refusal is counted where the limit stands. Whose process it was, only the kernel's log says.
+	// A refusal is counted where the limit stands. Only the kernel's log says whose process it was.
 	above := least(limits, func(l resources.Limit) bool {
 		refused, _ := l.RefusedForks()
 		return refused && e.above(l)

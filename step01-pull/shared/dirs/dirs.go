@@ -121,7 +121,7 @@ func ReadJSON(file string, to any) error {
 func Lost(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged) }
 
 // Below tells where a file is below folder, by whatever name it is called: the same folder may have several, by links and
-// by mounts. What is not there is where its name says.
+// by mounts. A file that is not there is where its name says.
 func Below(folder, file string) (rel string, below bool, err error) {
 	if folder, err = filepath.Abs(folder); err != nil {
 		return "", false, err

@@ -26,7 +26,7 @@ func FindPackage(d dirs.Dirs, ref pull.Reference) (image string, lock *os.File, 
 		if err != nil {
 			return "", nil, err
 		}
-		// Whoever held the lock before may have unpacked the image and removed the folder, or pulled another name to it.
+		// The process that held the lock before may have unpacked the image and removed the folder, or pulled another name to it.
 		if isSavedAs(file, ref) {
 			return image, lock, nil
 		}
