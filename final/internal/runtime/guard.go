@@ -12,6 +12,7 @@ import (
 
 	"gocker/final/internal/tiny"
 	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 )
 
@@ -39,6 +40,12 @@ func guarded() namespaces.Part {
 	return namespaces.Part{
 		Outside: func() error {
 			started = check.Elsewhere(startGuard)
+			return nil
+		},
+		Last: func(*birth.List) error {
+			// Before the clone: a program that is being started has one end of a pipe, and we wait at the other. The child would
+			// have a copy of that end, and wait for us: package syscall gives ForkLock back before it closes its own.
+			started()
 			return nil
 		},
 		Ready: func(p *namespaces.Process) error {
