@@ -143,8 +143,8 @@ func TestATerminalHasTheSizeAndTheKeysOfTheUsers(t *testing.T) {
 	}
 	term.types("until test \"$(stty size)\" = '44 111'; do sleep 0.05; done; echo now it is $(stty size)\n")
 	term.shows("now it is 44 111")
-	term.types("sleep 1000\n")
-	term.shows("sleep 1000\r")
+	term.types("sh -c 'echo begun; exec sleep 1000'\n")
+	term.shows("\nbegun\r") // the terminal shows what is typed before the shell has read it
 	term.types("\x03") // ctrl-c ends sleep, not the shell; what is typed before the shell is back is lost
 	term.shows("^C\r\n# ")
 	term.types("echo alive $((6*7)); tty\n")
