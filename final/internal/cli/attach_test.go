@@ -145,7 +145,7 @@ func TestATerminalHasTheSizeAndTheKeysOfTheUsers(t *testing.T) {
 	term.shows("now it is 44 111")
 	term.types("sh -c 'echo begun; exec sleep 1000'\n")
 	term.shows("\nbegun\r") // the terminal shows what is typed before the shell has read it
-	term.types("\x03") // ctrl-c ends sleep, not the shell; what is typed before the shell is back is lost
+	term.types("\x03")      // ctrl-c ends sleep, not the shell; what is typed before the shell is back is lost
 	term.shows("^C\r\n# ")
 	term.types("echo alive $((6*7)); tty\n")
 	term.shows("alive 42")
