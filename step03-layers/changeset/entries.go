@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/merged"
@@ -118,7 +119,16 @@ func (u *unpacker) makeParent(name string) error {
 		return err
 	}
 	u.leftOut[name] = true
-	return u.w.Write(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, nil)
+	return u.w.Write(leftOut(name), nil)
+}
+
+// NoTime is the time of a folder of which no layer says anything. It is not now: several processes may unpack a layer at
+// once, and the copy of one is kept below the layer of another that looks like it.
+var NoTime = time.Unix(0, 0)
+
+// leftOut is the entry of a folder of which no layer says anything.
+func leftOut(name string) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: NoTime}
 }
 
 // copyFromBelow copies a file, or a folder without its contents, with all its attributes.
@@ -147,8 +157,11 @@ func (u *unpacker) copyFromBelow(name, to string) error {
 // copyRoot makes the top folder look like that below, where the layer says nothing about it: the merged root folder
 // looks like the topmost layer's.
 func (u *unpacker) copyRoot() error {
-	if i, _ := u.below.Find("."); i < 0 || u.top {
+	switch i, _ := u.below.Find("."); {
+	case u.top:
 		return nil
+	case i < 0:
+		return u.w.Write(leftOut("."), nil)
 	}
 	return u.copyFromBelow(".", ".")
 }

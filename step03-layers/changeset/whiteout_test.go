@@ -237,6 +237,21 @@ func TestFoldersThatTheLayerLeftOutAreThoseBelow(t *testing.T) {
 	}
 }
 
+// Of several processes that pull at once, the lower layer of one may be kept and the upper layer of another.
+func TestAFolderOfWhichNoLayerSaysAnythingIsAlwaysTheSame(t *testing.T) {
+	testenv.NeedRoot(t)
+	defer unix.Umask(unix.Umask(0o077))
+	stack, _ := unpacked(t, testenv.Tar(t, file("d/a", "1"), file("gone/a", "1")), testenv.Tar(t, file("d/b", "2"), file(".wh.gone", ""), file("gone/b", "2")))
+	for _, layer := range stack {
+		for _, name := range []string{".", "d", "gone"} {
+			info, err := os.Lstat(filepath.Join(layer, name))
+			if err != nil || !info.ModTime().Equal(NoTime) || info.Mode() != fs.ModeDir|0o755 {
+				t.Errorf("%s of %s: %v, %v; want mode 0755 and the time %v", name, layer, info, err, NoTime)
+			}
+		}
+	}
+}
+
 func TestHardLinkToALowerLayerIsOneFile(t *testing.T) {
 	testenv.NeedRoot(t)
 	lower := file("a", "1")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -22,6 +23,7 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
+	"gocker/step03-layers/merged"
 )
 
 var (
@@ -192,6 +194,63 @@ func TestALayerOnItsWayInIsNotRemoved(t *testing.T) {
 	}
 	if img, err := layers.Open(d, image); err != nil || len(img.Layers) != 2 {
 		t.Errorf("Open = %d layers, %v; want 2: the one that the removed image had too", len(img.Layers), err)
+	}
+}
+
+// Five pulls at once of images with one base: of the base one process's copy is kept, and on top are those of the others.
+func TestLayersOfTwoWhoPullAtOnceFitTogether(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	base := testenv.Tar(t, file("d/a", "1"))
+	var all []*layers.Incoming
+	for _, top := range []string{"2", "3"} {
+		lower, upper := newMemory(base), newMemory(testenv.Tar(t, file("d/b", top)))
+		close(lower.gate)
+		close(upper.gate)
+		in, err := layers.Begin(d, incoming(t, lower, upper))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Discard()
+		if err := unpack(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, in)
+	}
+	for _, in := range all {
+		if err := in.Keep(); err != nil {
+			t.Fatal(err)
+		}
+		var below merged.Stack
+		for _, layer := range in.Layers {
+			v, err := Verify(d, layer, below)
+			if err != nil || v.Wrong != nil {
+				t.Errorf("Verify: %q, %v; want nothing wrong", v.Wrong, err)
+			}
+			v.Close()
+			below = append(below, layers.Files(d, layer.ChainID))
+		}
+	}
+}
+
+func TestALayerOfAnOlderGockerIsAsItShouldBe(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	only := newMemory(testenv.Tar(t, file("d/a", "1"), dir("e")))
+	close(only.gate)
+	img, err := Add(t.Context(), d, incoming(t, only), nil, parse(t, "app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, wrong string }{{".", "[]"}, {"d", "[]"}, {"e", `has the time`}} {
+		if err := os.Chtimes(filepath.Join(layers.Files(d, img.Layers[0].ChainID), tt.name), time.Now(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		v, err := Verify(d, img.Layers[0], nil)
+		if got := fmt.Sprint(v.Wrong); err != nil || !strings.Contains(got, tt.wrong) {
+			t.Errorf("Verify, with another time of %q: %s, %v; want %s", tt.name, got, err, tt.wrong)
+		}
+		v.Close()
 	}
 }
 

@@ -97,10 +97,6 @@ func Verify(d dirs.Dirs, layer layers.Layer, below merged.Stack) (v Verified, er
 			partial.Discard()
 		}
 	}()
-	made, err := os.Stat(partial.Path)
-	if err != nil {
-		return v, err
-	}
 	fresh := filepath.Join(partial.Path, "fs")
 	again, err := changeset.Unpack(blob, fresh, func() (merged.Stack, error) { return below, nil }, budget.None.Budget())
 	if errors.Is(err, untar.ErrArchive) {
@@ -110,14 +106,14 @@ func Verify(d dirs.Dirs, layer layers.Layer, below merged.Stack) (v Verified, er
 	if err != nil {
 		return v, err
 	}
-	if v.Wrong, err = compare(d, layer, layers.Layer{Changeset: again, ChainID: layer.ChainID}, fresh, made.ModTime()); err == nil && len(v.Wrong) > 0 {
+	if v.Wrong, err = compare(d, layer, layers.Layer{Changeset: again, ChainID: layer.ChainID}, fresh); err == nil && len(v.Wrong) > 0 {
 		v.FS, v.partial = fresh, partial
 	}
 	return v, err
 }
 
 // compare compares a layer of the store with what its blob has given a moment ago.
-func compare(d dirs.Dirs, layer, again layers.Layer, fresh string, since time.Time) (wrong []string, err error) {
+func compare(d dirs.Dirs, layer, again layers.Layer, fresh string) (wrong []string, err error) {
 	if again.DiffID != layer.DiffID {
 		wrong = append(wrong, fmt.Sprintf("blob has the diffID %s, the config says %s", again.DiffID, layer.DiffID))
 	}
@@ -128,7 +124,7 @@ func compare(d dirs.Dirs, layer, again layers.Layer, fresh string, since time.Ti
 	if known != again {
 		wrong = append(wrong, fmt.Sprintf("layer.json says %s, the blob %s", jsonLine(known), jsonLine(again)))
 	}
-	different, err := differences(fresh, layers.Files(d, layer.ChainID), since)
+	different, err := differences(fresh, layers.Files(d, layer.ChainID))
 	return append(wrong, different...), err
 }
 
@@ -137,9 +133,9 @@ func jsonLine(layer layers.Layer) string {
 	return string(raw)
 }
 
-// differences compares the files of two folders. want was made a moment ago: what it has of times that are not before
-// since is no archive's, but that of a folder which the archive left out.
-func differences(want, got string, since time.Time) (wrong []string, err error) {
+// differences compares the files of two folders. Folders of which the archive says nothing may have any time: older gockers
+// gave them that of the moment.
+func differences(want, got string) (wrong []string, err error) {
 	all, err := attributes(want)
 	if err != nil {
 		return nil, err
@@ -161,7 +157,7 @@ func differences(want, got string, since time.Time) (wrong []string, err error) 
 			wrong = append(wrong, at+"is not in the blob")
 			continue
 		}
-		if !w.modTime.Before(since) {
+		if w.dir && w.modTime.Equal(changeset.NoTime) {
 			delete(g.is, modTime)
 			delete(w.is, modTime)
 		}
@@ -198,6 +194,7 @@ const (
 type found struct {
 	is      map[string]string
 	regular bool
+	dir     bool
 	modTime time.Time
 }
 
@@ -218,7 +215,7 @@ func attributes(dir string) (map[string]*found, error) {
 			return err
 		}
 		stat := info.Sys().(*syscall.Stat_t)
-		f := &found{regular: info.Mode().IsRegular(), modTime: info.ModTime()}
+		f := &found{regular: info.Mode().IsRegular(), dir: info.IsDir(), modTime: info.ModTime()}
 		files[name] = f
 		f.is = map[string]string{
 			fileType: info.Mode().Type().String()[:1],
