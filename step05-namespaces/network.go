@@ -19,7 +19,7 @@ import (
 // What -network adds: the container is at the end of a cable, and there is another machine to talk to, which is one more
 // container. So no internet is needed.
 var (
-	bridge = network.Bridge{Name: "lesson0", Subnet: netip.MustParsePrefix("10.83.0.0/24")}
+	bridge = network.Bridge{Name: "lesson0", Addr: netip.MustParsePrefix("10.83.0.1/24")}
 	ownIP  = netip.MustParseAddr("10.83.0.2")
 	// 203.0.113.0/24 is TEST-NET-3: nobody's, but for examples. See RFC 5737.
 	uplink = network.Uplink{Device: "lesson-uplink", Host: netip.MustParsePrefix("203.0.113.1/24"), There: netip.MustParsePrefix("203.0.113.7/24")}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -40,27 +41,41 @@ func (b Bridge) chain() *nftables.Chain {
 
 // masquerade writes the rule, in one transaction.
 func (b Bridge) masquerade() error {
-	const source, size = 12, 4 // of the source address, in an IPv4 header
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, b.Name)
-	rule := []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: size},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: net.CIDRMask(b.Subnet.Bits(), 32), Xor: make([]byte, size)},
-		&expr.Cmp{Register: 1, Op: expr.CmpOpEq, Data: b.Subnet.Masked().Addr().AsSlice()},
-		&expr.Meta{Register: 1, Key: expr.MetaKeyOIFNAME},
-		&expr.Cmp{Register: 1, Op: expr.CmpOpNeq, Data: name},
-		&expr.Counter{},
-		&expr.Masq{},
-	}
 	var c nftables.Conn
 	c.AddTable(b.table())
 	c.DelTable(b.table()) // one that is left has the rule already
 	c.AddTable(b.table())
-	c.AddRule(&nftables.Rule{Table: b.table(), Chain: c.AddChain(b.chain()), Exprs: rule})
+	c.AddRule(&nftables.Rule{Table: b.table(), Chain: c.AddChain(b.chain()), Exprs: Masquerade(b.Addr, b.Name)})
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("masquerade what comes from %s: %w", b.Subnet, err)
+		return fmt.Errorf("masquerade what comes from %s: %w", b.Addr.Masked(), err)
 	}
 	return nil
+}
+
+// Masquerade is the rule for packets of one subnet, unless they stay on the bridge.
+func Masquerade(subnet netip.Prefix, bridge string) []expr.Any {
+	offset := uint32(12) // of the source address, in an IPv4 header
+	if subnet.Addr().Is6() {
+		offset = 8
+	}
+	bits := subnet.Addr().BitLen()
+	size := uint32(bits / 8)
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: net.CIDRMask(subnet.Bits(), bits), Xor: make([]byte, size)},
+		&expr.Cmp{Register: 1, Op: expr.CmpOpEq, Data: subnet.Masked().Addr().AsSlice()},
+		&expr.Meta{Register: 1, Key: expr.MetaKeyOIFNAME},
+		&expr.Cmp{Register: 1, Op: expr.CmpOpNeq, Data: Device(bridge)},
+		&expr.Counter{},
+		&expr.Masq{},
+	}
+}
+
+// Device is the name of a device, as rules compare it: with zeros up to IFNAMSIZ.
+func Device(name string) []byte {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return padded
 }
 
 // Unmasquerade takes the rule away again.

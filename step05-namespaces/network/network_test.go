@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 
-var bridge = network.Bridge{Name: "test0", Subnet: netip.MustParsePrefix("10.83.0.0/24")}
+var bridge = network.Bridge{Name: "test0", Addr: netip.MustParsePrefix("10.83.0.1/24")}
 
 func made(t *testing.T) network.Bridge {
 	testenv.NeedRoot(t)
@@ -186,7 +186,7 @@ func TestWhatFailsLeavesNothing(t *testing.T) {
 			t.Errorf("Remove = %v", err)
 		}
 	}
-	long := network.Bridge{Name: "sixteen-letters-", Subnet: b.Subnet}
+	long := network.Bridge{Name: "sixteen-letters-", Addr: b.Addr}
 	if err := long.Make(); err == nil {
 		t.Errorf("Make(%q) succeeded: a device has at most 15 characters", long.Name)
 	}
