@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		if lo, err := netlink.LinkByName("lo"); err == nil {
 			netlink.LinkSetUp(lo) // the sample image is served there
 		}
-		os.Args = []string{"step05-namespaces", "-network", "-explain", "sample", "true"}
+		os.Args = strings.Fields("step05-namespaces " + os.Getenv(beStep))
 		main()
 		return
 	}
@@ -68,7 +68,7 @@ func TestNetworkSendsAPacketToAnotherMachine(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), beStep+"=1", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+	cmd.Env = append(os.Environ(), beStep+"=-network -explain sample true", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	for _, want := range []string{
@@ -78,4 +78,30 @@ func TestNetworkSendsAPacketToAnotherMachine(t *testing.T) {
 			t.Errorf("%v, want %q in\n%s", err, want, out)
 		}
 	}
+}
+
+func TestRunNeedsProcAndNoOtherFileSystemOfTheKernel(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Needs(t, "unshare", "umount")
+	d := testenv.Dirs(t)
+	for _, tt := range []struct{ without, want string }{
+		{"/sys", "ended with status 0"},
+		{"/sys/fs/cgroup", "ended with status 0"},
+		{"/proc", "step05-namespaces: proc file system: not mounted on /proc\n  mount it: mount -t proc proc /proc\n"},
+	} {
+		cmd := exec.Command("unshare", "--mount", "sh", "-c", "while umount -l $0; do :; done; exec $1", tt.without, exe(t))
+		cmd.Env = append(os.Environ(), beStep+"=sample true", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), tt.want) {
+			t.Errorf("without %s: want %q in\n%s", tt.without, tt.want, out)
+		}
+	}
+}
+
+// exe is this program; /proc/self/exe is a shell's own there.
+func exe(t *testing.T) string {
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -21,6 +21,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/byhand"
@@ -62,6 +63,9 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		c.tell = story.Print(stdout)
 	}
 	if c.resources, err = limit.Resources(); err != nil {
+		return err
+	}
+	if err := check.Required(append(namespaces.Checks(), trees.Check(cgroups.Controllers...))); err != nil {
 		return err
 	}
 	if err := cgroups.RemoveDead(c.Dirs); err != nil {

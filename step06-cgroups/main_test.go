@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,7 +20,14 @@ import (
 	"gocker/step06-cgroups/limits"
 )
 
+const beStep = "GOCKER_TEST_BE_STEP"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(beStep) != "" {
+		os.Args = strings.Fields("step06-cgroups " + os.Getenv(beStep))
+		main()
+		return
+	}
 	testenv.Alone()
 	os.Exit(m.Run())
 }
@@ -75,6 +83,35 @@ func TestRunSaysWhatTheLimitsAre(t *testing.T) {
 	for _, want := range []string{": 50331648", "50000", "pids.max: 20", "ended with status 7", "next: go run ./final run"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}
+
+// The advice is followed as it stands, and then the step runs.
+func TestTheAdviceOnCgroupsThatAreNotMountedHelps(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Needs(t, "unshare", "umount", "mount", "sed")
+	d := testenv.Dirs(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const script = `
+while umount -l $0; do :; done 2>/dev/null
+$1 >out 2>&1
+cat out
+advice=$(sed -n 's/^  mount it: //p' out)
+eval "$advice" && $1`
+	for without, missing := range map[string]string{
+		"/proc":          "step06-cgroups: proc file system: not mounted on /proc\n",
+		"/sys":           "step06-cgroups: cgroups: no cgroup file system is mounted\n",
+		"/sys/fs/cgroup": "step06-cgroups: cgroups: no cgroup file system is mounted\n",
+	} {
+		cmd := exec.Command("unshare", "--mount", "sh", "-c", script, without, exe)
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(os.Environ(), beStep+"=sample true", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), missing) {
+			t.Errorf("without %s: %v, want %q and success after its advice in\n%s", without, err, missing, out)
 		}
 	}
 }

@@ -86,6 +86,16 @@ func capable(bit uint) bool {
 	return data[bit/32].Effective&(1<<(bit%32)) != 0
 }
 
+// Proc looks for the file system by which processes are found, this one and its open files too.
+func Proc() Result {
+	const name = "proc file system"
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/proc", &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		return Miss(name, "not mounted on /proc", "processes find neither themselves nor others", "mount it: mount -t proc proc /proc")
+	}
+	return Good(name, "mounted on /proc")
+}
+
 // Space checks that files can be made in a folder, or in the nearest of its parents that is there.
 func Space(name, dir string) Result {
 	var fs unix.Statfs_t

@@ -24,6 +24,7 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
+	"gocker/step04-overlay/check"
 )
 
 var file, dir, symlink = testenv.File, testenv.Dir, testenv.Symlink
@@ -178,6 +179,26 @@ func TestChangesGoToUpperdirAndTheLayersStay(t *testing.T) {
 		if got := fmt.Sprint(layer, " ", resolved); err != nil || got != want {
 			t.Errorf("Origin(%s) = %s, %v; want %s", name, got, err, want)
 		}
+	}
+}
+
+func TestChangesAreNotEmptyOnlyBecauseThereIsNoProc(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	f := mount(t, d, unpacked(t, d, three(t)))
+	if err := os.WriteFile(filepath.Join(f.Mnt(), "new"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var changes []Change
+	err := check.InOwnMounts(func() (err error) {
+		for err == nil {
+			err = unix.Unmount("/proc", unix.MNT_DETACH)
+		}
+		changes, err = f.Changes()
+		return err
+	})
+	if got, want := advice.Of(err), "mount it: mount -t proc proc /proc"; got != want {
+		t.Errorf("Changes = %v, %v with the advice %q, want %q", changes, err, got, want)
 	}
 }
 

@@ -17,17 +17,7 @@ func Checks() []check.Result {
 	if !results[0].OK {
 		return results
 	}
-	return append(results, checkProc(), checkNamespaces())
-}
-
-// checkProc looks for the file system by which processes are found, this one too.
-func checkProc() check.Result {
-	const name = "proc file system"
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/proc", &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
-		return check.Miss(name, "not mounted on /proc", "processes find neither themselves nor others", "mount -t proc proc /proc")
-	}
-	return check.Good(name, "mounted on /proc")
+	return append(results, check.Proc(), checkNamespaces())
 }
 
 // checkNamespaces lets a thread leave the namespaces that the others share, one after the other: see unshare(2).

@@ -34,8 +34,8 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
 	}
-	if r := check.Privilege(); !r.OK {
-		return nil, check.Explain(errors.New("make a container"), []check.Result{r})
+	if err := check.Required([]check.Result{check.Privilege(), check.Proc()}); err != nil {
+		return nil, fmt.Errorf("make a container: %w", err)
 	}
 	if err := opts.Check(); err != nil {
 		return nil, err

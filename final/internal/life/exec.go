@@ -98,8 +98,8 @@ func WaitForExec() {
 }
 
 func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story.Story, started func()) (status int, err error) {
-	if r := check.Privilege(); !r.OK {
-		return -1, check.Explain(fmt.Errorf("exec in %s", name), []check.Result{r})
+	if err := check.Required([]check.Result{check.Privilege(), check.Proc()}); err != nil {
+		return -1, fmt.Errorf("exec in %s: %w", name, err)
 	}
 	if err := describe.CheckProcess(opts.Workdir, opts.Env); err != nil {
 		return -1, err
