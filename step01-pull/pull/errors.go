@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/crane"
@@ -24,28 +26,65 @@ var (
 	ErrPlatform     = errors.New("the image is not made for this platform")
 )
 
-// Explain turns what the library says of a request into one of this package's errors.
+// Explain turns what the library says of a pull into one of this package's errors.
 func Explain(ctx context.Context, ref Reference, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("pull %q: %w", ref, context.Cause(ctx))
-	}
+	what := fmt.Sprintf("pull %q", ref)
 	var status *transport.Error
-	var network net.Error
 	switch {
-	case strings.HasPrefix(err.Error(), "no child with platform"): // the library has no value for it
-		return advice.Add(fmt.Errorf("pull %q: %w: %w", ref, ErrPlatform, err),
-			"--platform is one of: %s", strings.Join(platforms(ctx, ref), ", "))
-	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
-		return advice.Add(fmt.Errorf("pull %q: %w at %s: %w", ref, ErrNotFound, ref.Registry(), err),
+	case ctx.Err() == nil && strings.HasPrefix(err.Error(), "no child with platform"): // the library has no value for it
+		return noPlatform(fmt.Errorf("%s: %w: %w", what, ErrPlatform, err), platforms(ctx, ref))
+	case ctx.Err() == nil && errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
+		return advice.Add(fmt.Errorf("%s: %w at %s: %w", what, ErrNotFound, ref.Registry(), Plain(err)),
 			"check the spelling of name and tag")
-	case errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
-		return advice.Add(fmt.Errorf("pull %q: %w: %w", ref, ErrUnauthorized, err),
-			"check the spelling, or log in: credentials are read from ~/.docker/config.json (docker login %s)", ref.Registry())
-	case errors.As(err, &network):
-		return advice.Add(fmt.Errorf("pull %q: %w %s: %w", ref, ErrUnreachable, ref.Registry(), err),
-			"without a network there is the image %q", Sample)
 	}
-	return fmt.Errorf("pull %q: %w", ref, err)
+	if err = ExplainRequest(ctx, what, ref.Registry(), err); errors.Is(err, ErrUnreachable) {
+		return advice.Add(err, "without a network there is the image %q", Sample)
+	}
+	return err
+}
+
+// ExplainRequest turns what the library says of any request to a registry into one of this package's errors.
+func ExplainRequest(ctx context.Context, what, registry string, err error) error {
+	var status *transport.Error
+	switch err = Plain(err); {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	case errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
+		return advice.Add(fmt.Errorf("%s: %w: %w", what, ErrUnauthorized, err),
+			"check the spelling, or log in: gocker login %s", registry)
+	case isNetwork(err):
+		return advice.Add(fmt.Errorf("%s: %w %s: %w", what, ErrUnreachable, registry, err), "check its name, and this machine's network")
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// Plain takes what only programs can read out of a registry's answer.
+func Plain(err error) error {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		for i := range status.Errors {
+			status.Errors[i].Detail = nil
+		}
+	}
+	return err
+}
+
+// isNetwork tells whether it was the network that failed. To package http every error of a request is a network's.
+func isNetwork(err error) bool {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// noPlatform adds to an error for which platforms there are images.
+func noPlatform(err error, offered []string) error {
+	if len(offered) == 0 {
+		return advice.Add(err, "it does not say for which it is made")
+	}
+	return advice.Add(err, "--platform is one of: %s", strings.Join(offered, ", "))
 }
 
 // platforms lists what an index offers; it is for a message, so it has no errors.

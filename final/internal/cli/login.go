@@ -37,9 +37,9 @@ them: in a credential helper, if ~/.docker/config.json (DOCKER_CONFIG) names one
 			var err error
 			switch {
 			case fromStdin && password != "":
-				return exit{exitGocker, errors.New("--password and --password-stdin exclude each other")}
+				return errors.New("--password and --password-stdin exclude each other")
 			case fromStdin && user == "":
-				return exit{exitGocker, advice.Add(errors.New("--password-stdin wants a user, too"), "name one: --username NAME")}
+				return advice.Add(errors.New("--password-stdin wants a user, too"), "name one: --username NAME")
 			case fromStdin:
 				raw, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 1<<20))
 				if err != nil {
@@ -111,8 +111,8 @@ func registryOf(args []string) (host, key string) {
 func askCredentials(cmd *cobra.Command, user, password string) (string, string, error) {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return "", "", exit{exitGocker, advice.Add(errors.New("cannot ask for credentials: standard input is no terminal"),
-			"give them: --username NAME --password-stdin")}
+		return "", "", advice.Add(errors.New("cannot ask for credentials: standard input is no terminal"),
+			"give them: --username NAME --password-stdin")
 	}
 	out := cmd.OutOrStdout()
 	if user == "" {

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -144,6 +145,12 @@ func TestARegistryWithCertificateAndPassword(t *testing.T) {
 		return string(output), err
 	}
 
+	for _, args := range [][]string{{"login", address}, {"login", "--password-stdin", address}, {"login", "-u", "guest", "-p", "x", "--password-stdin", address}} {
+		var exit *exec.ExitError
+		if output, err := gocker(t, d, args...); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("gocker %s without a terminal: %v, want status 1:\n%s", strings.Join(args, " "), err, output)
+		}
+	}
 	if output, err := login("secret"); err == nil || !strings.Contains(output, "certificate signed by unknown authority") {
 		t.Errorf("login without the authority's certificate: %v\n%s", err, output)
 	}

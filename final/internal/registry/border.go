@@ -51,9 +51,13 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 	case host != b.host && !b.isOpen() && isPrivateName(host):
 		return nil, refuse(r.URL.Host)
 	case r.URL.Scheme == "http" && !b.options.Insecure && !isLoopback(host):
-		return nil, advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, r.URL.Host), "if the network between is to be trusted: --insecure")
+		return nil, plainHTTP(r.URL.Host)
 	}
 	return b.RoundTripper.RoundTrip(r)
+}
+
+func plainHTTP(host string) error {
+	return advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, host), "if the network between is to be trusted: --insecure")
 }
 
 func refuse(address string) error {

@@ -166,7 +166,7 @@ func (d *download) try(ctx context.Context, r repository, at string, f *os.File,
 		d.whole = true
 		return nil
 	}
-	if err := transport.CheckError(response, http.StatusOK, http.StatusPartialContent); err != nil {
+	if err := check(response, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
 	}
 	skip := d.have // it does not know ranges

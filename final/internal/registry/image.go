@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"gocker/step01-pull/pull"
@@ -66,7 +65,9 @@ func (o Options) Find(ctx context.Context, ref pull.Reference, platform *v1.Plat
 		if err == nil {
 			return img, nil
 		}
-		if failed = errors.Join(failed, pull.Explain(ctx, ref, err)); ctx.Err() != nil {
+		asked := ref
+		asked.Mirror = r.ref.Context().RegistryStr()
+		if failed = errors.Join(failed, explainPull(ctx, asked, err)); ctx.Err() != nil {
 			break
 		}
 	}
@@ -98,7 +99,7 @@ func (o Options) Digest(ctx context.Context, ref pull.Reference) (v1.Hash, error
 	}
 	response, err := all[0].get(ctx, http.MethodHead, "manifests", all[0].ref.Identifier(), accepted...)
 	if err != nil {
-		return v1.Hash{}, pull.Explain(ctx, ref, err)
+		return v1.Hash{}, explainPull(ctx, ref, err)
 	}
 	response.Body.Close()
 	return v1.NewHash(response.Header.Get("Docker-Content-Digest"))
@@ -149,7 +150,7 @@ func (r repository) get(ctx context.Context, method, kind, id string, accept ...
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(response, http.StatusOK); err != nil {
+	if err := check(response, http.StatusOK); err != nil {
 		response.Body.Close()
 		return nil, err
 	}

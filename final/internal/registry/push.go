@@ -4,9 +4,7 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -16,7 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"gocker/step01-pull/pull"
-	"gocker/step01-pull/shared/advice"
 )
 
 // maxCommit is how long a registry may take for its answer to a layer: it computes the digest of all of it.
@@ -24,28 +21,23 @@ const maxCommit = 10 * time.Minute
 
 // Push sends an image to its own registry; mirrors are not asked. Layers that are there already are not sent.
 func (o Options) Push(ctx context.Context, ref pull.Reference, img v1.Image) error {
-	base, err := o.transport(ref.Registry(), maxCommit)
+	target, err := name.ParseReference(ref.Full())
 	if err != nil {
 		return err
 	}
-	var options []name.Option
-	if o.Insecure {
-		options = append(options, name.Insecure)
-	}
-	target, err := name.ParseReference(ref.Full(), options...)
+	registry := target.Context().Registry
+	c, err := o.caller(registry.RegistryStr(), maxCommit, keptFor(target.Context()), target.Scope(transport.PushScope))
 	if err != nil {
 		return err
 	}
-	err = remote.Write(target, img, remote.WithContext(ctx), remote.WithTransport(base), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(isPassing), remote.WithRetryStatusCodes(retried...))
-	var status *transport.Error
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("push %q: %w", ref, context.Cause(ctx))
-	case errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
-		return advice.Add(fmt.Errorf("push %q: %w: %w", ref, pull.ErrUnauthorized, err), "to log in: gocker login %s", ref.Registry())
+	// A transport of this kind the library takes as it is: it puts neither tries nor credentials of its own around it.
+	ours, err := transport.FromToken(registry, authn.Anonymous, c.retrying(), &transport.Challenge{}, nil)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("push %q: %w", ref, err)
+	err = remote.Write(target, img, remote.WithContext(ctx), remote.WithTransport(ours), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(isPassing))
+	if err != nil {
+		return explain(ctx, fmt.Sprintf("push %q", ref), registry.RegistryStr(), err)
+	}
+	return nil
 }

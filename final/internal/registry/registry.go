@@ -24,7 +24,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -41,6 +40,9 @@ var (
 	ErrPlainHTTP = errors.New("the registry speaks plain http, which anybody on the way can read and change")
 	ErrManifest  = errors.New("not the manifest of an image that can run")
 	ErrBroken    = errors.New("the download broke off")
+
+	ErrCertificate = errors.New("the certificate of the registry is not one that this machine trusts")
+	ErrPassword    = errors.New("the registry does not take this user and password")
 )
 
 // Options are the flags of the commands that speak with registries.
@@ -186,26 +188,22 @@ func (o Options) candidates(ref pull.Reference) ([]repository, error) {
 }
 
 func (o Options) repository(ref name.Reference) (repository, error) {
-	host := ref.Context().RegistryStr()
-	base, err := o.transport(host, maxStall)
+	once, err := o.caller(ref.Context().RegistryStr(), maxStall, keptFor(ref.Context()), ref.Scope(transport.PullScope))
 	if err != nil {
 		return repository{}, err
 	}
-	options := []name.Option{}
-	if o.Insecure {
-		options = append(options, name.Insecure)
-	}
-	registry, err := name.NewRegistry(host, options...)
-	if err != nil {
-		return repository{}, err
-	}
-	once := &login{inner: base, registry: registry, repository: ref.Context()}
-	retry := transport.NewRetry(once, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(isPassing), transport.WithRetryStatusCodes(retried...))
 	return repository{
 		ref:    ref,
-		client: &http.Client{Transport: retry, CheckRedirect: notForEver},
+		client: &http.Client{Transport: once.retrying(), CheckRedirect: notForEver},
 		once:   &http.Client{Transport: once, CheckRedirect: notForEver},
 	}, nil
+}
+
+// keptFor finds what docker keeps of credentials for a repository.
+func keptFor(repository name.Repository) func(context.Context) (authn.Authenticator, error) {
+	return func(ctx context.Context) (authn.Authenticator, error) {
+		return authn.Resolve(ctx, authn.DefaultKeychain, repository)
+	}
 }
 
 // url names something of the repository: "manifests" or "blobs".
@@ -213,97 +211,28 @@ func (r repository) url(kind, id string) string {
 	return fmt.Sprintf("https://%s/v2/%s/%s/%s", r.ref.Context().RegistryStr(), r.ref.Context().RepositoryStr(), kind, id)
 }
 
-// A login sends the first request as it is. Only a registry that answers with a challenge is asked what it wants, and
-// gets the credentials that docker keeps for it. Most pulls need no question first.
-type login struct {
-	inner      http.RoundTripper
-	registry   name.Registry
-	repository name.Repository
-
-	mu     sync.Mutex
-	authed http.RoundTripper
-	plain  bool // the registry speaks plain http
-}
-
-func (l *login) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != l.registry.RegistryStr() {
-		return l.inner.RoundTrip(r) // a redirect: it has its own credentials in its address
-	}
-	l.mu.Lock()
-	authed, plain := l.authed, l.plain
-	l.mu.Unlock()
-	if authed != nil {
-		return authed.RoundTrip(r)
-	}
-	if !plain {
-		response, err := l.inner.RoundTrip(r)
-		if !isPlain(err) {
-			return l.answer(r, response, err)
-		}
-		l.mu.Lock()
-		l.plain = true
-		l.mu.Unlock()
-	}
-	r = r.Clone(r.Context())
-	r.URL.Scheme = "http"
-	response, err := l.inner.RoundTrip(r)
-	return l.answer(r, response, err)
-}
-
-// isPlain tells whether the answer to a TLS greeting was one in plain http.
-func isPlain(err error) bool {
-	var record tls.RecordHeaderError
-	return errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/"
-}
-
-func (l *login) answer(r *http.Request, response *http.Response, err error) (*http.Response, error) {
-	if err != nil || response.StatusCode != http.StatusUnauthorized {
-		return response, err
-	}
-	response.Body.Close()
-	credentials, err := authn.Resolve(r.Context(), authn.DefaultKeychain, l.repository)
-	if err != nil {
-		return nil, fmt.Errorf("find credentials for %s: %w", l.registry, err)
-	}
-	authed, err := transport.NewWithContext(r.Context(), l.registry, credentials, l.inner, []string{l.repository.Scope(transport.PullScope)})
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	l.authed = authed
-	l.mu.Unlock()
-	return authed.RoundTrip(r)
-}
-
-// Login asks a registry whether it knows these credentials: pull.ErrUnauthorized says that it does not.
+// Login asks a registry whether it knows these credentials: ErrPassword says that it does not.
 func (o Options) Login(ctx context.Context, host string, credentials authn.AuthConfig) error {
-	options := []name.Option{}
-	if o.Insecure {
-		options = append(options, name.Insecure)
-	}
-	registry, err := name.NewRegistry(host, options...)
+	what := fmt.Sprintf("log in to %q", host)
+	registry, err := name.NewRegistry(host)
 	if err != nil {
-		return advice.Add(fmt.Errorf("log in to %q: %w", host, err), "a registry is a host, and a port where it is not 443: registry.example.com:5000")
+		return advice.Add(fmt.Errorf("%s: %w", what, err), "a registry is a host, and a port where it is not 443: registry.example.com:5000")
 	}
-	base, err := o.transport(registry.RegistryStr(), maxStall)
+	c, err := o.caller(registry.RegistryStr(), maxStall, func(context.Context) (authn.Authenticator, error) { return authn.FromConfig(credentials), nil })
 	if err != nil {
 		return err
 	}
-	authed, err := transport.NewWithContext(ctx, registry, authn.FromConfig(credentials), base, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+registry.RegistryStr()+"/v2/", nil)
+	if err != nil {
+		return err
+	}
+	response, err := (&http.Client{Transport: c.retrying(), CheckRedirect: notForEver}).Do(request)
 	if err == nil {
-		var response *http.Response
-		response, err = (&http.Client{Transport: authed}).Get("https://" + registry.RegistryStr() + "/v2/")
-		if err == nil {
-			defer response.Body.Close()
-			err = transport.CheckError(response, http.StatusOK)
-		}
+		defer response.Body.Close()
+		err = check(response, http.StatusOK)
 	}
-	var status *transport.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &status) && status.StatusCode == http.StatusUnauthorized:
-		return advice.Add(fmt.Errorf("log in to %q: %w: %w", host, pull.ErrUnauthorized, err), "check user and password")
+	if err != nil {
+		return explain(ctx, what, host, err)
 	}
-	return fmt.Errorf("log in to %q: %w", host, err)
+	return nil
 }
