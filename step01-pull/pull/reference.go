@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -37,11 +38,15 @@ type Reference struct {
 const Sample = "sample"
 
 // repository is the grammar of the distribution-spec ("Pulling manifests"). The library's own check knows only which
-// characters there are: to it, "../x" is a name too.
-var repository = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+// characters there are: to it, "../x" is a name too. It is compiled when a name is read first: most commands read none.
+var repository = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+})
 
 // registryName is a host, by name or address, and a port: to the library, ".." is one, too.
-var registryName = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]+)?$`)
+var registryName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]+)?$`)
+})
 
 // ParseReference reads what a user typed. Its error is an ErrReference.
 func ParseReference(s string) (Reference, error) {
@@ -55,10 +60,10 @@ func ParseReference(s string) (Reference, error) {
 		if reason != nil {
 			err = reason
 		}
-	} else if !repository.MatchString(full.Context().RepositoryStr()) {
+	} else if !repository().MatchString(full.Context().RepositoryStr()) {
 		err = errors.New("between slashes, a name is letters and digits, with single . or _ or any number of - between them")
-	} else if !registryName.MatchString(full.Context().RegistryStr()) {
-		err = fmt.Errorf("%q is no host", full.Context().RegistryStr())
+	} else if host := full.Context().RegistryStr(); host != name.DefaultRegistry && !registryName().MatchString(host) {
+		err = fmt.Errorf("%q is no host", host)
 	}
 	if err != nil {
 		return Reference{}, advice.Add(fmt.Errorf("%w: %q: %w", ErrReference, s, err),

@@ -52,10 +52,13 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	})
 	// Making all of them takes longer than the kernel needs for a container's namespaces.
 	wanted := firstWord(args)
+	all := append(containerCommands, otherCommands...)
 	if wanted == "" { // else it is not asked for, and takes a moment
 		root.Version = thisBuild().Version
+		if slices.Equal(args, []string{"--version"}) {
+			all = nil
+		}
 	}
-	all := append(containerCommands, otherCommands...)
 	if only := slices.IndexFunc(all, func(c named) bool { return c.name == wanted }); only >= 0 {
 		all = all[only : only+1]
 	}

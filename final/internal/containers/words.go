@@ -7,7 +7,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 )
 
@@ -30,8 +29,8 @@ func (s State) Condition() string {
 // ImageName is the name that the container's image goes by: the one that it was made of, or the image's id, if that name
 // is another image's by now, or nobody's.
 func (s State) ImageName(names map[string]map[string]string) string {
-	ref, err := pull.ParseReference(s.Image)
-	if err == nil && (names[ref.Name][ref.Tag] == dirs.Short(s.ImageID) || strings.HasPrefix(ref.Tag, "sha256:")) {
+	ref := s.Options.Image
+	if names[ref.Name][ref.Tag] == dirs.Short(s.ImageID) || strings.HasPrefix(ref.Tag, "sha256:") {
 		return s.Image
 	}
 	return dirs.Short(s.ImageID)

@@ -13,7 +13,7 @@
 //
 // It does so before most other packages have begun, whose work would be for nothing. Go initializes first, in the order
 // of their names, those packages whose imports are initialized; so this one imports nothing but syscall. See "Program
-// initialization" in the Go specification.
+// initialization" in the Go specification. Commands that only show something do without it.
 package readonly
 
 import (
@@ -46,6 +46,10 @@ func init() {
 		syscall.RawSyscall(syscall.SYS_PRCTL, prSetName, pointer("gocker"), 0)
 		return
 	}
+	args, err := arguments()
+	if err != nil || onlyLooks(args) {
+		return
+	}
 	// A user who may not mount cannot run containers, and for a kernel that is too old all will say so.
 	tree, _, errno := syscall.Syscall(sysOpenTree, uintptr(self), pointer(""), openTreeClone|atEmptyPath|syscall.O_CLOEXEC)
 	if errno != 0 {
@@ -57,9 +61,20 @@ func init() {
 	if errno != 0 || !isReadonly(int(tree)) {
 		return
 	}
-	if args, err := arguments(); err == nil {
-		execute(int(tree), args)
+	execute(int(tree), args)
+}
+
+// onlyLooks tells whether a command only shows something: it starts nothing, and no thread of it enters a container. To a
+// container it is a program like any other of the host's, and one that starts once takes half the time.
+func onlyLooks(args []string) bool {
+	if len(args) < 2 {
+		return false // as when gocker starts itself
 	}
+	switch args[1] {
+	case "--version", "version", "ps", "images", "inspect", "logs":
+		return true
+	}
+	return false
 }
 
 // isReadonly tells whether a file is on a read-only mount.
