@@ -25,7 +25,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"syscall"
 	"unsafe"
 
@@ -160,34 +159,32 @@ func (l *List) Send() {
 	l.Add("hand over a file", unix.SYS_SENDMSG, l.theirs, unsafe.Pointer(message), 0)
 }
 
-// mostStops is how often a child is told to go on.
-const mostStops = 100
+// A child that has said nothing for this long, in milliseconds, may have been stopped; and so often it is told to go on.
+const (
+	silence   = 10
+	mostStops = 100
+)
 
 // Read reads what the child says: nil that it is so far, a Failed that it is not. io.EOF says that it has closed its
 // side, by execve(2) or by its death. In a container that runs, others may stop the child, and its parent would wait for ever:
 // so it is told to go on, and if they will not have it, it is killed.
 func (l *List) Read() error {
-	changed := make(chan os.Signal, 1)
-	changed <- unix.SIGCHLD // it may be stopped already; later there might be no room
-	signal.Notify(changed, unix.SIGCHLD)
-	defer close(changed)
-	defer signal.Stop(changed)
-	go func() {
-		stops := 0
-		for range changed {
-			var stopped unix.Siginfo
-			unix.Waitid(unix.P_PID, l.pid, &stopped, unix.WSTOPPED|unix.WNOHANG, nil) // one that is dead is not stopped
-			switch {
-			case stopped.Signo == 0:
-			case stops == mostStops:
-				unix.Kill(l.pid, unix.SIGKILL)
-			default:
-				stops++
-				unix.Kill(l.pid, unix.SIGCONT)
-			}
+	said := []unix.PollFd{{Fd: int32(l.ours.Fd()), Events: unix.POLLIN}}
+	for stops := 0; ; {
+		if n, err := unix.Poll(said, silence); n > 0 || err != nil && err != unix.EINTR {
+			return l.read()
 		}
-	}()
-	return l.read()
+		var stopped unix.Siginfo
+		unix.Waitid(unix.P_PID, l.pid, &stopped, unix.WSTOPPED|unix.WNOHANG, nil) // one that is dead is not stopped
+		switch {
+		case stopped.Signo == 0:
+		case stops == mostStops:
+			unix.Kill(l.pid, unix.SIGKILL)
+		default:
+			stops++
+			unix.Kill(l.pid, unix.SIGCONT)
+		}
+	}
 }
 
 func (l *List) read() error {
