@@ -3,7 +3,6 @@
 package runtime
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -13,11 +12,10 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/seccomp"
 	"gocker/step05-namespaces/birth"
 )
 
@@ -67,7 +65,7 @@ func (d *denials) soFar() (list []Denial) {
 
 // askInstead changes a compiled filter: where it denies with its usual error, it asks. That error is returned, 0 if the
 // filter stays as it is. ENOSYS is none: it sends a program another way, as from clone3 to clone, and often.
-func askInstead(program []bpf.Instruction, spec *specs.LinuxSeccomp) (errno syscall.Errno) {
+func askInstead(program []unix.SockFilter, spec *specs.LinuxSeccomp) (errno syscall.Errno) {
 	action, number := spec.DefaultAction, spec.DefaultErrnoRet
 	canSend := action == specs.ActAllow // the listener comes by sendmsg(2)
 	for _, rule := range spec.Syscalls {
@@ -89,9 +87,10 @@ func askInstead(program []bpf.Instruction, spec *specs.LinuxSeccomp) (errno sysc
 	if action != specs.ActErrno || errno == unix.ENOSYS || !canSend || err != nil || filtered != 0 {
 		return 0
 	}
-	for i, instruction := range program {
-		if instruction == (bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(errno)}) {
-			program[i] = bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF}
+	denial := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)}
+	for i := range program {
+		if program[i] == denial {
+			program[i].K = unix.SECCOMP_RET_USER_NOTIF
 		}
 	}
 	return errno
@@ -138,10 +137,6 @@ const (
 func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 	defer listener.Close()
 	fd := listener.Fd()
-	machine, err := arch.GetInfo("")
-	if err != nil {
-		return // there would be no filter
-	}
 	for answers := 0; ; {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
@@ -154,8 +149,7 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 		if _, _, err := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asked))); err != 0 {
 			continue // the process was killed meanwhile
 		}
-		call := cmp.Or(machine.SyscallNumbers[int(asked.nr)], fmt.Sprintf("number %d", asked.nr))
-		d.note(call, asked, errno)
+		d.note(seccomp.Name(uint32(asked.nr)), asked, errno)
 		if answers++; answers > promptAnswers {
 			time.Sleep(answerPause)
 		}
