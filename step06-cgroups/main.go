@@ -27,10 +27,10 @@ import (
 	"gocker/step05-namespaces/byhand"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
+	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
 	"gocker/step06-cgroups/limits"
-	"gocker/step06-cgroups/told"
 	"gocker/step06-cgroups/trees"
 )
 
@@ -116,10 +116,10 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 		return -1, err
 	}
 	defer func() {
-		told.Remove(c.tell, cg)
+		cgroupbyhand.Remove(c.tell, cg)
 		err = errors.Join(err, cgroups.RemoveRecorded(f))
 	}()
-	told.New(c.tell, cg)
+	cgroupbyhand.New(c.tell, cg)
 	say("   %s", strings.Join(cgroups.Paths(cg), "\n   "))
 
 	say("3. Writing its limits")
@@ -127,7 +127,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	if err := cgroups.Set(cg, settings); err != nil {
 		return -1, err
 	}
-	told.Set(c.tell, cg, settings)
+	cgroupbyhand.Set(c.tell, cg, settings)
 	showSettings(stdout, cg, settings)
 
 	say("4. Denying it all devices but these")
@@ -135,7 +135,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	if err := devices.Guard(cg, rules); err != nil {
 		return -1, err
 	}
-	told.Guard(c.tell, cg, rules)
+	cgroupbyhand.Guard(c.tell, cg, rules)
 	showRules(stdout, rules)
 
 	say("5. Mounting its root, and making its process, which is in the cgroup before it does anything")
@@ -144,7 +144,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	}
 	spec := namespaces.Spec(f.Mnt(), f.ID, c.command)
 	streams := terminal.ForUser(spec.Process, stdin, stdout, os.Stderr)
-	p, err := namespaces.Create(spec, streams, byhand.Create(spec, c.tell), cgroups.Into(cg), told.Into(c.tell, cg))
+	p, err := namespaces.Create(spec, streams, byhand.Create(spec, c.tell), cgroups.Into(cg), cgroupbyhand.Into(c.tell, cg))
 	if err != nil {
 		return -1, err
 	}

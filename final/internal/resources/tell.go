@@ -10,9 +10,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step04-overlay/story"
+	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
-	"gocker/step06-cgroups/told"
 )
 
 // Tell tells by which commands Set has done its work.
@@ -26,8 +26,8 @@ func Tell(tell story.Story, cg cgroups.Cgroup, r *specs.LinuxResources) {
 			tell.Write(story.Host, "a new cpuset has nothing, and no process may be in it", cg.Path(file), strings.TrimSpace(string(value)))
 		}
 	}
-	told.Set(tell, cg, Settings(cg, r))
+	cgroupbyhand.Set(tell, cg, Settings(cg, r))
 	if r.Devices != nil {
-		told.Guard(tell, cg, slices.Concat(r.Devices, devices.Defaults()))
+		cgroupbyhand.Guard(tell, cg, slices.Concat(r.Devices, devices.Defaults()))
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
-	"gocker/step06-cgroups/told"
 )
 
 // cgroup is the part that makes the container's cgroup: while the namespaces are made, on another thread.
@@ -45,9 +45,9 @@ func (c *Container) cgroup(f *overlay.FS, spec *specs.Spec) namespaces.Part {
 			if err := made(); err != nil { // what is told comes one after the other
 				return err
 			}
-			told.New(c.tell, c.Cgroup)
+			cgroupbyhand.New(c.tell, c.Cgroup)
 			resources.Tell(c.tell, c.Cgroup, limits)
-			tells = told.Into(c.tell, c.Cgroup)
+			tells = cgroupbyhand.Into(c.tell, c.Cgroup)
 			return tells.Outside()
 		},
 		First: func(list *birth.List) error {

@@ -18,8 +18,8 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
-	"gocker/step06-cgroups/told"
 )
 
 // A Container is set up and waits for its start, or runs.
@@ -89,7 +89,7 @@ func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 // Join starts the spec's process in a container that runs, in the cgroup cg. Its filter asks nobody: what it starts may
 // outlive us.
 func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story, more ...namespaces.Part) (*namespaces.Process, error) {
-	parts := []namespaces.Part{tellsJoin(pid, spec, tell), told.Into(tell, cg), cgroups.Into(cg)}
+	parts := []namespaces.Part{tellsJoin(pid, spec, tell), cgroupbyhand.Into(tell, cg), cgroups.Into(cg)}
 	return namespaces.Join(pid, spec.Process, streams, slices.Concat(parts, process(spec, nil), more)...)
 }
 
@@ -146,6 +146,6 @@ func endAll(p *namespaces.Process, cg cgroups.Cgroup) {
 
 // Remove removes the cgroup of a container that has ended. The file system is the caller's.
 func (c *Container) Remove() error {
-	told.Remove(c.tell, c.Cgroup)
+	cgroupbyhand.Remove(c.tell, c.Cgroup)
 	return cgroups.RemoveRecorded(c.fs)
 }

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package told tells by which shell commands a cgroup of this step is made. Each function is for one that has done
-// its work: it looks at what is there now.
-package told
+// Package cgroupbyhand tells the shell commands that make a cgroup of this step. Call each function when the work that it tells
+// of is done: it looks at what is there now.
+package cgroupbyhand
 
 import (
 	"os"
