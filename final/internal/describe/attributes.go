@@ -12,12 +12,10 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/tiny"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
-	"gocker/step05-namespaces/namespaces"
 )
 
 // Attributes are flags of "run" that the kernel keeps for a process, or for a namespace.
@@ -69,61 +67,19 @@ func setAttributes(spec *specs.Spec, opts Attributes) error {
 	return nil
 }
 
-// The small program is this file of a container's folder, and is seen there in the container.
-const (
-	initName = "init"
-	initPath = "/dev/init"
-)
+// initName is the file of a container's folder that is seen as tiny.InitPath in the container.
+const initName = "init"
 
-// addInit puts tiny.Init in front of the command. It finds no commands by PATH, so that is done here.
+// addInit puts tiny.Init in front of the command.
 func addInit(f *overlay.FS, spec *specs.Spec) error {
-	process := spec.Process
-	command, err := findCommand(f, process)
-	if err != nil {
-		return err
-	}
 	file := filepath.Join(f.Dir, initName)
 	if err := os.WriteFile(file, tiny.Init(), 0o755); err != nil {
 		return err
 	}
 	spec.Mounts = append(spec.Mounts, specs.Mount{
-		Destination: initPath, Type: "bind", Source: file, Options: []string{"rbind", "rprivate", "ro", "exec"}, // /run may be noexec
+		Destination: tiny.InitPath, Type: "bind", Source: file, Options: []string{"rbind", "rprivate", "ro", "exec"}, // /run may be noexec
 	})
-	process.Args = append([]string{initPath, command}, process.Args...)
+	process := spec.Process
+	process.Args = append([]string{tiny.InitPath, process.Args[0]}, process.Args...)
 	return nil
-}
-
-// findCommand is the first file in PATH that has the command's name, as the image's links lead.
-func findCommand(f *overlay.FS, process *specs.Process) (string, error) {
-	command := process.Args[0]
-	if strings.Contains(command, "/") {
-		return command, nil
-	}
-	root, err := os.Open(f.Mnt())
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	var path string
-	for _, variable := range process.Env {
-		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
-			path = value
-		}
-	}
-	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join("/", dir, command)
-		fd, err := unix.Openat2(int(root.Fd()), file, &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		if err != nil {
-			continue
-		}
-		var stat unix.Stat_t
-		err = unix.Fstat(fd, &stat)
-		unix.Close(fd)
-		if err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 != 0 {
-			return file, nil
-		}
-	}
-	return "", fmt.Errorf("%w: %q in PATH %q", namespaces.ErrNotFound, command, path)
 }

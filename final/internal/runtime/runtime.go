@@ -70,6 +70,7 @@ func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 		joined(spec),
 		sysctls(spec), // before /proc/sys may be read-only
 		covered(spec),
+		underInit(spec.Process),
 		c.scripts(spec.Process),
 	}, process(spec, &c.denied)...)
 }

@@ -27,6 +27,9 @@ import (
 // The first byte of each program's code, and the first one after it: see init_*.s and guard_*.s.
 var begin, end, guardBegin, guardEnd unsafe.Pointer
 
+// InitPath is where a container has Init.
+const InitPath = "/dev/init"
+
 // Init is the program for PID 1, as a file.
 func Init() []byte { return file(begin, end) }
 

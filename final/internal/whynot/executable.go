@@ -42,7 +42,7 @@ func notExecuted(process *specs.Process, tried string, errno syscall.Errno) erro
 			return err == nil
 		})
 		if here < 0 {
-			return notFound(process)
+			return NotFound(process)
 		}
 		kind, says, tried = namespaces.ErrNotFound, "", birth.Candidates(process.Args[0], process.Env)[here]
 	}
@@ -102,8 +102,9 @@ func faultOf(process *specs.Process, errno syscall.Errno) fault {
 	return fault{}
 }
 
-// notFound is the error for a command of which there is no file, with what comes nearest to it.
-func notFound(process *specs.Process) error {
+// NotFound is the error for a command of which there is no file, with what comes nearest to it. It is called on a thread
+// that is in the container.
+func NotFound(process *specs.Process) error {
 	command, path := process.Args[0], birth.SearchPath(process.Env)
 	err := fmt.Errorf("%w: %q", namespaces.ErrNotFound, command)
 	folder, base := filepath.Split(command)
