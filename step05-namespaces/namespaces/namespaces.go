@@ -237,6 +237,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 		return err
 	}
 	l.ChangeFolder(process.Cwd)
+	p.command = process.Args[0]
 	return l.Exec(process.Args, process.Env)
 }
 

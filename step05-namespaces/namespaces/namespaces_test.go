@@ -115,9 +115,9 @@ func TestCommandThatCannotStart(t *testing.T) {
 		want    error
 		says    string
 	}{
-		{"no-such-command", namespaces.ErrNotFound, "no-such-command"},
-		{"", namespaces.ErrNotFound, ""},
-		{"/no/such/file", namespaces.ErrNotFound, "/no/such/file"},
+		{"no-such-command", namespaces.ErrNotFound, `command not found: "no-such-command": no such file`},
+		{"", namespaces.ErrNotFound, `command not found: ""`},
+		{"/no/such/file", namespaces.ErrNotFound, `command not found: "/no/such/file"`},
 		{"/etc/passwd/x", namespaces.ErrNotFound, "/etc/passwd/x"},
 		{"/tmp/no-interpreter", namespaces.ErrNotFound, "no such file"},
 		{"/tmp/not-executable", namespaces.ErrNotExecutable, "permission denied"},

@@ -28,6 +28,7 @@ type Process struct {
 
 	streams Streams
 	parts   []Part // those of the streams are the first
+	command string // as its caller names it
 	list    *birth.List
 	started chan error    // what became of Start
 	ended   chan struct{} // closed when it has ended, with this status:
@@ -116,9 +117,9 @@ func (p *Process) hasBecome() error {
 	if errors.As(err, &failed) && failed.Number == unix.SYS_EXECVE {
 		kind := ErrNotExecutable
 		if failed.Errno == unix.ENOENT || failed.Errno == unix.ENOTDIR {
-			kind = ErrNotFound
+			kind, failed.What = ErrNotFound, fmt.Sprintf("%q", p.command) // the child names only one of the files in PATH that it tried
 		}
-		err = fmt.Errorf("%w: %w", kind, err)
+		err = fmt.Errorf("%w: %w", kind, failed)
 	}
 	for _, part := range p.parts {
 		err = part.Failed(err)
