@@ -27,71 +27,87 @@ func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
 	if tell == nil {
 		return namespaces.Part{}
 	}
-	part := byhand.Create(spec, tell)
-	step5 := part
-	isFile := map[string]bool{} // which binds are of files: as the host has them
-	var trees []specs.Mount     // of cgroups
-	var inProc []specs.Mount    // to be bound when /proc is there
-	var proc []byte
-	part.Outside = func() error {
-		proc, _ = os.ReadFile("/proc/self/cgroup") // the part that mounts them says what is wrong
-		for _, m := range spec.Mounts {
-			if info, err := os.Stat(m.Source); isBind(m) && err == nil {
-				isFile[m.Source] = !info.IsDir()
-			}
-		}
-		tellJoined(spec, tell)
-		err := step5.Outside()
-		if spec.Domainname != "" {
-			tell.Write(story.Inside, "and a domain name", "/proc/sys/kernel/domainname", spec.Domainname)
-		}
-		return err
-	}
-	part.Mount = func(r *rootfs.Root, m specs.Mount) (bool, error) {
-		switch {
-		case isBind(m) && isInProc(spec, m):
-			inProc = append(inProc, m)
-		case isBind(m):
-			byhand.Missing(tell, m.Destination, isFile[m.Source])
-			tellBind(m, tell)
-		case m.Type == "cgroup":
-			trees = tellCgroups(m, proc, tell)
-		default:
-			step5.Mount(r, m)
-			if m.Destination == "/dev" {
-				tellDevices(spec.Linux.Devices, tell)
-			}
-		}
-		return false, nil
-	}
+	t := &teller{Story: tell, spec: spec, step5: byhand.Create(spec, tell), isFile: map[string]bool{}}
+	part := t.step5
+	part.Outside = t.outside
+	part.Mount = t.mount
 	part.Inside = func() error {
 		tellPrivileges(spec.Process, tell)
-		return step5.Inside()
+		return t.step5.Inside()
 	}
 	part.Last = func(list *birth.List) error {
-		tellTrees(spec, trees, tell)
-		return step5.Last(list)
+		tellTrees(spec, t.trees, tell)
+		return t.step5.Last(list)
 	}
-	part.Ready = func(p *namespaces.Process) error {
-		tellOOMScore(spec.Process, tell)
-		for _, m := range inProc {
-			byhand.Missing(tell, m.Destination, isFile[m.Source])
-			tellBind(m, tell)
-		}
-		for _, name := range sorted(spec.Linux.Sysctl) {
-			tell.Write(story.Inside, "what the kernel keeps for each namespace", sysctlFile(name), spec.Linux.Sysctl[name])
-		}
-		tellCovers(spec.Linux, tell)
-		if spec.Root.Readonly {
-			tell.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
-		}
-		tellProcess(spec, tell)
-		return step5.Ready(p)
-	}
+	part.Ready = t.ready
 	return part
 }
 
-// toldJoin is the same for one more process.
+// A teller is what tells remembers from one moment to a later one.
+type teller struct {
+	story.Story
+	spec   *specs.Spec
+	step5  namespaces.Part
+	isFile map[string]bool // which binds are of files: as the host has them
+	proc   []byte          // our own cgroups, by which trees are found
+	trees  []specs.Mount   // of cgroups
+	inProc []specs.Mount   // to be bound when /proc is there
+}
+
+func (t *teller) outside() error {
+	t.proc, _ = os.ReadFile("/proc/self/cgroup") // the part that mounts them says what is wrong
+	for _, m := range t.spec.Mounts {
+		if info, err := os.Stat(m.Source); isBind(m) && err == nil {
+			t.isFile[m.Source] = !info.IsDir()
+		}
+	}
+	tellJoined(t.spec, t.Story)
+	err := t.step5.Outside()
+	if t.spec.Domainname != "" {
+		t.Write(story.Inside, "and a domain name", "/proc/sys/kernel/domainname", t.spec.Domainname)
+	}
+	return err
+}
+
+func (t *teller) mount(r *rootfs.Root, m specs.Mount) (bool, error) {
+	switch {
+	case isBind(m) && isInProc(t.spec, m):
+		t.inProc = append(t.inProc, m)
+	case isBind(m):
+		t.bind(m)
+	case m.Type == "cgroup":
+		t.trees = tellCgroups(m, t.proc, t.Story)
+	default:
+		t.step5.Mount(r, m)
+		if m.Destination == "/dev" {
+			tellDevices(t.spec.Linux.Devices, t.Story)
+		}
+	}
+	return false, nil
+}
+
+func (t *teller) bind(m specs.Mount) {
+	byhand.Missing(t.Story, m.Destination, t.isFile[m.Source])
+	tellBind(m, t.Story)
+}
+
+func (t *teller) ready(p *namespaces.Process) error {
+	tellOOMScore(t.spec.Process, t.Story)
+	for _, m := range t.inProc {
+		t.bind(m)
+	}
+	for _, name := range sorted(t.spec.Linux.Sysctl) {
+		t.Write(story.Inside, "what the kernel keeps for each namespace", sysctlFile(name), t.spec.Linux.Sysctl[name])
+	}
+	tellCovers(t.spec.Linux, t.Story)
+	if t.spec.Root.Readonly {
+		t.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
+	}
+	tellProcess(t.spec, t.Story)
+	return t.step5.Ready(p)
+}
+
+// tellsJoin is the same for one more process.
 func tellsJoin(pid int, spec *specs.Spec, tell story.Story) namespaces.Part {
 	part := byhand.Join(pid, spec, tell)
 	if tell == nil {
