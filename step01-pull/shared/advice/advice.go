@@ -32,14 +32,37 @@ func Of(err error) string {
 	return ""
 }
 
-// Print is the way to show an error on a terminal: who speaks, what failed, and below it the advice. A name in it may
-// come from anywhere, and have characters that a terminal obeys: they are spelled as Go does, "\x1b".
+// Print is the way to show an error on a terminal: who speaks, what failed, and below it the advice. Of errors that are
+// joined, each has its own; several with the same advice have it once. A name in it may come from anywhere, and have
+// characters that a terminal obeys: they are spelled as Go does, "\x1b".
 func Print(who string, err error) string {
-	s := who + ": " + err.Error() + "\n"
-	if a := Of(err); a != "" {
-		s += "  " + a + "\n"
+	s := ""
+	all := split(err)
+	for i, err := range all {
+		s += who + ": " + err.Error() + "\n"
+		if a := Of(err); a != "" && (i+1 == len(all) || Of(all[i+1]) != a) {
+			s += "  " + a + "\n"
+		}
 	}
 	return Printable(s)
+}
+
+// split takes apart what errors.Join has joined. fmt.Errorf with several %w makes one error, whose text is no list.
+func split(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	var texts []string
+	for _, one := range joined.Unwrap() {
+		all = append(all, split(one)...)
+		texts = append(texts, one.Error())
+	}
+	if strings.Join(texts, "\n") != err.Error() {
+		return []error{err}
+	}
+	return all
 }
 
 // Printable spells characters that a terminal obeys as Go does, "\x1b".

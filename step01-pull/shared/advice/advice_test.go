@@ -25,3 +25,21 @@ func TestAdviceIsApartFromTheMessage(t *testing.T) {
 		t.Errorf("Print without advice = %q, want %q", got, want)
 	}
 }
+
+func TestEachOfSeveralErrorsHasItsAdvice(t *testing.T) {
+	see := func(name string) error { return Add(fmt.Errorf("no such container: %s", name), "see: gocker ps") }
+	running := Add(errors.New("it is running"), "stop it")
+	err := errors.Join(running, errors.Join(see("a"), see("b")), fs.ErrExist, fmt.Errorf("start: %w: %w", fs.ErrInvalid, running))
+	want := `gocker: it is running
+  stop it
+gocker: no such container: a
+gocker: no such container: b
+  see: gocker ps
+gocker: file already exists
+gocker: start: invalid argument: it is running
+  stop it
+`
+	if got := Print("gocker", err); got != want {
+		t.Errorf("Print = %s, want %s", got, want)
+	}
+}
