@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/containers"
@@ -53,6 +55,8 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 		}
 		return follow(signals)
 	}
+	// If nobody reads our output any more, the write fails, and the process gets to know: it must not end by our death.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	if !opts.Remove { // else nobody could read its log
 		if err := c.open(); err != nil {
 			return -1, errors.Join(err, c.Remove(true))
