@@ -112,8 +112,13 @@ func (p Port) explained(err error) error {
 	case errors.Is(err, unix.EACCES):
 		return advice.Add(fmt.Errorf("publish %s: %w", p, err),
 			"only root may take a port so low; choose a higher one, or as root: sysctl net.ipv4.ip_unprivileged_port_start=%d", p.Host.Port())
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		return advice.Add(fmt.Errorf("publish %s: %w", p, err), "raise the limit of open files: ulimit -n; or publish fewer ports")
 	}
-	return fmt.Errorf("publish %s: %w", p, err)
+	return fmt.Errorf("publish %s: %w", p, outOfFiles(err))
+}
+
+func outOfFiles(err error) error {
+	if errors.Is(err, unix.EMFILE) {
+		return advice.Add(err, "raise the limit of open files: ulimit -n; or publish fewer ports")
+	}
+	return err
 }

@@ -246,6 +246,24 @@ func TestTwoClientsOfUDPGetTheirOwnAnswers(t *testing.T) {
 	}
 }
 
+func TestANewClientOfUDPTakesThePlaceOfTheOldestOne(t *testing.T) {
+	const files, clients = 400, 300
+	p := port(t, "127.0.0.1:5353/udp", udpServer(t, container+":0"))
+	limit(t, files)
+	listen(t, []published.Port{p}) // 143 files are enough for 35 clients
+	for i := range clients {
+		c := dial(t, "udp", "127.0.0.1:5353")
+		fmt.Fprint(c, i)
+		if _, err := c.Read(make([]byte, 100)); err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		c.Close()
+	}
+	if open, err := os.ReadDir("/proc/self/fd"); err != nil || len(open) > 100 {
+		t.Errorf("%d files are open, %v; want less than 100", len(open), err)
+	}
+}
+
 func TestAPortOfNoNumberIsOneForBothKindsOfAddress(t *testing.T) {
 	for _, protocol := range []string{"tcp", "udp"} {
 		l := listen(t, []published.Port{port(t, "0.0.0.0:0/"+protocol, nil), port(t, "[::]:0/"+protocol, nil)})
@@ -480,12 +498,40 @@ func TestTooManyPortsAreAnErrorThatNamesTheLimit(t *testing.T) {
 	}
 }
 
+func TestWithoutFreeFilesNothingIsPublished(t *testing.T) {
+	p := port(t, "127.0.0.1:8080/tcp", nil)
+	for left := range 4 { // each time another of the files that are needed is too many
+		var files []*os.File
+		for {
+			f, err := os.Open("/dev/null")
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+			if f.Fd() > 100 {
+				break
+			}
+		}
+		limit(t, uint64(files[len(files)-1].Fd())+1+uint64(left))
+		l, err := published.Listen([]published.Port{p})
+		for _, f := range files {
+			f.Close()
+		}
+		if left < 3 && (!errors.Is(err, unix.EMFILE) || !strings.Contains(advice.Of(err), "ulimit -n")) {
+			t.Errorf("%d files left: Listen = %v, advice %q; want %v and ulimit", left, err, advice.Of(err), unix.EMFILE)
+		}
+		if err == nil {
+			l.Close()
+		}
+	}
+}
+
 func TestWithoutFreeFilesAConnectionWaitsForAnother(t *testing.T) {
 	const files, clients = 400, 60
 	server := tcpServer(t, container+":0", func(c *net.TCPConn) { io.Copy(c, c); c.Close() })
 	p := port(t, "127.0.0.1:8080/tcp", server)
 	limit(t, files)
-	listen(t, []published.Port{p}) // of some 140 files 18 connections
+	listen(t, []published.Port{p}) // 143 files are enough for 17 connections
 	var conns []net.Conn
 	for range clients {
 		conns = append(conns, dial(t, "tcp", "127.0.0.1:8080"))

@@ -70,7 +70,10 @@ type acceptor struct {
 
 func newAcceptor(ctx context.Context, connections int) (*acceptor, error) {
 	p, err := newPoller()
-	return &acceptor{poller: p, ctx: ctx, to: map[int32]netip.AddrPort{}, slots: make(chan struct{}, connections)}, err
+	if err != nil {
+		return nil, err
+	}
+	return &acceptor{poller: p, ctx: ctx, to: map[int32]netip.AddrPort{}, slots: make(chan struct{}, connections)}, nil
 }
 
 func (a *acceptor) run() {

@@ -40,7 +40,10 @@ type client struct {
 
 func newRelay(most int) (*relay, error) {
 	p, err := newPoller()
-	return &relay{poller: p, most: most, to: map[int32]netip.AddrPort{}, clients: map[flow]*client{}, answers: map[int32]*client{}}, err
+	if err != nil {
+		return nil, err
+	}
+	return &relay{poller: p, most: most, to: map[int32]netip.AddrPort{}, clients: map[flow]*client{}, answers: map[int32]*client{}}, nil
 }
 
 func (r *relay) run() {
