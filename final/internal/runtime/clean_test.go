@@ -65,16 +65,7 @@ func second(t *testing.T, f *overlay.FS, spec *specs.Spec) (string, int) {
 	process := *spec.Process
 	process.Args = []string{"cat"}
 	first.Process = &process
-	r, w := io.Pipe()
-	p, err := create(t, f, &first, terminal.Stdio{Stdin: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Wait()
-	defer w.Close()
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := waiting(t, f, &first)
 	var out bytes.Buffer
 	more, err := runtime.Join(p.Pid, spec, terminal.New(spec.Process, terminal.Stdio{Stdout: &out, Stderr: &out}), p.Cgroup, nil)
 	if err != nil {
@@ -152,16 +143,7 @@ func TestNoWorkingFolderIsOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(leak)
-	r, w := io.Pipe()
-	first, err := create(t, f, namespaces.Spec(f.Mnt(), "x", []string{"cat"}), terminal.Stdio{Stdin: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Wait()
-	defer w.Close()
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
+	first := waiting(t, f, namespaces.Spec(f.Mnt(), "x", []string{"cat"}))
 	for fd := range 64 {
 		spec := sh(f, "pwd; ls")
 		spec.Process.Cwd = fmt.Sprintf("/proc/self/fd/%d", fd)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -34,16 +33,7 @@ func use(spec *specs.Spec, typ specs.LinuxNamespaceType, path string) {
 
 func TestNamespacesOfOthersAreJoined(t *testing.T) {
 	f := testroot.Mount(t)
-	r, w := io.Pipe()
-	first, err := create(t, f, namespaces.Spec(f.Mnt(), "first", []string{"cat"}), terminal.Stdio{Stdin: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Wait()
-	defer w.Close()
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
+	first := waiting(t, f, namespaces.Spec(f.Mnt(), "first", []string{"cat"}))
 	for typ, file := range map[specs.LinuxNamespaceType]string{
 		specs.PIDNamespace: "pid", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.NetworkNamespace: "net", specs.CgroupNamespace: "cgroup",
 	} {

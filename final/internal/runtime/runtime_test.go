@@ -5,6 +5,7 @@ package runtime_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -45,6 +46,24 @@ func create(t testing.TB, f *overlay.FS, spec *specs.Spec, stdio terminal.Stdio)
 		})
 	}
 	return c, err
+}
+
+// waiting is a container whose command reads, cat for one, and so lives until the test is over.
+func waiting(t testing.TB, f *overlay.FS, spec *specs.Spec) *runtime.Container {
+	t.Helper()
+	r, w := io.Pipe()
+	c, err := create(t, f, spec, terminal.Stdio{Stdin: r})
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.Close()
+		c.Wait()
+	})
+	return c
 }
 
 // output runs a command to its end and returns what it wrote.
