@@ -45,7 +45,7 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `file`, not to standard output")
-	cmd.Flags().StringVar(&format, "format", "docker-archive", "`kind`: docker-archive, which also is an OCI layout, or oci-archive, which is only that")
+	cmd.Flags().StringVar(&format, "format", "docker-archive", "`kind`: docker-archive (which is also an OCI layout) or oci-archive (which is only an OCI layout)")
 	return cmd
 }
 
@@ -75,9 +75,9 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 	var limits budget.Limits
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
-		Short: "Enter the images of an archive",
-		Long: "Enter the images of an archive: of docker save, podman save, skopeo copy or gocker save, docker's kind or an OCI layout,\n" +
-			"compressed or not; with -i also an OCI layout that is a folder.",
+		Short: "Load the images of an archive",
+		Long: "Load the images of an archive that docker save, podman save, skopeo copy or gocker save has made: docker's kind or an\n" +
+			"OCI layout, compressed or not. With -i it may also be a folder with an OCI layout.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible()

@@ -52,7 +52,7 @@ func layersCommand(e *engine.Engine) *cobra.Command {
 		Use:   "layers [flags] CONTAINER",
 		Short: "Show what a container added, updated and deleted, and which layer of its image has the original",
 		Long: "Show what a container added, updated and deleted, and which layer of its image has the original. Layer 1 is the\n" +
-			"lowest. A container changes no layer: all of it is in a folder of its own, above them.",
+			"lowest. A container changes no layer: its changes are in a folder of its own, above all layers.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := e.Look().Changes(args[0])

@@ -16,8 +16,8 @@ func commitCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "commit [flags] CONTAINER [NAME[:TAG]]",
 		Short: "Make an image of what a container changed",
-		Long: "Make an image of a container: what it changed becomes a layer on top of those of its image. What is mounted in the\n" +
-			"container, such as folders of the host, does not.",
+		Long: "Make an image of a container: its changes become a layer on top of the layers of its image. Files on mounts, such as\n" +
+			"folders of the host, are not in it.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, err := references(args[1:])
@@ -35,9 +35,9 @@ func commitCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&opts.Author, "author", "a", "", "who made it: `text`")
-	f.StringVarP(&opts.Message, "message", "m", "", "what was done: `text`, shown by gocker history")
-	f.VarP((*list)(&opts.Changes), "change", "c", "change the config by a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
-	f.BoolVarP(&opts.Pause, "pause", "p", true, "a container that runs stands still while its files are read")
+	f.StringVarP(&opts.Author, "author", "a", "", "`text` that names the author")
+	f.StringVarP(&opts.Message, "message", "m", "", "`text` about the change, which gocker history shows")
+	f.VarP((*list)(&opts.Changes), "change", "c", "change the config with a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
+	f.BoolVarP(&opts.Pause, "pause", "p", true, "freeze a running container while its files are read")
 	return cmd
 }

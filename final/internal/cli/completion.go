@@ -17,14 +17,14 @@ import (
 func completionCommand(*engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
-		Short: "Print a script that has a shell complete commands, flags, and names of containers, images and volumes",
-		Long: `Print a script that has a shell complete commands, flags, and names of containers, images and volumes.
+		Short: "Print a script with which a shell completes commands, flags, and names of containers, images and volumes",
+		Long: `Print a script with which a shell completes commands, flags, and names of containers, images and volumes.
 
   bash    source <(gocker completion bash)
   zsh     source <(gocker completion zsh)
   fish    gocker completion fish | source
 
-Write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish to have it always.`,
+To have it always, write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		RunE: func(cmd *cobra.Command, args []string) error {

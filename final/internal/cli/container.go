@@ -22,7 +22,7 @@ var containerCommands = []named{
 
 // containerCommand has all of them once more, as docker has them.
 func containerCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "container", Short: "All that can be done with containers", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "container", Short: "Commands for containers", Args: cobra.NoArgs, RunE: help}
 	for _, c := range containerCommands {
 		sub := c.make(e)
 		switch c.name {

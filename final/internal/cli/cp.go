@@ -23,12 +23,12 @@ func cpCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cp [flags] CONTAINER:SOURCE TARGET|-\n  gocker cp [flags] SOURCE|- CONTAINER:TARGET",
 		Short: "Copy files between a container and the host",
-		Long: `Copy a file, or a folder with all in it, between a container and the host. The container may run or not.
+		Long: `Copy a file, or a folder with its content, between a container and the host. The container need not run.
 
-If TARGET is a folder, the copy is put into it; else TARGET is the name of the copy, and the folder that it lies in must be
-there. SOURCE/. is what is in a folder, without the folder. A link is copied as a link.
+If TARGET is a folder, the copy goes into it. Otherwise TARGET is the name of the copy, and the folder above must exist.
+SOURCE/. is the content of a folder, without the folder itself. A link is copied as a link.
 
-With - the files come from standard input or go to standard output, as a tar archive.`,
+If you write - for one side, a tar archive comes from standard input, or goes to standard output.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fromContainer, from := splitPath(args[0])
@@ -54,9 +54,9 @@ With - the files come from standard input or go to standard output, as a tar arc
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&opts.Archive, "archive", "a", false, "into a container: the container's user owns the copies, if it is not root; out of one: they keep their owners")
-	f.BoolVarP(&opts.Follow, "follow-link", "L", false, "if SOURCE is a link, copy what it leads to")
-	f.BoolVarP(&quiet, "quiet", "q", false, "changes nothing: where all goes well cp prints nothing")
+	f.BoolVarP(&opts.Archive, "archive", "a", false, "copies into a container belong to its user, unless that is root; copies out of a container keep their owners")
+	f.BoolVarP(&opts.Follow, "follow-link", "L", false, "if SOURCE is a link, copy the file that it leads to")
+	f.BoolVarP(&quiet, "quiet", "q", false, "changes nothing: cp prints nothing unless it fails")
 	return cmd
 }
 

@@ -43,7 +43,7 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "df [flags]",
-		Short: "Show what images, containers and volumes take on disk",
+		Short: "Show how much disk space images, containers and volumes take",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			usage, unread := e.Look().DiskUsage()
@@ -208,7 +208,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
-		Short: "Remove the containers that do not run, the images that none needs, and what crashes have left",
+		Short: "Remove the containers that do not run, the images that no container needs, and the remains of crashes",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := "all containers that do not run, all images without a name"
@@ -237,7 +237,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
-	f.BoolVar(&withVolumes, "volumes", false, "also volumes without a name of their own that no container has")
+	f.BoolVar(&withVolumes, "volumes", false, "also volumes without a name, if no container uses them")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
 	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
 	return cmd

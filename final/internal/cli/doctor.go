@@ -18,8 +18,8 @@ func doctorCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
-		Short: "Say what this machine can do, and how to mend what it cannot",
-		Long:  "Say what this machine can do, and how to mend what it cannot. The exit status is 0 only if containers can run.",
+		Short: "Check whether containers can run on this machine, and say how to mend what is missing",
+		Long:  "Check whether containers can run on this machine, and say how to mend what is missing. The exit status is 0 only if containers can run.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results := doctor.Run(e.Dirs)

@@ -43,7 +43,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	timeFlags(f, &since, &until)
 	f.StringVar(&format, "format", "", "`json`, or a template of Go: {{.Action}} {{.Actor.ID}}")
-	f.VarP((*list)(&filters), "filter", "f", "only those with `KEY=VALUE`: container, event, image, label, type (container, image or volume) or volume")
+	f.VarP((*list)(&filters), "filter", "f", "show only events with `KEY=VALUE`; KEY is container, event, image, label, type (its VALUE is container, image or volume) or volume")
 	return cmd
 }
 

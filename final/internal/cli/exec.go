@@ -41,14 +41,14 @@ func execCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the flags behind CONTAINER are the command's
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background")
-	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave it, with --tty; it goes on")
-	f.BoolVar(&told, "explain", false, "tell what is asked of the kernel, each with the command that does it by hand")
-	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
-	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
+	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave it, with --tty; it continues")
+	f.BoolVar(&told, "explain", false, "tell what gocker asks of the kernel, and the commands that do it by hand")
+	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input to the command")
+	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give the command a terminal")
 	f.VarP((*list)(&opts.Env), "env", "e", "environment variable: `KEY=value`, or KEY for the host's value")
-	f.Var((*list)(&envFiles), "env-file", "`file` of environment variables, one a line")
+	f.Var((*list)(&envFiles), "env-file", "`file` with environment variables, one in each line")
 	f.BoolVar(&opts.Privileged, "privileged", false, "with all capabilities")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
-	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
+	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`: names from the image, or numbers")
 	return cmd
 }

@@ -30,7 +30,7 @@ func (e *explainFlag) Set(s string) error {
 }
 
 func (e *explainFlag) register(f *pflag.FlagSet) {
-	f.Var(e, "explain", "tell what is asked of the kernel, each with the command that does it by hand; --explain=sh runs nothing, and prints a script that does")
+	f.Var(e, "explain", "tell what gocker asks of the kernel, and the commands that do it by hand; --explain=sh only prints these commands, as a script")
 	f.Lookup("explain").NoOptDefVal = "true"
 }
 

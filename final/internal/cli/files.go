@@ -27,9 +27,9 @@ func imageFilesCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "files [flags] IMAGE [PATH]",
-		Short: "Show which layer a file comes from, and every layer that added, updated or deleted it",
-		Long: "Show which layer a file, and all below a folder, comes from, and every layer that added, updated or deleted it.\n" +
-			"Layer 1 is the lowest. What is deleted comes from none: it is only in layers, not in containers.",
+		Short: "Show from which layer a file comes, and every layer that added, updated or deleted it",
+		Long: "Show from which layer a file comes, or each file of a folder, and every layer that added, updated or deleted it.\n" +
+			"Layer 1 is the lowest. A deleted file comes from no layer: layers have it, but containers do not see it.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := pull.ParseReference(args[0])

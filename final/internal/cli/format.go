@@ -35,7 +35,7 @@ import (
 //	err := printFormatted(w, format, "table {{.ID}}\t{{.Names}}", rows)
 
 // formatHelp is what --format says of itself, in every command that prints a list.
-const formatHelp = "`json` (an object a line), a Go template such as '{{.ID}}', or 'table TEMPLATE'"
+const formatHelp = "`json` (one object in each line), a Go template such as '{{.ID}}', or 'table TEMPLATE'"
 
 // printFormatted prints rows in a format that the user chose: "json" is an object a line, "table TEMPLATE" a table, any
 // other a template, a line for each row. "" and "table" are the usual one. Templates have docker's functions: json,

@@ -20,7 +20,7 @@ import (
 
 // imageCommand has all commands on images once more, as docker has them.
 func imageCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "All that can be done with images", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "image", Short: "Commands for images", Args: cobra.NoArgs, RunE: help}
 	list := imagesCommand(e)
 	list.Use = "ls" + strings.TrimPrefix(list.Use, "images")
 	list.Aliases = []string{"list"}
@@ -39,7 +39,7 @@ func imageInspectCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] IMAGE…",
-		Short: "Tell all that is known of images, as JSON",
+		Short: "Show everything about images, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var found []images.Inspection
@@ -57,7 +57,7 @@ func imageInspectCommand(e *engine.Engine) *cobra.Command {
 			return errors.Join(all, printInspected(cmd.OutOrStdout(), format, found))
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "", "`json` (an object a line), or a Go template such as '{{.Config.Cmd}}'")
+	cmd.Flags().StringVarP(&format, "format", "f", "", "`json` (one object in each line), or a Go template such as '{{.Config.Cmd}}'")
 	return cmd
 }
 
@@ -125,7 +125,7 @@ func historyCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
 	f.BoolVar(&whole, "no-trunc", false, "whole ids and commands")
-	f.BoolVarP(&human, "human", "H", true, "sizes and times as people say them")
+	f.BoolVarP(&human, "human", "H", true, "show sizes and times in short words")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
@@ -135,7 +135,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
-		Short: "Remove images without a name, and what crashes and broken pulls have left",
+		Short: "Remove images without a name, and the remains of crashes and broken pulls",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
@@ -164,12 +164,12 @@ func imageHashesCommand(e *engine.Engine) *cobra.Command {
 		Short: "Show all digests of an image, and where its layers are",
 		Long: `Show all digests of an image:
 
-  index     of the document that lists the image for several platforms
-  manifest  of the list of config and layers
-  config    which is the image's id
+  index     digest of the list of manifests, one for each platform
+  manifest  digest of the list of config and layers
+  config    digest of the config: it is the image's id
   digest    of a layer as it is sent, compressed
-  diffID    of the tar archive in it
-  chainID   of the layer with all below it, which names its folder`,
+  diffID    digest of the tar archive in a layer
+  chainID   digest of a layer together with all layers below it: the name of its folder`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := pull.ParseReference(args[0])
@@ -191,7 +191,7 @@ func imageHashesCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&verify, "verify", false, "recompute each from the bytes, and compare the files with the layers as they were sent")
+	cmd.Flags().BoolVar(&verify, "verify", false, "recompute each digest, and compare the files with the layers as they were sent")
 	cmd.Flags().StringVarP(&format, "format", "f", "", "`json`, or a Go template such as '{{.Config}}'")
 	return cmd
 }

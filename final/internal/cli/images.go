@@ -78,8 +78,8 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
 	f.BoolVar(&whole, "no-trunc", false, "whole ids")
-	f.BoolVar(&digests, "digests", false, "what registries call them, too")
-	f.BoolVarP(&all, "all", "a", false, "changes nothing: there are no images but those that have a row anyway")
+	f.BoolVar(&digests, "digests", false, "also show their digests in registries")
+	f.BoolVarP(&all, "all", "a", false, "changes nothing: gocker always shows all images")
 	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
@@ -90,7 +90,7 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rmi [flags] IMAGE…",
 		Short: "Remove images",
-		Long:  "Take names off images. With its last name an image goes, and every layer that no other image has. One that a container uses stays.",
+		Long:  "Remove names of images. An image without a name is removed, with every layer that no other image has. An image that a container uses stays.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all error
@@ -112,15 +112,15 @@ func rmiCommand(e *engine.Engine) *cobra.Command {
 			return all
 		},
 	}
-	cmd.Flags().Bool("no-prune", false, "changes nothing: there are no images but those that have a row in gocker images")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "an image that is named by its id loses all names, one that a container uses loses its name and stays, and one that is not here is no error")
+	cmd.Flags().Bool("no-prune", false, "changes nothing: gocker has no images that gocker images does not show")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "an image that you name by its id loses all its names; an image that a container uses loses its name and stays; a missing image is no error")
 	return cmd
 }
 
 func tagCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "tag IMAGE NAME[:TAG]",
-		Short: "Give an image another name",
+		Short: "Give an image one more name",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			refs, err := references(args)
@@ -135,7 +135,7 @@ func tagCommand(e *engine.Engine) *cobra.Command {
 func untagCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "untag NAME[:TAG]…",
-		Short: "Take names off images, which stay",
+		Short: "Remove names of images; the images stay",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) (all error) {
 			for _, arg := range args {

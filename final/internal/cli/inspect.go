@@ -20,7 +20,7 @@ import (
 )
 
 // inspectHelp is what --format says of itself in the commands that inspect.
-const inspectHelp = "`json` (an object a line), or a Go template such as '{{.State.Status}}'"
+const inspectHelp = "`json` (one object in each line), or a Go template such as '{{.State.Status}}'"
 
 // inspectKinds are what can be inspected, in the order in which a name is looked for.
 var inspectKinds = []string{"container", "image", "volume"}
@@ -30,7 +30,7 @@ func inspectCommand(e *engine.Engine) *cobra.Command {
 	var size bool
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] NAME…",
-		Short: "Tell all that is known of containers, images or volumes, as JSON",
+		Short: "Show everything about containers, images or volumes, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kinds := inspectKinds
@@ -54,7 +54,7 @@ func inspectCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&format, "format", "f", "", inspectHelp)
-	f.BoolVarP(&size, "size", "s", false, "of containers also SizeRw, what they added and changed, and SizeRootFs, with all of the image")
+	f.BoolVarP(&size, "size", "s", false, "for containers also show SizeRw, the size of what they added and changed, and SizeRootFs, the size with the image")
 	f.StringVar(&kind, "type", "", "only a `container`, image or volume of that name")
 	return cmd
 }
@@ -64,14 +64,14 @@ func containerInspectCommand(e *engine.Engine) *cobra.Command {
 	var size bool
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] CONTAINER…",
-		Short: "Tell all that is known of containers, as JSON",
+		Short: "Show everything about containers, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect(cmd, args, format, func(name string) (any, error) { return e.Look().Inspect(name, size) })
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", inspectHelp)
-	cmd.Flags().BoolVarP(&size, "size", "s", false, "also SizeRw, what they added and changed, and SizeRootFs, with all of the image")
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "also show SizeRw, the size of what they added and changed, and SizeRootFs, the size with the image")
 	return cmd
 }
 

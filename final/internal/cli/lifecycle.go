@@ -44,9 +44,9 @@ func startCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&told, "explain", false, "tell what is asked of the kernel, each with the command that does it by hand")
-	f.BoolVarP(&stay, "attach", "a", false, "stay until it ends, show what it writes, and pass signals on")
-	f.BoolVarP(&interactive, "interactive", "i", false, "pass standard input on, and stay")
+	f.BoolVar(&told, "explain", false, "tell what gocker asks of the kernel, and the commands that do it by hand")
+	f.BoolVarP(&stay, "attach", "a", false, "show its output until it ends, and pass signals to it")
+	f.BoolVarP(&interactive, "interactive", "i", false, "pass standard input to it, and stay until it ends")
 	attachFlags(f, &attached)
 	return cmd
 }
@@ -56,7 +56,7 @@ func attachCommand(e *engine.Engine) *cobra.Command {
 	attached := life.AttachOptions{}
 	cmd := &cobra.Command{
 		Use:   "attach [flags] CONTAINER",
-		Short: "Connect this terminal with a container that runs",
+		Short: "Connect this terminal to a running container",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			streams := standard
@@ -67,20 +67,20 @@ func attachCommand(e *engine.Engine) *cobra.Command {
 			return ended(status, err, exitFailed)
 		},
 	}
-	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "do not pass standard input on")
+	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "do not pass standard input to the container")
 	attachFlags(cmd.Flags(), &attached)
 	return cmd
 }
 
 func attachFlags(f *pflag.FlagSet, opts *life.AttachOptions) {
-	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave a container, which goes on")
-	f.BoolVar(&opts.SigProxy, "sig-proxy", true, "pass signals on to the container")
+	f.StringVar(&opts.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that leave a container; the container continues")
+	f.BoolVar(&opts.SigProxy, "sig-proxy", true, "pass signals to the container")
 }
 
 func stopCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [flags] CONTAINER…",
-		Short: "Ask containers to end, and kill those that do not",
+		Short: "Ask containers to end, and kill each one that does not",
 		Args:  cobra.MinimumNArgs(1),
 	}
 	opts := stopFlags(cmd.Flags())
@@ -106,8 +106,8 @@ func restartCommand(e *engine.Engine) *cobra.Command {
 // stopFlags registers the flags of stop and restart. docker has renamed --time to --timeout; both are taken.
 func stopFlags(f *pflag.FlagSet) func() life.StopOptions {
 	var opts life.StopOptions
-	f.StringVarP(&opts.Signal, "signal", "s", "", "`signal` that asks it (default the container's own, or SIGTERM)")
-	seconds := timeFlag(f, "`seconds` until it is killed, -1 for never (default the container's own, or 10)")
+	f.StringVarP(&opts.Signal, "signal", "s", "", "`signal` that asks it to end (default: the container's own, or SIGTERM)")
+	seconds := timeFlag(f, "`seconds` until it is killed; -1: never (default: the container's own, or 10)")
 	return func() life.StopOptions {
 		opts.Seconds = seconds()
 		return opts
@@ -158,14 +158,14 @@ func waitCommand(e *engine.Engine) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "wait until it is `stopped`, or next-exit, removed, running")
+	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "wait for one of these: `stopped`, next-exit, removed, running")
 	return cmd
 }
 
 func renameCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rename CONTAINER NAME",
-		Short: "Give a container another name",
+		Short: "Give a container a new name",
 		Args:  cobra.ExactArgs(2),
 		RunE:  func(_ *cobra.Command, args []string) error { return e.Containers().Rename(args[0], args[1]) },
 	}
@@ -179,8 +179,8 @@ func rmCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&opts.Force, "force", "f", false, "end those that run; one that is not there is no error")
-	f.BoolVarP(&opts.Volumes, "volumes", "v", false, "also the volumes without a name that were made for them")
+	f.BoolVarP(&opts.Force, "force", "f", false, "also remove running containers; a missing container is no error")
+	f.BoolVarP(&opts.Volumes, "volumes", "v", false, "also remove their volumes that have no name")
 	seconds := timeFlag(f, "with --force, `seconds` until it is killed (default 0: at once)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts.Stop.Seconds = seconds()
@@ -213,7 +213,7 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&opts.Follow, "follow", "f", false, "go on until the container ends")
+	f.BoolVarP(&opts.Follow, "follow", "f", false, "continue until the container ends")
 	f.BoolVarP(&opts.Timestamps, "timestamps", "t", false, "begin each line with its time")
 	f.StringVarP(&tail, "tail", "n", "all", "only the last `lines`")
 	timeFlags(f, &since, &until)
@@ -221,8 +221,8 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 }
 
 func timeFlags(f *pflag.FlagSet, since, until *string) {
-	f.StringVar(since, "since", "", "only from this `time` on: 2026-01-02T15:04:05Z, or 10m, which is ten minutes ago")
-	f.StringVar(until, "until", "", "only up to this `time`")
+	f.StringVar(since, "since", "", "show only what is later than this `time`: 2026-01-02T15:04:05Z, or 10m (ten minutes ago)")
+	f.StringVar(until, "until", "", "show only what is earlier than this `time`")
 }
 
 // parseTime reads the time of a flag; an empty one is no time.

@@ -28,9 +28,9 @@ func loginCommand(*engine.Engine) *cobra.Command {
 	var fromStdin bool
 	cmd := &cobra.Command{
 		Use:   "login [flags] [REGISTRY]",
-		Short: "Keep credentials for a registry",
-		Long: `Keep credentials for a registry, docker.io if none is named, after it has taken them. They are kept where docker keeps
-them: in a credential helper, if ~/.docker/config.json (DOCKER_CONFIG) names one, else in that file.`,
+		Short: "Store credentials for a registry",
+		Long: `Check a user's name and password with a registry, docker.io if you name none, and store them where docker stores them:
+in a credential helper, if ~/.docker/config.json (DOCKER_CONFIG) names one, otherwise in that file.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			host, key := registryOf(args)
@@ -69,7 +69,7 @@ them: in a credential helper, if ~/.docker/config.json (DOCKER_CONFIG) names one
 	}
 	f := cmd.Flags()
 	f.StringVarP(&user, "username", "u", "", "`name` of the user")
-	f.StringVarP(&password, "password", "p", "", "the password; others see it in the list of processes: better --password-stdin")
+	f.StringVarP(&password, "password", "p", "", "the password; other users see it in the list of processes, so --password-stdin is better")
 	f.BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input")
 	registryFlags(f, &opts)
 	return cmd
@@ -78,7 +78,7 @@ them: in a credential helper, if ~/.docker/config.json (DOCKER_CONFIG) names one
 func logoutCommand(*engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout [REGISTRY]",
-		Short: "Forget the credentials for a registry",
+		Short: "Remove the credentials for a registry",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			host, key := registryOf(args)

@@ -27,9 +27,9 @@ func lsnsCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "lsns [flags] [CONTAINER…]",
-		Short: "Show which namespaces containers have of their own, and which they share with the host and each other",
-		Long: "Show which namespaces containers have of their own, and which they share with the host and each other. A namespace is\n" +
-			"known by the inode number of the files /proc/PID/ns/TYPE: equal numbers are one namespace.",
+		Short: "Show which namespaces a container has for itself, and which it shares with the host or other containers",
+		Long: "Show which namespaces a container has for itself, and which it shares with the host or other containers. A namespace's\n" +
+			"number is the inode number of the file /proc/PID/ns/TYPE: equal numbers mean the same namespace.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			used, err := e.Look().Namespaces(args...)
 			if used == nil && err != nil {

@@ -15,7 +15,7 @@ import (
 func pauseCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause CONTAINER…",
-		Short: "Stop all processes of containers where they are",
+		Short: "Freeze all processes of containers",
 		Args:  cobra.MinimumNArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Life().Pause) },
 	}
@@ -24,7 +24,7 @@ func pauseCommand(e *engine.Engine) *cobra.Command {
 func unpauseCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unpause CONTAINER…",
-		Short: "Let the processes of paused containers go on",
+		Short: "Let the processes of paused containers continue",
 		Args:  cobra.MinimumNArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return each(cmd, args, e.Life().Unpause) },
 	}
@@ -35,7 +35,7 @@ func updateCommand(e *engine.Engine) *cobra.Command {
 	var restart string
 	cmd := &cobra.Command{
 		Use:     "update [flags] CONTAINER…",
-		Short:   "Change limits of containers, while they run too",
+		Short:   "Change limits of containers, also while they run",
 		Example: `  gocker update -m 512m --memory-swap 1g --cpus 2 web`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -90,15 +90,15 @@ func psCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&opts.All, "all", "a", false, "also those that do not run")
+	f.BoolVarP(&opts.All, "all", "a", false, "also show containers that do not run")
 	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=")
-	f.IntVarP(&opts.Last, "last", "n", 0, "the newest `number` of containers, whether they run or not")
-	f.BoolVarP(&latest, "latest", "l", false, "the newest container, whether it runs or not")
+	f.IntVarP(&opts.Last, "last", "n", 0, "show the newest containers, at most this `number`, running or not")
+	f.BoolVarP(&latest, "latest", "l", false, "show the newest container, running or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
-	f.BoolVarP(&size, "size", "s", false, "what they added and changed, and with all of the image")
-	f.BoolVar(&whole, "no-trunc", false, "whole commands and mounts")
+	f.BoolVarP(&size, "size", "s", false, "show the size of what they added and changed, and the size with the image")
+	f.BoolVar(&whole, "no-trunc", false, "show whole commands and mounts")
 	f.StringVar(&format, "format", "", formatHelp)
-	f.BoolVar(&noHeading, "noheading", false, "no names of columns")
+	f.BoolVar(&noHeading, "noheading", false, "print no column names")
 	return cmd
 }
 

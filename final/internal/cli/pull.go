@@ -57,12 +57,12 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
+	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "`os/arch[/variant]`, if the name stands for several images")
 	f.BoolVar(&all, "all-platforms", false, "")
 	f.MarkHidden("all-platforms")
 	limitFlags(f, &opts.Limits)
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
-	f.Var((*list)(&opts.Mirrors), "mirror", "a registry to ask first, instead of docker.io: `host`, or registry=host")
+	f.Var((*list)(&opts.Mirrors), "mirror", "ask this registry first, instead of docker.io: `host`; or, instead of another registry: registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
 }
@@ -95,8 +95,8 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 
 // limitFlags are those of all commands that unpack what others have made.
 func limitFlags(f *pflag.FlagSet, limits *budget.Limits) {
-	f.Var(byteSize{&limits.Bytes}, "max-size", "`bytes` that an image may unpack to: 500m, 80g (default: 64g, and 100 times what is sent)")
-	f.Int64Var(&limits.Entries, "max-entries", 0, "files and folders that it may have, as a `number` (default: a million)")
+	f.Var(byteSize{&limits.Bytes}, "max-size", "largest size of the unpacked image in `bytes`: 500m, 80g (default: 64g, and 100 times the bytes that are sent)")
+	f.Int64Var(&limits.Entries, "max-entries", 0, "largest `number` of files and folders (default: a million)")
 }
 
 // byteSize is a flag of a number of bytes with a unit.
@@ -114,14 +114,14 @@ func (b byteSize) Set(s string) (err error) {
 
 // registryFlags are those of all commands that speak with a registry.
 func registryFlags(f *pflag.FlagSet, opts *registry.Options) {
-	f.BoolVar(&opts.Insecure, "insecure", false, "take plain http, and certificates that nobody vouches for")
-	f.BoolFunc("tls-verify", "podman's: =false is --insecure", func(value string) error {
+	f.BoolVar(&opts.Insecure, "insecure", false, "allow plain http, and certificates that cannot be verified")
+	f.BoolFunc("tls-verify", "podman's flag: =false means --insecure", func(value string) error {
 		verify, err := strconv.ParseBool(value)
 		opts.Insecure = !verify
 		return err
 	})
-	f.BoolVar(&opts.AllowPrivate, "allow-private", false, "follow a registry elsewhere into private networks: for its layers, or its token")
-	f.StringVar(&opts.CertDir, "cert-dir", "", "`folder` of *.crt to trust, and *.cert and *.key to show (default: /etc/docker/certs.d/HOST)")
+	f.BoolVar(&opts.AllowPrivate, "allow-private", false, "let a registry send gocker to other hosts in private networks, for layers or a token")
+	f.StringVar(&opts.CertDir, "cert-dir", "", "`folder` with certificates: *.crt are trusted, *.cert and *.key are shown to the registry (default: /etc/docker/certs.d/HOST)")
 }
 
 // interruptible is done when somebody wants this program to end.

@@ -19,7 +19,7 @@ func pushCommand(e *engine.Engine) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "push [flags] NAME[:TAG]",
-		Short: "Send an image to the registry that its name says",
+		Short: "Send an image to the registry in its name",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := pull.ParseReference(args[0])

@@ -56,8 +56,8 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		return ended(status, err, exitGocker)
 	})
 	f := cmd.Flags()
-	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; its output goes to gocker logs")
-	f.BoolVar(&usage, "usage", false, "tell at its end, in one line on standard error, what the kernel counted: memory, processor time, input and output")
+	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; gocker logs shows its output")
+	f.BoolVar(&usage, "usage", false, "at its end print one line on standard error with the kernel's counters: memory, processor time, input and output")
 	f.VarP((*commaList)(&streamNames), "attach", "a", "connect only these `streams`: stdin, stdout, stderr")
 	attachFlags(f, &attached)
 	return cmd
@@ -66,7 +66,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 func createCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create [flags] IMAGE [COMMAND [ARG…]]",
-		Short: "Make a container, for gocker start",
+		Short: "Make a container, but do not start it",
 		Args:  wantImage,
 	}
 	runFlags(e, cmd, func(opts describe.Options, say sayer, tell story.Story) error {
@@ -104,7 +104,7 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sa
 	f.SetInterspersed(false) // the flags behind IMAGE are the command's
 	f.SetNormalizeFunc(oneName)
 	f.Bool("help", false, "help for "+cmd.Name()) // without its usual -h, which is --hostname
-	f.BoolVarP(&quiet, "quiet", "q", false, "do not tell of an image that is pulled")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing when an image is pulled")
 	explained.register(f)
 	general := generalFlags(f, &opts)
 	resourceFlags(f, &opts.Limits)
@@ -149,28 +149,28 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	var stopTimeout int
 	var envFiles, labels, labelFiles, logOpts []string
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
-	f.BoolVar(&opts.RemoveImage, "rmi", false, "with it the image, if no other container uses it")
-	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input on")
-	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give it a terminal")
-	f.StringVar(&opts.Name, "name", "", "`name` of the container (default two words)")
-	f.BoolVar(&opts.Replace, "replace", false, "remove the container that has the name")
+	f.BoolVar(&opts.RemoveImage, "rmi", false, "at the end also remove its image, unless another container uses it")
+	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input to the command")
+	f.BoolVarP(&opts.Terminal, "tty", "t", false, "give the command a terminal")
+	f.StringVar(&opts.Name, "name", "", "`name` of the container (default: two random words)")
+	f.BoolVar(&opts.Replace, "replace", false, "first remove the container that has the same name")
 	f.StringVar(&opts.CIDFile, "cidfile", "", "write the container's id to this new `file`")
 	f.StringVarP(&opts.Hostname, "hostname", "h", "", "host `name` in the container (default its id)")
 	f.VarP((*list)(&opts.Env), "env", "e", "environment variable: `KEY=value`, or KEY for the host's value")
-	f.Var((*list)(&envFiles), "env-file", "`file` of environment variables, one a line")
+	f.Var((*list)(&envFiles), "env-file", "`file` with environment variables, one in each line")
 	f.VarP((*list)(&labels), "label", "l", "label: `KEY=value`, or KEY")
-	f.Var((*list)(&labelFiles), "label-file", "`file` of labels, one a line")
+	f.Var((*list)(&labelFiles), "label-file", "`file` with labels, one in each line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
-	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`, names of the image or numbers")
-	f.StringVar(&entrypoint, "entrypoint", "", "`command` in place of the image's")
-	f.StringVar(&opts.Pull, "pull", "missing", "`always|missing|never` ask the registry for the image")
+	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`: names from the image, or numbers")
+	f.StringVar(&entrypoint, "entrypoint", "", "`command` instead of the image's entrypoint")
+	f.StringVar(&opts.Pull, "pull", "missing", "`always|missing|never`: when to ask the registry for the image")
 	f.StringVar(&opts.Platform, "platform", "", "`os/architecture` of the image (default this machine's)")
-	f.Bool("no-healthcheck", true, "changes nothing: no image's HEALTHCHECK is run")
+	f.Bool("no-healthcheck", true, "changes nothing: gocker never runs a HEALTHCHECK")
 	f.StringVar(&opts.StopSignal, "stop-signal", "", "`signal` that asks it to end (default the image's, or SIGTERM)")
-	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` until it is killed then, -1 for never")
-	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: start it again when it ends, until the machine does")
-	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: what becomes of its output")
-	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m` of a log file, or -1 for no limit, max-file=3 of them (default 20m and 5)")
+	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` from this signal until it is killed; -1: never")
+	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: whether to start it again when it ends; not after a reboot")
+	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: whether a log keeps its output")
+	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m`: size of a log file, -1 for no limit; max-file=3: number of files (default 20m and 5)")
 	return func() error {
 		if f.Changed("entrypoint") {
 			opts.Entrypoint = &entrypoint

@@ -44,7 +44,7 @@ func statsCommand(e *engine.Engine) *cobra.Command {
 	var noStream bool
 	cmd := &cobra.Command{
 		Use:   "stats [flags] [CONTAINER…]",
-		Short: "Show what running containers use, again and again",
+		Short: "Show what running containers use, and keep it up to date",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Engine, s.names = e, args
 			before, err := s.read()
@@ -58,8 +58,8 @@ func statsCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&s.all, "all", "a", false, "also containers that do not run")
-	f.BoolVar(&noStream, "no-stream", false, "only once")
+	f.BoolVarP(&s.all, "all", "a", false, "also show containers that do not run")
+	f.BoolVar(&noStream, "no-stream", false, "show it only once")
 	f.BoolVar(&s.noTrunc, "no-trunc", false, "whole ids")
 	f.StringVar(&s.format, "format", "", formatHelp)
 	return cmd

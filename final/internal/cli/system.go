@@ -12,7 +12,7 @@ import (
 )
 
 func systemCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "system", Short: "Look after what gocker has on disk", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "system", Short: "Commands for all that gocker has on the disk", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), infoCommand(e), eventsCommand(e))
 	return cmd
 }
@@ -22,7 +22,7 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 		Use:   "check",
 		Short: "Recompute every digest, compare every file of every layer, and look for leftovers",
 		Long: "Recompute every digest, compare every file of every layer with what the registry sent, and look for leftovers.\n" +
-			"Each line says what is wrong, and behind the semicolon what to do. The status is 0 if nothing is.",
+			"Each line says what is wrong and, after the semicolon, what to do. The exit status is 0 if nothing is wrong.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong := 0

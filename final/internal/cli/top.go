@@ -16,8 +16,8 @@ func topCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top CONTAINER [PS-OPTION…]",
 		Short: "Show the processes of a container",
-		Long: "Show the processes of a container, as ps -ef does. With other options the host's ps lists them, and only those of the\n" +
-			"container are shown. Numbers and users are the host's.",
+		Long: "Show the processes of a container, as ps -ef does. With other options gocker runs the host's ps, and shows only the\n" +
+			"container's lines. Process numbers and users are the host's.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rows, err := e.Look().Top(args[0], args[1:]...)

@@ -62,7 +62,7 @@ func versionCommand(*engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "version [flags]",
-		Short: "Say which gocker this is",
+		Short: "Show the version of gocker",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
@@ -107,7 +107,7 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "info [flags]",
-		Short: "Count containers and images, and say what they run on; see also gocker doctor",
+		Short: "Show how many containers and images there are, and facts about this machine; see also gocker doctor",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, unread, err := inform(e)

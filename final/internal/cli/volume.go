@@ -18,7 +18,7 @@ import (
 )
 
 func volumeCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "volume", Short: "Look after what containers keep beyond their end", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "volume", Short: "Commands for volumes: folders that outlive containers", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(volumeCreateCommand(e), volumeListCommand(e), volumeInspectCommand(e), volumeRmCommand(e), volumePruneCommand(e))
 	return cmd
 }
@@ -46,7 +46,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().Var((*list)(&labels), "label", "`KEY=value` to be found by")
+	cmd.Flags().Var((*list)(&labels), "label", "label: `KEY=value`")
 	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
 }
@@ -124,8 +124,8 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			return errors.Join(printFormatted(cmd.OutOrStdout(), format, `table {{.Driver}}\t{{.Name}}`, rows), unread)
 		},
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
-	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only those with `name=…, label=KEY[=value], driver=local or dangling=true|false`: whether no container has it")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the names")
+	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only volumes with `name=…, label=KEY[=value], driver=local or dangling=true|false` (true: no container uses it)")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
@@ -158,7 +158,7 @@ func volumeInspectCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] NAME…",
-		Short: "Show all that is known of volumes",
+		Short: "Show everything about volumes, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect(cmd, args, format, func(name string) (any, error) { return inspectVolume(e, name) })
@@ -173,7 +173,7 @@ func volumeRmCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rm [flags] NAME…",
 		Aliases: []string{"remove"},
-		Short:   "Remove volumes that no container has",
+		Short:   "Remove volumes that no container uses",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd, args, func(arg string) error {
@@ -185,7 +185,7 @@ func volumeRmCommand(e *engine.Engine) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "one that is not there is no error")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "a missing volume is no error")
 	return cmd
 }
 
@@ -194,7 +194,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
-		Short: "Remove the volumes that no container has",
+		Short: "Remove the volumes that no container uses",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, filter := range filters {
@@ -226,8 +226,8 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those with a name of their own")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "also volumes that have a name")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().Var((*list)(&filters), "filter", "only those with `label=KEY[=value]`, or with label!= those without")
+	cmd.Flags().Var((*list)(&filters), "filter", "only volumes with `label=KEY[=value]`; with label!=…: only volumes without this label")
 	return cmd
 }
