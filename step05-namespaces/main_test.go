@@ -87,7 +87,7 @@ func TestRunNeedsProcAndNoOtherFileSystemOfTheKernel(t *testing.T) {
 	for _, tt := range []struct{ without, want string }{
 		{"/sys", "ended with status 0"},
 		{"/sys/fs/cgroup", "ended with status 0"},
-		{"/proc", "step05-namespaces: proc file system: not mounted on /proc\n  mount it: mount -t proc proc /proc\n"},
+		{"/proc", "step05-namespaces: proc file system: not mounted on /proc\n  mount -t proc proc /proc\n"},
 	} {
 		cmd := exec.Command("unshare", "--mount", "sh", "-c", "while umount -l $0; do :; done; exec $1", tt.without, exe(t))
 		cmd.Env = append(os.Environ(), beStep+"=sample true", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)

@@ -91,7 +91,7 @@ func Proc() Result {
 	const name = "proc file system"
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/proc", &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
-		return Miss(name, "not mounted on /proc", "processes find neither themselves nor others", "mount it: mount -t proc proc /proc")
+		return Miss(name, "not mounted on /proc", "processes find neither themselves nor others", "mount -t proc proc /proc")
 	}
 	return Good(name, "mounted on /proc")
 }

@@ -197,7 +197,7 @@ func TestChangesAreNotEmptyOnlyBecauseThereIsNoProc(t *testing.T) {
 		changes, err = f.Changes()
 		return err
 	})
-	if got, want := advice.Of(err), "mount it: mount -t proc proc /proc"; got != want {
+	if got, want := advice.Of(err), "mount -t proc proc /proc"; got != want {
 		t.Errorf("Changes = %v, %v with the advice %q, want %q", changes, err, got, want)
 	}
 }

@@ -22,7 +22,7 @@ func Check(needed ...string) check.Result {
 	mode, have := t.Mode()
 	kernel := kernelControllers()
 	if mode == "none" {
-		return check.Miss(name, "no cgroup file system is mounted", breaks, "mount it: "+mountAll(kernel))
+		return check.Miss(name, "no cgroup file system is mounted", breaks, mountAll(kernel))
 	}
 	for _, controller := range needed {
 		if slices.Contains(have, controller) {
@@ -31,7 +31,7 @@ func Check(needed ...string) check.Result {
 		mend := "start the kernel with cgroup_enable=" + controller
 		switch {
 		case mode != "v2" && kernel[controller].enabled:
-			mend = "mount it: " + mountV1(v1Tree(controller, kernel))
+			mend = mountV1(v1Tree(controller, kernel))
 		case mode == "v2" && kernel[controller].enabled:
 			mend = fmt.Sprintf("the parent cgroup must give it: echo +%s > …/cgroup.subtree_control there, or Delegate=yes in the unit", controller)
 		}
@@ -75,12 +75,12 @@ func mountAll(kernel map[string]kernelController) string {
 	if len(v1) == 0 {
 		return command + "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 	}
-	return command + "mount -t tmpfs tmpfs /sys/fs/cgroup && " + mountV1(v1...)
+	return command + "mount -t tmpfs tmpfs /sys/fs/cgroup && for c in " + strings.Join(v1, " ") + "; do " + mountV1("$c") + "; done"
 }
 
-// mountV1 is the command that mounts trees of v1.
-func mountV1(trees ...string) string {
-	return fmt.Sprintf("for c in %s; do mkdir -p /sys/fs/cgroup/$c && mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c; done", strings.Join(trees, " "))
+// mountV1 is the command that mounts a tree of v1.
+func mountV1(tree string) string {
+	return fmt.Sprintf("mkdir -p /sys/fs/cgroup/%[1]s && mount -t cgroup -o %[1]s cgroup /sys/fs/cgroup/%[1]s", tree)
 }
 
 // v1Tree is what mount(8) calls the tree that a controller is in: all that are in it, "cpu,cpuacct".
