@@ -100,7 +100,7 @@ func TestTheAdviceOnCgroupsThatAreNotMountedHelps(t *testing.T) {
 while umount -l $0; do :; done 2>/dev/null
 $1 >out 2>&1
 cat out
-advice=$(sed -n 's/^  mount it: //p' out)
+advice=$(sed -n 's/^  //p' out)
 eval "$advice" && $1`
 	for without, missing := range map[string]string{
 		"/proc":          "step06-cgroups: proc file system: not mounted on /proc\n",
