@@ -82,7 +82,7 @@ func isNetwork(err error) bool {
 // noPlatform adds to an error for which platforms there are images.
 func noPlatform(err error, offered []string) error {
 	if len(offered) == 0 {
-		return advice.Add(err, "it does not say for which it is made")
+		return advice.Add(err, "it has no image for any platform")
 	}
 	return advice.Add(err, "--platform is one of: %s", strings.Join(offered, ", "))
 }

@@ -34,9 +34,10 @@ func HostPlatform() *v1.Platform {
 	return &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
-// RunsOn tells whether an image is for the platform. What its config leaves open fits.
-func RunsOn(config *v1.ConfigFile, platform *v1.Platform) bool {
-	fits := func(got, want string) bool { return got == "" || got == want }
+// runsOn tells whether an image is for the platform. What its config leaves open fits.
+func runsOn(config *v1.ConfigFile, platform *v1.Platform) bool {
+	gos := map[string]string{"x86_64": "amd64", "aarch64": "arm64"} // names that Go and registries have, not the kernel
+	fits := func(got, want string) bool { return got == "" || got == want || gos[got] == want }
 	return fits(config.OS, platform.OS) && fits(config.Architecture, platform.Architecture)
 }
 
@@ -62,7 +63,7 @@ func Image(ctx context.Context, ref Reference, platform *v1.Platform) (v1.Image,
 	if err != nil {
 		return nil, fmt.Errorf("pull %q: read config: %w", ref, err)
 	}
-	if !RunsOn(config, platform) {
+	if !runsOn(config, platform) {
 		return nil, otherPlatform(ref, config.Platform(), platform)
 	}
 	return img, nil

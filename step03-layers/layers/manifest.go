@@ -5,7 +5,6 @@ package layers
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +56,7 @@ func ReadManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 		return fail(fmt.Errorf("%w: %w", ErrManifest, err))
 	}
 	var all tarball.Manifest
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := dirs.ParseJSON(raw, &all); err != nil {
 		return fail(fmt.Errorf("%w: %w", ErrManifest, err))
 	}
 	if len(all) != 1 {
@@ -85,14 +84,14 @@ func ReadManifest(dir, image string) (tarball.Descriptor, *v1.ConfigFile, []byte
 
 // parseConfig reads the config and sees that it fits the manifest.
 func parseConfig(manifest tarball.Descriptor, raw []byte) (*v1.ConfigFile, error) {
-	config, err := v1.ParseConfigFile(strings.NewReader(string(raw)))
-	if err != nil {
+	config := &v1.ConfigFile{}
+	if err := dirs.ParseJSON(raw, config); err != nil {
 		return nil, fmt.Errorf("%w: config %q: %w", ErrManifest, manifest.Config, err)
 	}
-	if config.RootFS.Type != "layers" {
+	if config.RootFS.Type != "layers" && len(manifest.Layers) > 0 {
 		return nil, fmt.Errorf("%w: its root file system is of the type %q", ErrManifest, config.RootFS.Type)
 	}
-	if len(manifest.Layers) != len(config.RootFS.DiffIDs) || len(manifest.Layers) == 0 {
+	if len(manifest.Layers) != len(config.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("%w: it lists %d layers, the config %d", ErrManifest, len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
 	for _, name := range Names(manifest) {

@@ -25,7 +25,7 @@ func List(d dirs.Dirs) (map[string]map[string]string, error) {
 		return images, nil
 	}
 	if err == nil {
-		if err = json.Unmarshal(raw, &images); err == nil && images == nil {
+		if err = dirs.ParseJSON(raw, &images); err == nil && images == nil {
 			err = errors.New("it is null")
 		}
 		if err == nil {

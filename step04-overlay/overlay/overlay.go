@@ -64,6 +64,9 @@ func (f *FS) Upperdir() string { return filepath.Join(f.Dir, "fs", "upperdir") }
 // Workdir is overlayfs's own.
 func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
 
+// none lies below the changes of an image without layers: overlayfs wants one at least.
+func (f *FS) none() string { return filepath.Join(f.Dir, "fs", "lowerdir") }
+
 // Create makes the folders of a new container of img. The caller ends with Remove or Close.
 func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
 	// Held until the link below says that the image is used: local.Remove waits for it.
@@ -99,10 +102,17 @@ func (f *FS) makeFolders(image string) error {
 	if err := os.Symlink(image, filepath.Join(f.Dir, "image")); err != nil {
 		return err
 	}
-	for _, dir := range []string{f.Mnt(), f.Upperdir(), f.Workdir()} {
+	folders := []string{f.Mnt(), f.Upperdir(), f.Workdir()}
+	if len(f.Lower) == 0 {
+		folders = append(folders, f.none())
+	}
+	for _, dir := range folders {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
+	}
+	if len(f.Lower) == 0 {
+		return nil
 	}
 	// The merged root folder looks like the topmost folder of all, which is upperdir.
 	top, err := merged.Header(f.Lower[len(f.Lower)-1])
@@ -152,6 +162,9 @@ func (f *FS) mount(options string) error {
 
 // options are the last argument of mount(2).
 func (f *FS) options(lower merged.Stack) string {
+	if len(lower) == 0 {
+		lower = merged.Stack{f.none()}
+	}
 	topmostFirst := slices.Clone(lower)
 	slices.Reverse(topmostFirst)
 	for i, dir := range topmostFirst {

@@ -234,6 +234,25 @@ func TestTheRootLooksLikeTheTopmostLayers(t *testing.T) {
 	}
 }
 
+func TestAnImageWithoutLayersIsAnEmptyFolder(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	f := create(t, d, unpacked(t, d, testenv.Image(t)))
+	defer f.Remove()
+	if err := f.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	if got := testenv.Ls(t, f.Mnt()); len(got) > 0 {
+		t.Errorf("in it are %q, want nothing", got)
+	}
+	if err := os.WriteFile(filepath.Join(f.Mnt(), "a"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := f.Changes(); err != nil || len(changes) != 1 || changes[0].Path != "/a" {
+		t.Errorf("Changes = %v, %v; want /a", changes, err)
+	}
+}
+
 func TestFoldersMayHaveAnyName(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, odd := range []string{"a:b", "a,b", `a\b`, `\`, "[a", "lowerdir=x,upperdir=y", "a b\nä", `a\:b\,c\\d`} {

@@ -26,12 +26,17 @@ func (f *FS) Explain(tell story.Story) {
 	if f.Tell = tell; tell == nil {
 		return
 	}
-	top, image := f.Lower[len(f.Lower)-1], filepath.Join(f.Dir, "image")
+	image := filepath.Join(f.Dir, "image")
 	target, _ := os.Readlink(image) // Create made it a moment ago
 	tell.Run(story.Host, "a folder that only root looks into: an image may bring setuid programs", "mkdir", "-m", "700", f.Dir)
 	tell.Sh(story.Host, "the lock says that somebody has the container", "exec 9<"+story.Quote(f.Dir)+" && flock 9")
 	tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
 	tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", target, image)
+	if len(f.Lower) == 0 {
+		tell.Run(story.Host, "the image has no layers, and overlayfs wants one", "mkdir", f.none())
+		return
+	}
+	top := f.Lower[len(f.Lower)-1]
 	tell.Sh(story.Host, "upperdir is on top, so the root folder gets its owner and mode from there",
 		story.Quote("tar", "-C", top, "--xattrs", "--no-recursion", "-c", ".")+" | "+
 			story.Quote("tar", "-C", f.Upperdir(), "--xattrs", "-x", "-p"))

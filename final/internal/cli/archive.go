@@ -17,7 +17,6 @@ import (
 	"gocker/final/internal/images"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step02-untar/budget"
 )
 
 func saveCommand(e *engine.Engine) *cobra.Command {
@@ -72,17 +71,18 @@ func writeFile(name string, write func(io.Writer) error) error {
 func loadCommand(e *engine.Engine) *cobra.Command {
 	var input string
 	var quiet bool
-	var limits budget.Limits
+	var opts images.LoadOptions
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
 		Short: "Load the images of an archive",
 		Long: "Load the images of an archive that docker save, podman save, skopeo copy or gocker save has made: docker's kind or an\n" +
-			"OCI layout, compressed or not. With -i it may also be a folder with an OCI layout.",
+			"OCI layout, compressed or not. With -i it may also be a folder: an OCI layout, or what skopeo copy has made of dir:FOLDER.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			loaded := func(img images.Loaded) {
+			opts.LeftOut = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "Left out:", what) }
+			opts.Loaded = func(img images.Loaded) {
 				before := map[bool]string{false: "Loaded image: ", true: ""}[quiet]
 				for _, name := range img.Names {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s%s\n", before, name)
@@ -98,7 +98,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 					return err
 				}
 				if info.IsDir() {
-					return e.Images().LoadFolder(ctx, input, limits, loaded)
+					return e.Images().LoadFolder(ctx, input, opts)
 				}
 				f, err := os.Open(input)
 				if err != nil {
@@ -109,12 +109,13 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker load -i FILE")
 			}
-			return e.Images().Load(ctx, in, limits, loaded)
+			return e.Images().Load(ctx, in, opts)
 		},
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from the folder of an OCI layout, not from standard input")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from a folder, not from standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the images' names")
-	limitFlags(cmd.Flags(), &limits)
+	platformFlag(cmd.Flags(), &opts.Platform)
+	limitFlags(cmd.Flags(), &opts.Limits)
 	return cmd
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/images"
+	"gocker/final/internal/platform"
 	"gocker/final/internal/registry"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -32,7 +33,6 @@ import (
 
 func pullCommand(e *engine.Engine) *cobra.Command {
 	var opts images.PullOptions
-	var platform string
 	var quiet, all bool
 	cmd := &cobra.Command{
 		Use:   "pull [flags] IMAGE…",
@@ -44,9 +44,6 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 				return exit{exitGocker, advice.Add(errors.New("--all-platforms: an image here is one root file system, and that is for one platform"),
 					"choose one: --platform linux/arm64")}
 			}
-			if opts.Platform, err = v1.ParsePlatform(platform); err != nil {
-				return exit{exitGocker, fmt.Errorf("--platform %q: %w", platform, err)}
-			}
 			ctx, stop := interruptible()
 			defer stop()
 			var failed error
@@ -57,7 +54,7 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&platform, "platform", pull.HostPlatform().String(), "`os/arch[/variant]`, if the name stands for several images")
+	platformFlag(f, &opts.Platform)
 	f.BoolVar(&all, "all-platforms", false, "")
 	f.MarkHidden("all-platforms")
 	limitFlags(f, &opts.Limits)
@@ -91,6 +88,15 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 	fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
 	fmt.Fprintln(stdout, images.FullName(ref))
 	return nil
+}
+
+// platformFlag is that of all commands that choose one of several images.
+func platformFlag(f *pflag.FlagSet, chosen **v1.Platform) {
+	f.Func("platform", "`os/arch[/variant]`, if a name stands for several images (default: this machine's)", func(s string) error {
+		p, err := platform.Parse(s)
+		*chosen = &p
+		return err
+	})
 }
 
 // limitFlags are those of all commands that unpack what others have made.

@@ -71,7 +71,7 @@ func (s Store) Inspect(ref pull.Reference) (i Inspection, err error) {
 	if i.RepoDigests, err = s.repoDigests(img.ID); err != nil {
 		return i, err
 	}
-	i.RootFS.Type = config.RootFS.Type
+	i.RootFS.Type, i.RootFS.Layers = config.RootFS.Type, []string{}
 	folders := img.Stack(s.Dirs)
 	for _, layer := range img.Layers {
 		i.Size += layer.Files
@@ -79,8 +79,10 @@ func (s Store) Inspect(ref pull.Reference) (i Inspection, err error) {
 	}
 	// As docker has it: the topmost layer is the upper one, and the others come from the top down.
 	slices.Reverse(folders)
-	i.GraphDriver.Name = "overlay"
-	i.GraphDriver.Data = map[string]string{"UpperDir": folders[0]}
+	i.GraphDriver.Name, i.GraphDriver.Data = "overlay", map[string]string{}
+	if len(folders) > 0 {
+		i.GraphDriver.Data["UpperDir"] = folders[0]
+	}
 	if len(folders) > 1 {
 		i.GraphDriver.Data["LowerDir"] = strings.Join(folders[1:], ":")
 	}
@@ -113,7 +115,9 @@ func (s Store) History(ref pull.Reference) (steps []HistoryStep, err error) {
 		steps = append(steps, HistoryStep{Layer: layer, History: v1.History{Created: img.Config.Created}})
 	}
 	slices.Reverse(steps)
-	steps[0].ID = img.Digest
+	if len(steps) > 0 {
+		steps[0].ID = img.Digest
+	}
 	return steps, nil
 }
 

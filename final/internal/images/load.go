@@ -5,18 +5,20 @@ package images
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"gocker/final/internal/platform"
 	"gocker/final/internal/registry"
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
@@ -39,20 +41,55 @@ type Loaded struct {
 	Names []pull.Reference
 }
 
+// LoadOptions are the flags of "gocker load", and who is told what comes of it.
+type LoadOptions struct {
+	Limits   budget.Limits
+	Platform *v1.Platform // of what is there for several; nil: this machine's
+
+	Loaded  func(Loaded)      // of each image that is here
+	LeftOut func(what string) // of what is in the archive and no image for this platform
+}
+
 // Load enters the images of an archive: docker's, or an OCI layout in a tar, compressed or not. Nothing that the archive
 // says is taken on trust: it is unpacked into a folder of its own, names are followed inside of that only, and digests are
-// compared before anybody can see an image. loaded is told of each image that is here.
-func (s Store) Load(ctx context.Context, archive io.Reader, limits budget.Limits, loaded func(Loaded)) error {
-	return s.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, limits) }, limits, loaded)
+// compared before anybody can see an image.
+func (s Store) Load(ctx context.Context, archive io.Reader, opts LoadOptions) error {
+	return s.load(ctx, func(to string) error { return untar.Unpack(untilDone{ctx, archive}, to, opts.Limits) }, opts)
 }
 
-// LoadFolder is Load for an OCI layout, or a docker archive, that is unpacked.
-func (s Store) LoadFolder(ctx context.Context, folder string, limits budget.Limits, loaded func(Loaded)) error {
-	// A copy: the store keeps the files, and the owner of the folder may write to them.
-	return s.load(ctx, func(to string) error { return os.CopyFS(to, os.DirFS(folder)) }, limits, loaded)
+// LoadFolder is Load for a folder: an OCI layout, a docker archive that is unpacked, or what skopeo writes as "dir:".
+func (s Store) LoadFolder(ctx context.Context, folder string, opts LoadOptions) error {
+	if err := isArchive(folder); err != nil {
+		return fmt.Errorf("load %q: %w: %w", folder, ErrArchive, err)
+	}
+	return s.load(ctx, func(to string) error {
+		store, err := os.Stat(s.Dirs.Root)
+		if err != nil {
+			return err
+		}
+		// A copy: the store keeps the files, and the owner of the folder may write to them.
+		return os.CopyFS(to, withoutStore{os.DirFS(folder), store})
+	}, opts)
 }
 
-func (s Store) load(ctx context.Context, fill func(to string) error, limits budget.Limits, loaded func(Loaded)) error {
+// withoutStore is a folder without the store, which may lie in it: the copy would have itself in it.
+type withoutStore struct {
+	fs.FS
+	store fs.FileInfo
+}
+
+func (w withoutStore) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(w.FS, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		info, err := e.Info()
+		return err == nil && os.SameFile(info, w.store)
+	}), err
+}
+
+func (w withoutStore) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
+func (w withoutStore) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
+
+func (s Store) load(ctx context.Context, fill func(to string) error, opts LoadOptions) error {
 	partial, err := dirs.NewPartial(s.Dirs.AllTmp())
 	if err != nil {
 		return err
@@ -68,12 +105,12 @@ func (s Store) load(ctx context.Context, fill func(to string) error, limits budg
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
-	packages, err := readArchive(partial.Path)
+	packages, leftOut, err := readArchive(partial.Path, opts.Platform)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
 	for _, p := range packages {
-		p.Limits = limits
+		p.Limits = opts.Limits
 		img, err := store.Add(ctx, s.Dirs, p.Source, nil, p.names...)
 		if err != nil {
 			return err
@@ -84,7 +121,10 @@ func (s Store) load(ctx context.Context, fill func(to string) error, limits budg
 			}
 		}
 		s.Note("load", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
-		loaded(Loaded{img, p.names})
+		opts.Loaded(Loaded{img, p.names})
+	}
+	for _, what := range leftOut {
+		opts.LeftOut(what)
 	}
 	return nil
 }
@@ -106,24 +146,21 @@ func (u untilDone) Read(p []byte) (int, error) {
 type pack struct {
 	layers.Source
 	names     []pull.Reference
+	platform  v1.Platform
 	origin    Origin // without a reference: no registry is known to have it
 	documents map[string][]byte
 }
 
-// readArchive reads and checks all but the layers. An archive that is both, as docker writes them, is read as an OCI
-// layout: only that has the manifest's digest.
-func readArchive(dir string) ([]pack, error) {
-	if isFile(dir, "oci-layout") && isFile(dir, "index.json") {
-		return readLayout(dir)
-	}
-	if isFile(dir, "manifest.json") {
-		return readPackage(dir)
+// isArchive says why a folder is none that can be loaded.
+func isArchive(dir string) error {
+	if isFile(dir, "manifest.json") || isFile(dir, "index.json") && isFile(dir, "oci-layout") {
+		return nil
 	}
 	err := errors.New("it has neither manifest.json, as docker's have, nor index.json and oci-layout")
 	if isFile(dir, "repositories") {
-		return nil, advice.Add(err, "it was made by a docker before 1.10: load it there, and save it with a newer one")
+		return advice.Add(err, "it was made by a docker before 1.10: load it there, and save it with a newer one")
 	}
-	return nil, advice.Add(err, "archives of images are made by gocker save, docker save, podman save or skopeo copy")
+	return advice.Add(err, "archives of images are made by gocker save, docker save, podman save or skopeo copy")
 }
 
 func isFile(dir, name string) bool {
@@ -131,18 +168,111 @@ func isFile(dir, name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// readPackage reads docker's kind.
-func readPackage(dir string) (packages []pack, err error) {
+// readArchive reads and checks all but the layers. An archive that is both, as docker writes them, is read as an OCI
+// layout: only that has the manifest's digest. But a name may stand in docker's manifest.json alone.
+func readArchive(dir string, wanted *v1.Platform) (packages []pack, leftOut []string, err error) {
+	if err := isArchive(dir); err != nil {
+		return nil, nil, err
+	}
+	if !isFile(dir, "oci-layout") || !isFile(dir, "index.json") {
+		return readDocker(dir, wanted)
+	}
+	packages, leftOut, err = readLayout(dir, wanted)
+	if err != nil || !isFile(dir, "manifest.json") {
+		return packages, leftOut, err
+	}
+	all, err := readPackages(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	named := map[string]bool{}
+	for _, p := range packages {
+		for _, name := range p.names {
+			named[name.String()] = true
+		}
+	}
+	for i := range packages {
+		for _, p := range all {
+			if p.Manifest.Config != packages[i].Manifest.Config {
+				continue
+			}
+			for _, name := range p.names {
+				if !named[name.String()] {
+					packages[i].names = append(packages[i].names, name)
+				}
+			}
+		}
+	}
+	return packages, leftOut, nil
+}
+
+// readDocker reads docker's kind, and skopeo's folders, whose manifest.json is a manifest itself.
+func readDocker(dir string, wanted *v1.Platform) (packages []pack, leftOut []string, err error) {
+	raw, err := layers.ReadInside(dir, "manifest.json")
+	if err != nil {
+		return nil, nil, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
+		return readFolder(dir, raw, wanted)
+	}
+	all, err := readPackages(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	want := platform.Host()
+	if wanted != nil {
+		want = *wanted
+	}
+	best := map[string]int{} // name -> the image that it stands for: of several the one that runs best, of equals the last
+	for i, p := range all {
+		for _, name := range p.names {
+			old, ok := best[name.String()]
+			if !ok || better(p.platform, all[old].platform, want) {
+				best[name.String()] = i
+			}
+		}
+	}
+	for i, p := range all {
+		names := slices.DeleteFunc(slices.Clone(p.names), func(name pull.Reference) bool { return best[name.String()] != i })
+		switch {
+		case wanted != nil && platform.Rank(p.platform, want) < 0, len(names) == 0 && len(p.names) > 0:
+			leftOut = append(leftOut, fmt.Sprintf("%s for %s", p.names, p.platform))
+		default:
+			p.names = names
+			packages = append(packages, p)
+		}
+	}
+	if len(packages) == 0 {
+		return nil, nil, registry.NotFor(want, offered(all))
+	}
+	return packages, leftOut, nil
+}
+
+// better tells whether one platform is not worse than another where want is wanted.
+func better(one, other, want v1.Platform) bool {
+	rank := func(p v1.Platform) uint { return uint(platform.Rank(p, want)) } // none is the last
+	return rank(one) <= rank(other)
+}
+
+func offered(all []pack) (platforms []string) {
+	for _, p := range all {
+		platforms = append(platforms, p.platform.String())
+	}
+	return platforms
+}
+
+// readPackages reads docker's manifest.json.
+func readPackages(dir string) (packages []pack, err error) {
 	raw, err := layers.ReadInside(dir, "manifest.json")
 	if err != nil {
 		return nil, err
 	}
 	var all tarball.Manifest
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := dirs.ParseJSON(raw, &all); err != nil {
 		return nil, fmt.Errorf("manifest.json: %w", err)
 	}
-	if len(all) > maxLoaded {
-		return nil, fmt.Errorf("manifest.json has %d images; there may be %d", len(all), maxLoaded)
+	if len(all) == 0 || len(all) > maxLoaded {
+		return nil, fmt.Errorf("manifest.json has %d images; there may be 1 to %d", len(all), maxLoaded)
 	}
 	for _, image := range all {
 		p := pack{Source: layers.Source{Manifest: image}}
@@ -160,6 +290,10 @@ func readPackage(dir string) (packages []pack, err error) {
 		if name := strings.TrimSuffix(path.Base(image.Config), ".json"); len(name) == 64 && name != digest.Hex {
 			return nil, fmt.Errorf("%w: config %q has the digest %s", layers.ErrDigest, image.Config, digest)
 		}
+		if err := dirs.ParseJSON(p.Config, &p.platform); err != nil {
+			return nil, fmt.Errorf("config %q: %w", image.Config, err)
+		}
+		p.platform = platform.Normal(p.platform)
 		p.Manifest.Config = digest.Hex + ".json"
 		for _, name := range image.Layers {
 			p.Blobs = append(p.Blobs, layers.Packaged(dir, name))
@@ -181,104 +315,4 @@ func parseAll(names []string) (refs []pull.Reference, err error) {
 		refs = append(refs, ref)
 	}
 	return refs, nil
-}
-
-// readLayout reads an OCI layout. Of an index it takes this machine's image.
-func readLayout(dir string) (packages []pack, err error) {
-	raw, err := layers.ReadInside(dir, "index.json")
-	if err != nil {
-		return nil, err
-	}
-	index, err := v1.ParseIndexManifest(bytes.NewReader(raw))
-	if err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
-	}
-	if len(index.Manifests) > maxLoaded {
-		return nil, fmt.Errorf("index.json has %d images; there may be %d", len(index.Manifests), maxLoaded)
-	}
-	at := map[string]int{} // manifest digest -> its place: an image is there once for each of its names
-	for _, desc := range index.Manifests {
-		p, err := readManifest(dir, desc)
-		if err != nil {
-			return nil, err
-		}
-		i, ok := at[p.origin.Manifest]
-		if !ok {
-			i = len(packages)
-			at[p.origin.Manifest] = i
-			packages = append(packages, p)
-		}
-		if ref, err := pull.ParseReference(nameOf(desc)); err == nil { // any other text is no name, and allowed
-			packages[i].names = append(packages[i].names, ref)
-		}
-	}
-	return packages, nil
-}
-
-func nameOf(desc v1.Descriptor) string {
-	if name, ok := desc.Annotations[imageName]; ok {
-		return name
-	}
-	return desc.Annotations[refName]
-}
-
-// readManifest reads and checks the image that a descriptor of index.json means.
-func readManifest(dir string, desc v1.Descriptor) (p pack, err error) {
-	raw, err := readBlob(dir, desc.Digest)
-	if err != nil {
-		return p, err
-	}
-	mediaType, err := registry.MediaTypeOf(raw, string(desc.MediaType))
-	if err != nil {
-		return p, err
-	}
-	p.documents = map[string][]byte{desc.Digest.Hex + ".json": raw}
-	digest := desc.Digest
-	if mediaType.IsIndex() {
-		if digest, err = registry.Choose(raw, pull.HostPlatform()); err != nil {
-			return p, err
-		}
-		if raw, err = readBlob(dir, digest); err != nil {
-			return p, err
-		}
-		p.documents[digest.Hex+".json"] = raw
-	}
-	manifest, err := registry.ParseManifest(raw)
-	if err != nil {
-		return p, err
-	}
-	if p.Config, err = readBlob(dir, manifest.Config.Digest); err != nil {
-		return p, err
-	}
-	if err := registry.CheckConfig(p.Config, manifest, nil); err != nil {
-		return p, err
-	}
-	config, err := v1.ParseConfigFile(bytes.NewReader(p.Config))
-	if err != nil {
-		return p, err
-	}
-	p.origin = Origin{Digest: desc.Digest.String(), Manifest: digest.String(), Platform: config.Platform().String()}
-	p.Manifest.Config = manifest.Config.Digest.Hex + ".json"
-	for _, layer := range manifest.Layers {
-		p.Manifest.Layers = append(p.Manifest.Layers, layer.Digest.Hex+".tar.gz")
-		blob := layers.Packaged(dir, blobName(layer.Digest))
-		blob.Digest = layer.Digest.String()
-		p.Blobs = append(p.Blobs, blob)
-	}
-	return p, nil
-}
-
-// readBlob reads a document of an OCI layout, and compares it with its digest.
-func readBlob(dir string, digest v1.Hash) ([]byte, error) {
-	if digest.Algorithm != "sha256" {
-		return nil, fmt.Errorf("digest %s is no sha256", digest)
-	}
-	raw, err := layers.ReadInside(dir, blobName(digest))
-	if err != nil {
-		return nil, err
-	}
-	if got, _, err := v1.SHA256(bytes.NewReader(raw)); err != nil || got != digest {
-		return nil, fmt.Errorf("%w: %q has the digest %s", layers.ErrDigest, blobName(digest), got)
-	}
-	return raw, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/renameio/v2"
 
+	"gocker/final/internal/platform"
 	"gocker/final/internal/registry"
 	"gocker/final/internal/store"
 	"gocker/step01-pull/pull"
@@ -67,39 +68,40 @@ func (s Store) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 // Get opens an image, and pulls it where it is not here for that platform, "linux/arm64", if one is named. when is "always",
 // "never", or else only then.
 func (s Store) Get(ctx context.Context, ref pull.Reference, when, forPlatform string, say func(format string, args ...any)) (layers.Image, error) {
-	var platform *v1.Platform
+	var wanted *v1.Platform
 	if forPlatform != "" {
-		var err error
-		if platform, err = v1.ParsePlatform(forPlatform); err != nil {
-			return layers.Image{}, fmt.Errorf("--platform %q: %w", forPlatform, err)
+		p, err := platform.Parse(forPlatform)
+		if err != nil {
+			return layers.Image{}, err
 		}
+		wanted = &p
 	}
 	if when == "always" {
-		img, err := s.Pull(ctx, ref, PullOptions{Platform: platform})
+		img, err := s.Pull(ctx, ref, PullOptions{Platform: wanted})
 		return img.Image, err
 	}
 	image, err := local.Lookup(s.Dirs, ref)
 	if err == nil {
 		img, err := layers.Open(s.Dirs, image)
-		if err != nil || platform == nil || img.Config.Platform().Satisfies(*platform) {
+		if err != nil || wanted == nil || platform.Is(img.Config, *wanted) {
 			return img, err
 		}
 		if when == "never" {
-			return img, fmt.Errorf("image %s is for %s, not for %s", ref, img.Config.Platform(), platform)
+			return img, fmt.Errorf("image %s is for %s, not for %s", ref, img.Config.Platform(), wanted)
 		}
-		say("Image %s is here for %s: pulling it for %s", ref, img.Config.Platform(), platform)
+		say("Image %s is here for %s: pulling it for %s", ref, img.Config.Platform(), wanted)
 	} else if !errors.Is(err, local.ErrNoImage) || when == "never" {
 		return layers.Image{}, err
 	} else {
 		say("Unable to find image %s here: pulling it", ref)
 	}
-	img, err := s.Pull(ctx, ref, PullOptions{Platform: platform})
+	img, err := s.Pull(ctx, ref, PullOptions{Platform: wanted})
 	return img.Image, err
 }
 
 func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
 	if opts.Platform == nil {
-		opts.Platform = pull.HostPlatform()
+		opts.Platform = new(platform.Host())
 	}
 	if opts.Progress == nil {
 		opts.Progress = func(v1.Descriptor, int64) {}

@@ -10,15 +10,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"gocker/final/internal/platform"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // Limits of what is read into memory. Registries take no larger manifests: see "Pushing Manifests" in the
@@ -51,9 +54,9 @@ var accepted = []types.MediaType{
 
 // Find asks for what ref stands for, at the mirrors and at its own registry. Its errors are ErrManifest, ErrPlainHTTP,
 // those of package pull, or the registry's own.
-func (o Options) Find(ctx context.Context, ref pull.Reference, platform *v1.Platform) (*Image, error) {
-	if platform == nil {
-		platform = pull.HostPlatform()
+func (o Options) Find(ctx context.Context, ref pull.Reference, wanted *v1.Platform) (*Image, error) {
+	if wanted == nil {
+		wanted = new(platform.Host())
 	}
 	all, err := o.places(ctx, ref)
 	if err != nil {
@@ -61,7 +64,7 @@ func (o Options) Find(ctx context.Context, ref pull.Reference, platform *v1.Plat
 	}
 	var failed error
 	for _, r := range all {
-		img, err := r.image(ctx, platform)
+		img, err := r.image(ctx, *wanted)
 		if err == nil {
 			return img, nil
 		}
@@ -105,7 +108,7 @@ func (o Options) Digest(ctx context.Context, ref pull.Reference) (v1.Hash, error
 	return v1.NewHash(response.Header.Get("Docker-Content-Digest"))
 }
 
-func (r repository) image(ctx context.Context, platform *v1.Platform) (*Image, error) {
+func (r repository) image(ctx context.Context, wanted v1.Platform) (*Image, error) {
 	img := &Image{repository: r}
 	raw, mediaType, digest, err := r.manifest(ctx, r.ref.Identifier())
 	if err != nil {
@@ -114,7 +117,7 @@ func (r repository) image(ctx context.Context, platform *v1.Platform) (*Image, e
 	img.Digest = digest
 	if mediaType.IsIndex() {
 		img.Index = raw
-		child, err := Choose(raw, platform)
+		child, err := Choose(raw, wanted, asked{ctx, r})
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +126,7 @@ func (r repository) image(ctx context.Context, platform *v1.Platform) (*Image, e
 		}
 	}
 	if !mediaType.IsImage() {
-		return nil, fmt.Errorf("%w: its media type is %q", ErrManifest, mediaType)
+		return nil, fmt.Errorf("%w: its media type is %q, so it is %w", ErrManifest, mediaType, ErrOther)
 	}
 	img.Manifest, img.ManifestDigest = raw, digest
 	manifest, err := ParseManifest(raw)
@@ -134,8 +137,21 @@ func (r repository) image(ctx context.Context, platform *v1.Platform) (*Image, e
 	if img.Config, err = r.config(ctx, manifest.Config); err != nil {
 		return nil, err
 	}
-	return img, CheckConfig(img.Config, manifest, platform)
+	return img, CheckConfig(img.Config, manifest, &wanted)
 }
+
+// asked are the documents of a registry.
+type asked struct {
+	ctx context.Context
+	repository
+}
+
+func (a asked) Manifest(digest v1.Hash) (raw []byte, mediaType types.MediaType, err error) {
+	raw, mediaType, _, err = a.manifest(a.ctx, digest.String())
+	return raw, mediaType, err
+}
+
+func (a asked) Config(desc v1.Descriptor) ([]byte, error) { return a.config(a.ctx, desc) }
 
 // get sends a request, and checks the answer's status.
 func (r repository) get(ctx context.Context, method, kind, id string, accept ...types.MediaType) (*http.Response, error) {
@@ -189,7 +205,7 @@ func MediaTypeOf(raw []byte, header string) (types.MediaType, error) {
 		Layers        json.RawMessage `json:"layers"`
 		Config        json.RawMessage `json:"config"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	if err := dirs.ParseJSON(raw, &doc); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	if doc.SchemaVersion == 1 {
@@ -214,64 +230,57 @@ func MediaTypeOf(raw []byte, header string) (types.MediaType, error) {
 	return types.OCIManifestSchema1, nil
 }
 
-// Choose finds the manifest for platform in an index.
-func Choose(raw []byte, platform *v1.Platform) (v1.Hash, error) {
-	index, err := v1.ParseIndexManifest(bytes.NewReader(raw))
-	if err != nil {
-		return v1.Hash{}, fmt.Errorf("%w: read index: %w", ErrManifest, err)
-	}
-	var offered []string
-	for _, m := range index.Manifests {
-		if m.Platform == nil || !m.MediaType.IsImage() {
-			continue
-		}
-		if m.Platform.Satisfies(*platform) {
-			return m.Digest, nil
-		}
-		if m.Platform.OS != "unknown" { // signatures and the like
-			offered = append(offered, m.Platform.String())
-		}
-	}
-	return v1.Hash{}, advice.Add(fmt.Errorf("%w: %s", pull.ErrPlatform, platform), "--platform is one of: %s", strings.Join(offered, ", "))
-}
-
 // ParseManifest reads the manifest of one image, and refuses what no layer can be got from.
 func ParseManifest(raw []byte) (*v1.Manifest, error) {
-	manifest, err := v1.ParseManifest(bytes.NewReader(raw))
-	if err != nil {
+	manifest := &v1.Manifest{}
+	if err := dirs.ParseJSON(raw, manifest); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	if !manifest.Config.MediaType.IsConfig() {
-		return nil, fmt.Errorf("%w: its config is %q, so it is something else than an image", ErrManifest, manifest.Config.MediaType)
+	if !isConfig(manifest) {
+		return nil, fmt.Errorf("%w: its config is %q, so it is %w", ErrManifest, manifest.Config.MediaType, ErrOther)
 	}
-	if n := len(manifest.Layers); n == 0 || n > maxLayers {
-		return nil, fmt.Errorf("%w: it has %d layers; there may be 1 to %d", ErrManifest, n, maxLayers)
+	if n := len(manifest.Layers); n > maxLayers {
+		return nil, fmt.Errorf("%w: it has %d layers; there may be %d", ErrManifest, n, maxLayers)
 	}
 	for i, desc := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
 		if desc.Size < 0 || desc.Digest.Algorithm != "sha256" || len(desc.Digest.Hex) != 64 {
 			return nil, fmt.Errorf("%w: the descriptor of %s, %d bytes, is none", ErrManifest, desc.Digest, desc.Size)
 		}
-		if i > 0 && !desc.MediaType.IsLayer() && !strings.HasSuffix(string(desc.MediaType), ".tar+zstd") {
-			return nil, fmt.Errorf("%w: a layer of it is %q", ErrManifest, desc.MediaType)
+		if i > 0 && !isLayer(desc.MediaType) {
+			return nil, fmt.Errorf("%w: a layer of it is %q, so it is %w", ErrManifest, desc.MediaType, ErrOther)
 		}
 	}
 	return manifest, nil
 }
 
-// CheckConfig sees that a config fits its manifest and platform, nil being any.
-func CheckConfig(raw []byte, manifest *v1.Manifest, platform *v1.Platform) error {
-	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
-	if err != nil {
+// isConfig tells whether a manifest's config is that of an image. Docker's first programs of schema 2, and some registries,
+// called it otherwise, or not at all.
+func isConfig(manifest *v1.Manifest) bool {
+	old := []types.MediaType{"", "application/octet-stream", "application/json", "text/html"}
+	return manifest.Config.MediaType.IsConfig() || manifest.MediaType != types.OCIManifestSchema1 && slices.Contains(old, manifest.Config.MediaType)
+}
+
+// isLayer tells whether something is a tar archive, however it is compressed: its first bytes say that.
+func isLayer(mediaType types.MediaType) bool {
+	_, compressed, ok := strings.Cut(string(mediaType), ".tar")
+	return mediaType.IsLayer() || ok && slices.Contains([]string{"", "+gzip", ".gzip", "+zstd", ".zstd"}, compressed) &&
+		(strings.HasPrefix(string(mediaType), "application/vnd.oci.image.layer.") || strings.HasPrefix(string(mediaType), "application/vnd.docker.image.rootfs."))
+}
+
+// CheckConfig sees that a config fits its manifest and the platform that is wanted, nil being any.
+func CheckConfig(raw []byte, manifest *v1.Manifest, wanted *v1.Platform) error {
+	config := &v1.ConfigFile{}
+	if err := dirs.ParseJSON(raw, config); err != nil {
 		return fmt.Errorf("%w: read config: %w", ErrManifest, err)
 	}
-	if config.RootFS.Type != "layers" || len(config.RootFS.DiffIDs) != len(manifest.Layers) {
+	if config.RootFS.Type != "layers" && len(manifest.Layers) > 0 || len(config.RootFS.DiffIDs) != len(manifest.Layers) {
 		return fmt.Errorf("%w: its config has a root file system of type %q with %d layers, the manifest has %d layers",
 			ErrManifest, config.RootFS.Type, len(config.RootFS.DiffIDs), len(manifest.Layers))
 	}
 	// A name that stands for one image only was not asked for a platform, so its config has to say.
-	if platform != nil && !pull.RunsOn(config, platform) {
-		return advice.Add(fmt.Errorf("%w: it is for %s, wanted %s", pull.ErrPlatform, config.Platform(), platform),
-			"to have it all the same: --platform %s", config.Platform())
+	if wanted != nil && !platform.Runs(config, *wanted) {
+		is := platform.Normal(*config.Platform())
+		return advice.Add(fmt.Errorf("%w: it is for %s, wanted %s", pull.ErrPlatform, is, wanted), "to have it all the same: --platform %s", is)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ import (
 var (
 	ErrPlainHTTP = errors.New("the registry speaks plain http, which anybody on the way can read and change")
 	ErrManifest  = errors.New("not the manifest of an image that can run")
+	ErrOther     = errors.New("something else than an image")
 	ErrBroken    = errors.New("the download broke off")
 
 	ErrCertificate = errors.New("the certificate of the registry is not one that this machine trusts")

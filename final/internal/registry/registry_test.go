@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +29,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"gocker/final/internal/platform"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/testenv"
 )
 
@@ -356,7 +359,19 @@ func TestManifestsThatAreNoneAreRefused(t *testing.T) {
 		{"larger than any", docker, bytes.Repeat([]byte(" "), maxManifest+1), config, ErrManifest, "larger than"},
 		{"something else than an image", "", change(func(m *v1.Manifest) { m.Config.MediaType = "application/vnd.cncf.helm.config.v1+json" }), config, ErrManifest, "helm"},
 		{"a layer that is none", docker, change(func(m *v1.Manifest) { m.Layers[0].MediaType = "text/plain" }), config, ErrManifest, "text/plain"},
-		{"no layers", docker, change(func(m *v1.Manifest) { m.Layers = nil }), config, ErrManifest, "0 layers"},
+		{"fewer layers than the config has", docker, change(func(m *v1.Manifest) { m.Layers = nil }), config, ErrManifest, "the manifest has 0 layers"},
+		{"docker's zstd", docker, change(func(m *v1.Manifest) { m.Layers[0].MediaType = "application/vnd.docker.image.rootfs.diff.tar.zstd" }), config, nil, ""},
+		{"OCI's zstd", "", change(func(m *v1.Manifest) { m.Layers[0].MediaType = types.OCILayerZStd }), config, nil, ""},
+		{"a layer that is encrypted", "", change(func(m *v1.Manifest) { m.Layers[0].MediaType = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted" }), config, ErrOther, "encrypted"},
+		{"a config of octets", docker, change(func(m *v1.Manifest) { m.Config.MediaType = "application/octet-stream" }), config, nil, ""},
+		{"a config of JSON", docker, change(func(m *v1.Manifest) { m.Config.MediaType = "application/json" }), config, nil, ""},
+		{"a config of HTML", docker, change(func(m *v1.Manifest) { m.Config.MediaType = "text/html" }), config, nil, ""},
+		{"a config of nothing", docker, change(func(m *v1.Manifest) { m.Config.MediaType = "" }), config, nil, ""},
+		{"OCI's with a config of octets", "", change(func(m *v1.Manifest) {
+			m.MediaType, m.Config.MediaType = types.OCIManifestSchema1, "application/octet-stream"
+		}), config, ErrOther, "octet-stream"},
+		{"a list", docker, []byte("[]"), config, ErrManifest, "JSON of another kind: array"},
+		{"a size that is a word", docker, []byte(`{"schemaVersion":2,"config":{"size":"big"}}`), config, ErrManifest, `"config.size" cannot be of this kind: string`},
 		{"10,000 layers", docker, change(func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 10_000) }), config, ErrManifest, "10000 layers"},
 		{"a negative size", docker, change(func(m *v1.Manifest) { m.Layers[0].Size = -1 }), config, ErrManifest, "-1 bytes"},
 		{"more layers than the config has", docker, change(func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 2) }), config, ErrManifest, "with 1 layers"},
@@ -427,48 +442,103 @@ func TestAMirrorIsAskedFirst(t *testing.T) {
 	find("own")
 }
 
+// imageFor is an image whose config says what platform it is for.
+func imageFor(t testing.TB, is v1.Platform) v1.Image {
+	t.Helper()
+	base := testenv.Image(t, testenv.Tar(t, testenv.File("platform", is.String())))
+	config, err := base.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Variant = is.OS, is.Architecture, is.Variant
+	img, err := mutate.ConfigFile(base, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
 func TestTheRightOneOfAnIndexIsChosen(t *testing.T) {
 	address := testenv.Registry(t, nil)
 	index := v1.ImageIndex(empty.Index)
 	images := map[string]v1.Image{}
-	for _, p := range []string{"linux/amd64", "linux/arm64/v8", "linux/arm/v6", "linux/arm/v7"} {
-		platform, err := v1.ParsePlatform(p)
+	for _, p := range []string{"linux/amd64/v4", "linux/amd64", "linux/arm64/v8", "linux/arm/v6", "linux/arm/v5"} {
+		is, err := v1.ParsePlatform(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		base := testenv.Image(t, testenv.Tar(t, testenv.File("platform", p)))
-		config, err := base.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config = config.DeepCopy()
-		config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
-		img, err := mutate.ConfigFile(base, config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		images[p] = img
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: platform}})
+		images[p] = imageFor(t, *is)
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: images[p], Descriptor: v1.Descriptor{Platform: is}})
 	}
+	// What buildkit adds to every image.
+	index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: testenv.Image(t), Descriptor: v1.Descriptor{
+		Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}, Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest"}}})
 	testenv.PushIndex(t, index, address+"/index")
 	ref, err := pull.ParseReference(address + "/index")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for asked, want := range map[string]string{
-		"linux/amd64": "linux/amd64", "linux/arm64": "linux/arm64/v8", "linux/arm64/v8": "linux/arm64/v8", "linux/arm/v7": "linux/arm/v7",
+		"linux/amd64": "linux/amd64", "amd64": "linux/amd64", "linux/x86_64": "linux/amd64", "linux/amd64/v4": "linux/amd64/v4", "linux/amd64/v3": "linux/amd64",
+		"linux/arm64": "linux/arm64/v8", "linux/arm64/v8": "linux/arm64/v8", "arm64": "linux/arm64/v8", "linux/aarch64": "linux/arm64/v8",
+		"linux/arm/v7": "linux/arm/v6", "arm": "linux/arm/v6", "linux/arm/v5": "linux/arm/v5",
 	} {
-		platform, err := v1.ParsePlatform(asked)
+		wanted, err := platform.Parse(asked)
 		if err != nil {
 			t.Fatal(err)
 		}
-		img, err := Options{}.Find(context.Background(), ref, platform)
+		img, err := Options{}.Find(context.Background(), ref, &wanted)
 		if err != nil {
 			t.Errorf("%s: %v", asked, err)
 			continue
 		}
 		if name, err := images[want].ConfigName(); err != nil || img.ConfigDigest != name {
 			t.Errorf("%s is image %s, want %s, that for %s", asked, img.ConfigDigest, name, want)
+		}
+	}
+	_, err = Options{}.Find(context.Background(), ref, &v1.Platform{OS: "linux", Architecture: "s390x"})
+	if got, want := advice.Of(err), "--platform is one of: linux/amd64, linux/amd64/v4, linux/arm/v5, linux/arm/v6, linux/arm64"; !errors.Is(err, pull.ErrPlatform) || got != want {
+		t.Errorf("for s390x: %v, advice %q; want %q", err, got, want)
+	}
+}
+
+func TestAnIndexMaySayLittle(t *testing.T) {
+	address := testenv.Registry(t, nil)
+	mine, other := v1.Platform{OS: "linux", Architecture: "x86_64"}, v1.Platform{OS: "linux", Architecture: "s390x"}
+	if runtime.GOARCH == "arm64" {
+		mine.Architecture = "aarch64"
+	}
+	img := imageFor(t, mine)
+	silent := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: imageFor(t, other)}, mutate.IndexAddendum{Add: img})
+	artifact := mutate.ConfigMediaType(mutate.MediaType(testenv.Image(t), types.OCIManifestSchema1), "application/vnd.oci.empty.v1+json")
+	for what, tt := range map[string]struct {
+		index v1.ImageIndex
+		says  string // "": it is found
+	}{
+		"no platforms":                {silent, ""},
+		"an index in it":              {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: silent}), ""},
+		"an index in it, for us":      {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: silent, Descriptor: v1.Descriptor{Platform: &mine}}), ""},
+		"an index in it, for another": {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: silent, Descriptor: v1.Descriptor{Platform: &other}}), "it has no image for any platform"},
+		"an artifact before it":       {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: artifact}, mutate.IndexAddendum{Add: img}), ""},
+		"only an artifact":            {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: artifact}), "it has no image for any platform"},
+		"nothing":                     {empty.Index, "it has no image for any platform"},
+		"another platform only":       {mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: imageFor(t, other)}), "--platform is one of: linux/s390x"},
+	} {
+		testenv.PushIndex(t, tt.index, address+"/index")
+		ref, err := pull.ParseReference(address + "/index")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := Options{}.Find(context.Background(), ref, nil)
+		if tt.says != "" {
+			if !errors.Is(err, pull.ErrPlatform) || advice.Of(err) != tt.says {
+				t.Errorf("%s: %v, advice %q; want %q", what, err, advice.Of(err), tt.says)
+			}
+			continue
+		}
+		if name, nameErr := img.ConfigName(); err != nil || nameErr != nil || found.ConfigDigest != name {
+			t.Errorf("%s: %v, %v; want the image for this machine", what, err, nameErr)
 		}
 	}
 }

@@ -111,10 +111,23 @@ func ReadJSON(file string, to any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, to); err != nil {
+	if err := ParseJSON(raw, to); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
+}
+
+// ParseJSON is json.Unmarshal. Its error says what is wrong with the text, and not which type of Go's it does not fit.
+func ParseJSON(raw []byte, to any) error {
+	err := json.Unmarshal(raw, to)
+	var misfit *json.UnmarshalTypeError
+	if errors.As(err, &misfit) && misfit.Field == "" {
+		return fmt.Errorf("it is JSON of another kind: %s", misfit.Value)
+	}
+	if errors.As(err, &misfit) {
+		return fmt.Errorf("%q cannot be of this kind: %s", misfit.Field, misfit.Value)
+	}
+	return err
 }
 
 // Lost tells whether a file is gone or damaged, by an error of ReadJSON. One that could not be read may be whole.
