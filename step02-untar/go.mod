@@ -4,6 +4,7 @@ go 1.26.5
 
 require (
 	github.com/docker/go-units v0.5.0
+	github.com/klauspost/pgzip v1.3.0
 	github.com/mholt/archiver/v3 v3.5.1
 	gocker/step01-pull v0.0.0
 	golang.org/x/sys v0.49.0
@@ -17,7 +18,6 @@ require (
 	github.com/golang/snappy v1.0.0 // indirect
 	github.com/google/go-containerregistry v0.22.1 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
-	github.com/klauspost/pgzip v1.3.0 // indirect
 	github.com/nwaples/rardecode v1.1.3 // indirect
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/image-spec v1.1.1 // indirect

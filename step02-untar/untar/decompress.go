@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 
+	"github.com/klauspost/pgzip"
 	"github.com/mholt/archiver/v3"
 )
 
@@ -13,7 +14,7 @@ var magics = []struct {
 	magic []byte
 	open  func() archiver.Decompressor
 }{
-	{[]byte("\x1f\x8b"), func() archiver.Decompressor { return archiver.NewGz() }},
+	{[]byte("\x1f\x8b"), func() archiver.Decompressor { return members{} }},
 	{[]byte("\x28\xb5\x2f\xfd"), func() archiver.Decompressor { return archiver.NewZstd() }},
 	{[]byte("BZh"), func() archiver.Decompressor { return archiver.NewBz2() }},
 	{[]byte("\xfd7zXZ\x00"), func() archiver.Decompressor { return archiver.NewXz() }},
@@ -49,6 +50,37 @@ func Decompress(r io.Reader) io.ReadCloser {
 		return d
 	}
 	return io.NopCloser(buffered)
+}
+
+// members is gzip data: one member after the other. What follows the last one and is none, zeros that fill a block of a tape
+// or a disk, is left out, as gzip(1) does.
+type members struct{}
+
+// Decompress is of archiver.Decompressor. Its own for gzip takes all that follows for another member.
+func (members) Decompress(in io.Reader, out io.Writer) error {
+	buffered := in.(*bufio.Reader) // a reader that can give back a byte: so nothing is taken of what follows
+	r, err := pgzip.NewReader(buffered)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		r.Multistream(false)
+		if _, err := io.Copy(out, r); err != nil {
+			return err
+		}
+		next, err := buffered.Peek(2)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if len(next) == 0 || !bytes.HasPrefix([]byte("\x1f\x8b"), next) {
+			_, err := io.Copy(io.Discard, buffered)
+			return err
+		}
+		if err := r.Reset(buffered); err != nil {
+			return err
+		}
+	}
 }
 
 // A decompressor is the library at work in a goroutine.

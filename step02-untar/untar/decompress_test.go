@@ -3,6 +3,7 @@ package untar
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,25 @@ func TestOnlyWhatIsWholeIsDecompressed(t *testing.T) {
 		t.Error("Decompress of half the data has no error")
 	}
 	r.Close()
+}
+
+func TestWhatFollowsTheLastMemberIsNotRead(t *testing.T) {
+	plain := bytes.Repeat([]byte("layer\n"), 100_000)
+	sent := gz(t, plain)
+	for what, tt := range map[string]struct {
+		more string
+		want int // times plain; -1: it fails
+	}{
+		"a zero": {"\x00", 1}, "a block of zeros": {strings.Repeat("\x00", 512), 1}, "more zeros than a buffer has": {strings.Repeat("\x00", 3<<20), 1},
+		"another member": {string(sent), 2}, "another member, and zeros": {string(sent) + "\x00\x00", 2}, "text": {"end\n", 1},
+		"half of a member": {string(sent[:len(sent)/2]), -1}, "the first byte of a member": {"\x1f", -1},
+	} {
+		r := Decompress(io.MultiReader(bytes.NewReader(sent), strings.NewReader(tt.more)))
+		got, err := io.ReadAll(r)
+		if r.Close(); (err != nil) != (tt.want < 0) || err == nil && !bytes.Equal(got, bytes.Repeat(plain, tt.want)) {
+			t.Errorf("with %s behind it: %d bytes, %v; want %d", what, len(got), err, tt.want*len(plain))
+		}
+	}
 }
 
 func TestClosedEarlyNobodyReadsAnyMore(t *testing.T) {

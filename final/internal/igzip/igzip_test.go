@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -74,6 +75,12 @@ func TestGzipIsDecompressed(t *testing.T) {
 			{"in one piece", bytes.NewReader(once), plain, nil},
 			{"a few bytes at a time", iotest.HalfReader(bytes.NewReader(once)), plain, nil},
 			{"of two members", io.MultiReader(bytes.NewReader(once), bytes.NewReader(once)), bytes.Repeat(plain, 2), nil},
+			{"with zeros behind it", io.MultiReader(bytes.NewReader(once), bytes.NewReader(make([]byte, 1000))), plain, nil},
+			{"with megabytes of zeros behind it", io.MultiReader(bytes.NewReader(once), bytes.NewReader(make([]byte, 5<<20))), plain, nil},
+			{"with text behind it", io.MultiReader(bytes.NewReader(once), strings.NewReader("end\n")), plain, nil},
+			{"with zeros between two members", io.MultiReader(bytes.NewReader(once), bytes.NewReader(make([]byte, 10)), bytes.NewReader(once)), plain, nil},
+			{"with the first byte of a member behind it", io.MultiReader(bytes.NewReader(once), strings.NewReader("\x1f")), nil, io.EOF},
+			{"with half a member behind it", io.MultiReader(bytes.NewReader(once), bytes.NewReader(once[:len(once)/2])), nil, io.EOF},
 			{"cut short", bytes.NewReader(once[:len(once)/2]), nil, io.EOF},
 			{"with a wrong byte", io.MultiReader(bytes.NewReader(once[:len(once)/2]), bytes.NewReader([]byte{^once[len(once)/2]}), bytes.NewReader(once[len(once)/2+1:])), nil, io.EOF},
 			{"that fails on the way", io.MultiReader(bytes.NewReader(once[:len(once)/2]), iotest.ErrReader(broken)), nil, broken},
