@@ -106,6 +106,9 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 
 func showLayer(stdout io.Writer, n int, l layers.Layer) {
 	fmt.Fprintf(stdout, "   layer %d    %s, %d added, %d updated, %d deleted\n", n, units.HumanSize(float64(l.Size)), l.Added, l.Updated, l.Deleted)
+	if l.LeftOut != "" {
+		fmt.Fprintf(stdout, "     left out %s: this file system has no place for it\n", l.LeftOut)
+	}
 	fmt.Fprintf(stdout, "     digest   %s  the archive as it was sent\n", l.Digest)
 	fmt.Fprintf(stdout, "     diffID   %s  the tar inside\n", l.DiffID)
 	fmt.Fprintf(stdout, "     chainID  %s  with all layers below\n", l.ChainID)

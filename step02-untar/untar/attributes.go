@@ -45,7 +45,11 @@ func (w *Writer) setAttributes(name string, a attributes) error {
 			return err
 		}
 	}
-	if err := dir.setXattrs(base, a.records); err != nil {
+	if err := dir.setXattrs(base, a.records, func(xattr string) {
+		if w.leftOut++; w.leftOut == 1 {
+			w.firstLeftOut = fmt.Sprintf("xattr %s of %q", xattr, name)
+		}
+	}); err != nil {
 		return err
 	}
 	if a.mod.IsZero() { // not out of an archive, but made by a caller who does not care

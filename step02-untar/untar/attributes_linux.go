@@ -2,6 +2,7 @@ package untar
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,8 +25,10 @@ func (f folder) mknod(base string, header *tar.Header) error {
 	return nil
 }
 
-// setXattrs sets the extended attributes, which tar keeps in PAX records: see xattr(7).
-func (f folder) setXattrs(base string, records map[string]string) error {
+// setXattrs sets the extended attributes, which tar keeps in PAX records: see xattr(7). It calls leftOut for one that has
+// no place here: of a kind that the file system does not know, such as macOS's com.apple.provenance, or a user's on what is
+// neither file nor folder.
+func (f folder) setXattrs(base string, records map[string]string, leftOut func(xattr string)) error {
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
@@ -33,6 +36,10 @@ func (f folder) setXattrs(base string, records map[string]string) error {
 		}
 		// There is no lsetxattrat in kernels before 6.13, but a path through a descriptor does the same.
 		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", f.file.Fd(), base), attr, []byte(records[key]), 0)
+		if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && strings.HasPrefix(attr, "user.") {
+			leftOut(attr)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("set xattr %s of %q: %w", attr, base, err)
 		}

@@ -14,4 +14,4 @@ func (f folder) mknod(name string, _ *tar.Header) error {
 	return fmt.Errorf("mknod %q: %w", name, errors.ErrUnsupported)
 }
 
-func (f folder) setXattrs(string, map[string]string) error { return nil }
+func (f folder) setXattrs(string, map[string]string, func(string)) error { return nil }

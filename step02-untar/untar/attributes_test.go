@@ -138,6 +138,34 @@ func TestXattrsAreKept(t *testing.T) {
 	}
 }
 
+// As archives of macOS have them, and those of machines whose file systems are others.
+func TestXattrsWithoutAPlaceAreLeftOut(t *testing.T) {
+	testenv.NeedRoot(t)
+	w, err := NewWriter(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if got := w.LeftOut(); got != "" {
+		t.Errorf("LeftOut of nothing = %q", got)
+	}
+	for i, e := range []testenv.Entry{file("a", ""), dir("d"), symlink("l", "a"), {Header: tar.Header{Typeflag: tar.TypeFifo, Name: "fifo"}}} {
+		xattr := []string{"com.apple.provenance", "unknown.x", "user.note", "user.note"}[i]
+		e.ModTime = testenv.Epoch
+		e.PAXRecords = map[string]string{"SCHILY.xattr." + xattr: "1"}
+		if err := w.Write(&e.Header, strings.NewReader("")); err != nil {
+			t.Errorf("Write(%s with %s) = %v", e.Name, xattr, err)
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Error(err)
+	}
+	if got, want := w.LeftOut(), `xattr com.apple.provenance of "a", and 3 more`; got != want {
+		t.Errorf("LeftOut = %q, want %q", got, want)
+	}
+	extract(t, testenv.Tar(t, with(file("a", ""), func(h *tar.Header) { h.PAXRecords = map[string]string{"SCHILY.xattr.com.apple.provenance": "1"} })))
+}
+
 func TestHardLinksAreOneFile(t *testing.T) {
 	to := extract(t, testenv.Tar(t, file("a", "1"), dir("d"), link("d/b", "a"), link("d/c", "./d/b"), symlink("s", "a"), link("t", "s")))
 	a := lstat(t, to, "a")

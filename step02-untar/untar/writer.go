@@ -26,6 +26,9 @@ type Writer struct {
 	chown   bool
 	last    folder
 	buffer  []byte
+
+	leftOut      int // xattrs
+	firstLeftOut string
 }
 
 // A folder that is open. Entries of one folder mostly come together, and the way to it is gone, and checked, once for all
@@ -91,6 +94,14 @@ func (w *Writer) Finish() error {
 		}
 	}
 	return nil
+}
+
+// LeftOut says which xattrs have no place in the file system; "" is none.
+func (w *Writer) LeftOut() string {
+	if w.leftOut > 1 {
+		return fmt.Sprintf("%s, and %d more", w.firstLeftOut, w.leftOut-1)
+	}
+	return w.firstLeftOut
 }
 
 // Write makes the file that header describes, in place of one that has its name.

@@ -37,6 +37,9 @@ type Changeset struct {
 
 	// Entries, compared with the layers below.
 	Added, Updated, Deleted int
+
+	// LeftOut says which xattrs the file system has no place for. It is known only of a layer that was just unpacked.
+	LeftOut string `json:"-"`
 }
 
 // Unpack unpacks a layer as it was sent into a new folder, and returns all that its bytes say. Where the archive in it is
@@ -89,6 +92,7 @@ type unpacker struct {
 	top       bool              // it says what its top folder looks like
 	leftOut   map[string]bool   // folders that it needs and does not have
 	links     map[fileID]linked // files of layers below that it links to
+	aufs      map[string]string // files of aufs's own that it links to: see aufsLinks
 
 	lastDir, lastDirResolved string
 }
@@ -107,7 +111,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	defer u.w.Close()
 	u.w.MakeParent = u.makeParent
 	u.whiteouts, u.opaque, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}
-	u.links = map[fileID]linked{}
+	u.links, u.aufs = map[fileID]linked{}, map[string]string{}
 	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err
 	}
@@ -123,6 +127,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 			return "", err
 		}
 	}
+	u.counted.LeftOut = u.w.LeftOut()
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 

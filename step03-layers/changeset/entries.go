@@ -31,6 +31,9 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if dir == aufsLinks && header.Typeflag == tar.TypeReg {
+		return u.aufsLink(header, content)
+	}
 	for at := dir; at != "."; at = path.Dir(at) {
 		switch in := path.Base(at); {
 		case strings.HasPrefix(in, WhiteoutMeta):

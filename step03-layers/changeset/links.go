@@ -5,6 +5,7 @@ package changeset
 import (
 	"archive/tar"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -29,6 +30,9 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 		return err
 	}
 	target = path.Join(dir, path.Base(target))
+	if dir == aufsLinks && u.aufs[path.Base(target)] != "" {
+		target = u.aufs[path.Base(target)]
+	}
 	header.Linkname = target
 	if info, _ := merged.Lstat(u.to, target); info != nil {
 		return nil
@@ -52,6 +56,21 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 	}
 	header.Linkname = l.copy
 	return err
+}
+
+// aufsLinks is a folder that no image has: aufs kept a file there that had several names, and layers of its time have the
+// file, and hard links to it.
+const aufsLinks = WhiteoutMeta + "plnk"
+
+// aufsLink writes such a file under a name that no entry can have, until the end.
+func (u *unpacker) aufsLink(header *tar.Header, content io.Reader) error {
+	name := path.Base(header.Name)
+	if u.aufs[name] == "" {
+		u.aufs[name] = fmt.Sprint(aufsLinks, len(u.aufs))
+	}
+	header.Name = u.aufs[name]
+	u.counted.Files += header.Size
+	return u.w.Write(header, content)
 }
 
 // A linked file is one of a layer below that a hard link of this layer leads to.
@@ -84,8 +103,12 @@ func (u *unpacker) shareLinks() error {
 			return err
 		}
 	}
+	copies := slices.Collect(maps.Values(u.aufs))
 	for _, l := range u.links {
-		if err := u.w.Root.Remove(l.copy); err != nil {
+		copies = append(copies, l.copy)
+	}
+	for _, name := range copies {
+		if err := u.w.Root.Remove(name); err != nil {
 			return err
 		}
 	}

@@ -266,6 +266,26 @@ func TestHardLinkToALowerLayerIsOneFile(t *testing.T) {
 	}
 }
 
+// A layer as docker made it on aufs, before 2015 or so.
+func TestHardLinksOfAufsAreOneFile(t *testing.T) {
+	testenv.NeedRoot(t)
+	plnk := entries{dir(".wh..wh.plnk"), file(".wh..wh.plnk/7.8", "1"), file(".wh..wh.plnk/9.9", "unused"), dir(".wh..wh.orph"), file(".wh..wh.aufs", "")}
+	stack, all := unpacked(t, testenv.Tar(t, append(plnk, link("a", ".wh..wh.plnk/7.8"), dir("d"), link("d/b", "./.wh..wh.plnk/7.8"))...))
+	if got := seen(t, stack[0]); got != "a=1 d/ d/b=1" {
+		t.Errorf("the layer is %q", got)
+	}
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Lstat(filepath.Join(stack[0], "a"), &a), unix.Lstat(filepath.Join(stack[0], "d/b"), &b)); err != nil || a.Ino != b.Ino || a.Nlink != 2 {
+		t.Errorf("a is %+v, d/b is %+v, %v; want one file of two names", a, b, err)
+	}
+	if all[0].Added != 3 {
+		t.Errorf("%d are added, want 3", all[0].Added)
+	}
+	if _, _, err := unpack(t, testenv.Tar(t, link("a", ".wh..wh.plnk/7.8"))); !errors.Is(err, untar.ErrArchive) {
+		t.Errorf("a link to nothing there: %v, want ErrArchive", err)
+	}
+}
+
 func TestALayerMayHaveNothingInIt(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, size := range []int{512, 1024, 10240} { // archive/tar writes 1024 zeros, tar(1) 10240

@@ -81,8 +81,9 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			opts.LeftOut = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "Left out:", what) }
+			opts.LeftOut = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "Left out:", advice.Printable(what)) }
 			opts.Loaded = func(img images.Loaded) {
+				warnLeftOut(img.Image)
 				before := map[bool]string{false: "Loaded image: ", true: ""}[quiet]
 				for _, name := range img.Names {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s%s\n", before, name)

@@ -29,6 +29,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/budget"
+	"gocker/step03-layers/layers"
 )
 
 func pullCommand(e *engine.Engine) *cobra.Command {
@@ -81,6 +82,7 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 	if err != nil {
 		return err
 	}
+	warnLeftOut(img.Image)
 	status := "Image is up to date for"
 	if img.New {
 		status = "Downloaded newer image for"
@@ -88,6 +90,13 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 	fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
 	fmt.Fprintln(stdout, images.FullName(ref))
 	return nil
+}
+
+// warnLeftOut warns of what is missing in the layers that have come.
+func warnLeftOut(img layers.Image) {
+	for _, line := range images.LeftOut(img) {
+		fmt.Fprintln(os.Stderr, "Warning:", advice.Printable(line))
+	}
 }
 
 // platformFlag is that of all commands that choose one of several images.

@@ -31,6 +31,16 @@ func (s Store) Note(action string, img layers.Image, id, name string) {
 	events.Log{Dirs: s.Dirs}.Note("image", action, id, img.Config.Config.Labels, "name", name)
 }
 
+// LeftOut says, a line for a layer that was just unpacked, which of its attributes the file system has no place for.
+func LeftOut(img layers.Image) (lines []string) {
+	for _, layer := range img.Layers {
+		if layer.LeftOut != "" {
+			lines = append(lines, fmt.Sprintf("layer %s: left out %s: the file system of the images has no place for it", layer.Digest, layer.LeftOut))
+		}
+	}
+	return lines
+}
+
 // Names are the names that images have here: {"alpine": {"latest": "{image}"}, …}.
 func (s Store) Names() (map[string]map[string]string, error) { return layers.List(s.Dirs) }
 

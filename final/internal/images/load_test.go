@@ -331,3 +331,26 @@ func (i Inspection) ref(t testing.TB) pull.Reference {
 	}
 	return ref
 }
+
+func TestXattrsWithoutAPlaceAreToldAndNoFault(t *testing.T) {
+	testenv.NeedRoot(t)
+	a := testenv.File("a", "1")
+	a.PAXRecords = map[string]string{"SCHILY.xattr.com.apple.provenance": "1"}
+	f := files{}
+	img := f.image(t, "app", runtime.GOARCH, string(testenv.Tar(t, a)), string(testenv.Tar(t, testenv.File("b", "2"))))
+	s := Store{Dirs: testenv.Dirs(t)}
+	for _, want := range []string{`left out xattr com.apple.provenance of "a": `, ""} { // a layer that is here is not unpacked
+		err := s.Load(t.Context(), bytes.NewReader(f.index(t, img).tar(t)), LoadOptions{Loaded: func(l Loaded) {
+			lines := LeftOut(l.Image)
+			if len(lines) > 1 || !strings.Contains(strings.Join(lines, ""), want) || (len(lines) == 0) != (want == "") {
+				t.Errorf("LeftOut = %q, want %q", lines, want)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Check(func(f Finding) { t.Errorf("Check: %+v", f) }); err != nil {
+		t.Error(err)
+	}
+}

@@ -96,6 +96,9 @@ func (s Store) Get(ctx context.Context, ref pull.Reference, when, forPlatform st
 		say("Unable to find image %s here: pulling it", ref)
 	}
 	img, err := s.Pull(ctx, ref, PullOptions{Platform: wanted})
+	for _, line := range LeftOut(img.Image) {
+		say("%s", line)
+	}
 	return img.Image, err
 }
 

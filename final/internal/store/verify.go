@@ -121,6 +121,7 @@ func compare(d dirs.Dirs, layer, again layers.Layer, fresh string) (wrong []stri
 	if err != nil {
 		return append(wrong, err.Error()), nil
 	}
+	again.LeftOut = ""
 	if known != again {
 		wrong = append(wrong, fmt.Sprintf("layer.json says %s, the blob %s", jsonLine(known), jsonLine(again)))
 	}
