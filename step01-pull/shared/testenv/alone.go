@@ -19,7 +19,7 @@ import (
 
 const stage = "GOCKER_TEST_STAGE"
 
-// Alone runs the tests of a package in pid and mount namespaces and a folder of their own. So whatever ends them, SIGKILL too,
+// Alone runs the tests of a package in pid, mount and network namespaces and a folder of their own. So whatever ends them, SIGKILL too,
 // takes with it all that they started, in the background too, all that they mounted, and their cgroups and files. Call it in
 // TestMain, in the process that has the tests only: it returns in the one that is to run them.
 //
@@ -27,10 +27,12 @@ const stage = "GOCKER_TEST_STAGE"
 //	PID 1 in there      waits for all that have lost their parents, as processes that are not waited for seem to be alive
 //	its child           runs the tests
 //	another one         waits for the end of this process, and removes what is left
-func Alone() { alone("init", unix.CLONE_NEWPID|unix.CLONE_NEWNS) }
+//
+// The network namespace stands for the host: the machine's own network stays as it is.
+func Alone() { alone("init", unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWNET) }
 
-// WithFolder is Alone without the namespaces.
-func WithFolder() { alone("tests", 0) }
+// WithFolder is Alone without the namespaces for pids and mounts.
+func WithFolder() { alone("tests", unix.CLONE_NEWNET) }
 
 func alone(next string, namespaces uintptr) {
 	fail := func(err error) {
@@ -41,6 +43,7 @@ func alone(next string, namespaces uintptr) {
 	}
 	switch os.Getenv(stage) {
 	case "tests": // or started by tests, and so in there already
+		upLoopback()
 		return
 	case "init":
 		status, err := asInit()
@@ -80,6 +83,19 @@ func alone(next string, namespaces uintptr) {
 		fail(err)
 	}
 	os.Exit(cmd.ProcessState.ExitCode())
+}
+
+// upLoopback sets the device lo up, which begins down. See netdevice(7).
+func upLoopback() {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(s)
+	if lo, err := unix.NewIfreq("lo"); err == nil {
+		lo.SetUint16(unix.IFF_UP)
+		unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo) // a program of a test that is not root need not do it again
+	}
 }
 
 // again is this program once more.
