@@ -69,13 +69,15 @@ func (b Bridge) Cable(ip netip.Addr) namespaces.Part {
 }
 
 // Plug lays a cable between the bridge and the network namespace of a process.
-func (b Bridge) Plug(pid int, ip netip.Addr) error {
+func (b Bridge) Plug(pid int, ip netip.Addr) error { return b.cable(pid, ip).Lay() }
+
+func (b Bridge) cable(pid int, ip netip.Addr) Cable {
 	return Cable{
 		Host: fmt.Sprintf("veth%x", pid), Switch: b.Name,
 		Pid: pid, Device: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(ip, b.Addr.Bits())},
 		// The address makes a route to the neighbours. This one is for all the rest.
 		Routers: []netip.Addr{b.Addr.Addr()},
-	}.Lay()
+	}
 }
 
 // Remove takes away the bridge and the rules, and with the bridge its ends of cables are loose. What is gone already is no

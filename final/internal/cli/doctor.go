@@ -22,7 +22,7 @@ func doctorCommand(e *engine.Engine) *cobra.Command {
 		Long:  "Check whether containers can run on this machine, and say how to mend what is missing. The exit status is 0 only if containers can run.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			results := doctor.Run(e.Dirs)
+			results := doctor.Run(e.Dirs, e.Networks().DefaultDevice())
 			switch format {
 			case "json":
 				encoder := json.NewEncoder(cmd.OutOrStdout())

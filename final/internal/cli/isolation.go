@@ -12,7 +12,6 @@ import (
 
 // isolationFlags say what a container shares with others, and what it may do.
 func isolationFlags(f *pflag.FlagSet, opts *describe.Isolation) {
-	f.StringVar(&opts.Network, "network", "none", "`none|host|container:NAME`: only a loopback interface of its own, all that the host has, or another container's")
 	f.StringVar(&opts.PID, "pid", "", "use the process numbers of the `host|container:NAME`")
 	f.StringVar(&opts.IPC, "ipc", "", "use the shared memory of the `host|container:NAME`, or its own: private, shareable (other containers may use it), or none")
 	f.StringVar(&opts.UTS, "uts", "", "use the host name of the `host`")
@@ -52,4 +51,25 @@ func nameFlags(f *pflag.FlagSet, opts *describe.Names) {
 	f.Var((*list)(&opts.DNS), "dns", "`address` of a name server, instead of the host's")
 	f.Var((*list)(&opts.DNSSearch), "dns-search", "`domain` in which names are looked up")
 	f.Var((*list)(&opts.DNSOptions), "dns-option", "`option` of resolv.conf")
+}
+
+// networkFlags say which networks a container is on, and how it is reached from outside. What it returns reads them.
+func networkFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error) {
+	var flags describe.NetworkFlags
+	f.Var((*list)(&flags.Networks), "network", "connect it to the network `NAME`; or none, host, container:NAME; or name=NAME,ip=…,alias=… (default bridge)")
+	f.StringVar(&flags.IP, "ip", "", "give it this IPv4 `address` on the network")
+	f.StringVar(&flags.IP6, "ip6", "", "give it this IPv6 `address` on the network")
+	f.StringVar(&flags.MAC, "mac-address", "", "give it this hardware `address` on the network")
+	f.Var((*list)(&flags.Aliases), "network-alias", "let others on the network find it by this `name`, too")
+	f.Var((*list)(&flags.Links), "link", "let it find another container by a name: `NAME[:ALIAS]`")
+	f.VarP((*list)(&flags.Publish), "publish", "p", "lead a port of the host to one of the container: `[[IP:]HOSTPORT:]PORT[/udp]`")
+	f.BoolVarP(&flags.PublishAll, "publish-all", "P", false, "publish all ports that the image or --expose names")
+	f.Var((*list)(&flags.Expose), "expose", "say that the container listens on this `port`; -P publishes it")
+	return func() (err error) {
+		if len(flags.Networks) == 0 {
+			flags.Networks = []string{"bridge"}
+		}
+		opts.Isolation.Network, opts.Network, err = flags.Parse()
+		return err
+	}
 }

@@ -26,8 +26,6 @@ var missingFlags = []struct {
 	names   []string
 	instead string
 }{
-	{[]string{"p", "publish", "P", "publish-all", "expose", "ip", "ip6", "link", "mac-address", "network-alias", "net-alias"},
-		"containers have no network to publish ports of: --network host gives one all of the host's"},
 	{[]string{"gpus"}, "--device gives it devices by their names"},
 	{[]string{"uidmap", "gidmap"}, "there are no user namespaces yet: root in a container is the host's root, with fewer capabilities"},
 	{[]string{"health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period"},

@@ -112,12 +112,13 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sa
 	isolationFlags(f, &opts.Isolation)
 	attributeFlags(f, &opts.Attributes)
 	nameFlags(f, &opts.Names)
+	network := networkFlags(f, &opts)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
 			return exit{exitGocker, err}
 		}
 		opts.Args = args[1:]
-		if err := general(); err != nil {
+		if err := errors.Join(general(), network()); err != nil {
 			return exit{exitGocker, err}
 		}
 		if explained == "sh" {
@@ -138,6 +139,8 @@ func oneName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		name = "network"
 	case "dns-opt":
 		name = "dns-option"
+	case "net-alias":
+		name = "network-alias"
 	}
 	return pflag.NormalizedName(name)
 }

@@ -39,6 +39,9 @@ func (c *Held) ID() string { return c.FS.ID }
 // mounted. If it fails, nothing is left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and
 // if we die, it goes. lent is what Lent says.
 func (store Store) New(img layers.Image, opts describe.Options, lent [][]docker.MountPoint, tell story.Story) (_ *Held, err error) {
+	if err := opts.Network.Complete(img.Config.Config.ExposedPorts); err != nil {
+		return nil, err
+	}
 	f, err := overlay.Create(store.Dirs, img)
 	if err != nil {
 		return nil, err
@@ -200,7 +203,7 @@ func (store Store) buryOne(f *overlay.FS, kept func(State)) error {
 	}
 	c := &Held{Store: store, FS: f, State: s}
 	c.State.ID = f.ID
-	cgErr := cgroups.RemoveRecorded(f)
+	cgErr := errors.Join(cgroups.RemoveRecorded(f), store.Networks().Release(f.ID))
 	if err == nil && !held(s) {
 		kept(s)
 		return errors.Join(cgErr, c.Close()) // it may be mounted still

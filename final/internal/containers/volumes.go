@@ -10,12 +10,16 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/disk"
+	"gocker/final/internal/networks"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
 
 func (store Store) volumes() volumes.Store { return volumes.Store{Dirs: store.Dirs} }
+
+// Networks are those that containers are on.
+func (store Store) Networks() networks.Store { return networks.Store{Dirs: store.Dirs} }
 
 // VolumeUsers are the volumes that containers have, whether they run or not: ids by the volume's name. It is nil if that
 // cannot be known of all containers: then any volume may be used. An error may also tell of what was known otherwise.

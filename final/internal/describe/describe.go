@@ -42,7 +42,7 @@ func (d Description) Release() {
 // container is to have mounted: volumes, and files in its own folder. lent is what the containers of --volumes-from have.
 // The description is to be released also after an error.
 func Container(f *overlay.FS, config v1.Config, opts Options, lent [][]docker.MountPoint, store volumes.Store) (d Description, err error) {
-	hostname, err := hostname(opts, f.ID)
+	hostname, err := Hostname(opts, f.ID)
 	if err != nil {
 		return d, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
@@ -39,9 +40,31 @@ ff02::1	ip6-allnodes
 ff02::2	ip6-allrouters
 `
 
-// addNames writes the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
-// its own and nobody's image. One that shares the network of another container has those of that, and one with the host's
-// network begins with the host's.
+// Connected is what a container's networks add to its names. It is known when the container starts.
+type Connected struct {
+	Addrs    []netip.Addr        // its own
+	Gateway  netip.Addr          // the host's, on the network that leads out
+	Links    map[string][]string // names of others, by their addresses
+	Resolver bool                // gocker answers its questions for names, at networks.ResolverAddr
+}
+
+// ConnectedTo is what the networks add that a container is on.
+func ConnectedTo(a *networks.Attachment) (c Connected, err error) {
+	for _, e := range a.Endpoints {
+		for _, addr := range e.Addrs {
+			c.Addrs = append(c.Addrs, addr.Addr())
+		}
+		if len(e.Routers) > 0 && !c.Gateway.IsValid() {
+			c.Gateway = e.Routers[0]
+		}
+	}
+	c.Resolver = a.NeedsResolver()
+	c.Links, err = a.Linked()
+	return c, err
+}
+
+// addNames mounts the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
+// its own and nobody's image. One that shares the network of another container has those of that.
 func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options) error {
 	opts := options.Names
 	folder := f.Dir
@@ -50,20 +73,8 @@ func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options)
 			return fmt.Errorf("--add-host and --dns: %w where the network is another container's", ErrOption)
 		}
 		folder = filepath.Join(filepath.Dir(f.Dir), other)
-	} else {
-		files, err := namesOf(hostname, options.Isolation.Network == "host", opts)
-		if err != nil {
-			return err
-		}
-		for _, name := range slices.Sorted(maps.Keys(files)) {
-			file := filepath.Join(folder, name)
-			if err := os.WriteFile(file, files[name], 0o644); err != nil {
-				return err
-			}
-			if f.Tell != nil {
-				f.Tell.Sh(story.Host, "what is to be its /etc/"+name, story.Quote("printf", "%s", string(files[name]))+" >"+story.Quote(file))
-			}
-		}
+	} else if err := WriteNames(f, hostname, options, Connected{}); err != nil {
+		return err
 	}
 	for _, name := range nameFiles {
 		destination := filepath.Join("/etc", name)
@@ -78,47 +89,105 @@ func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options)
 	return nil
 }
 
-func namesOf(hostname string, asHost bool, opts Names) (map[string][]byte, error) {
+// WriteNames writes these files. They may be mounted: so they are written and not replaced.
+func WriteNames(f *overlay.FS, hostname string, options Options, c Connected) error {
+	hosts, err := hostsOf(hostname, options, c)
+	if err != nil {
+		return err
+	}
+	resolv, err := resolvOf(options.Names, c)
+	if err != nil {
+		return err
+	}
+	for i, text := range [][]byte{hosts, []byte(hostname + "\n"), resolv} {
+		file := filepath.Join(f.Dir, nameFiles[i])
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return err
+		}
+		if isLast := len(options.Network.Wants) == 0 || len(c.Addrs) > 0; f.Tell != nil && isLast {
+			f.Tell.Sh(story.Host, "what is to be its /etc/"+nameFiles[i], story.Quote("printf", "%s", string(text))+" >"+story.Quote(file))
+		}
+	}
+	return nil
+}
+
+func hostsOf(hostname string, options Options, c Connected) ([]byte, error) {
 	hosts := []byte(hostsOfAll)
-	if asHost {
+	if options.Isolation.Network == "host" {
 		if own, err := os.ReadFile("/etc/hosts"); err == nil {
 			hosts = own
 		}
-	} else {
-		hosts = fmt.Appendf(hosts, "127.0.0.1\t%s\n", hostname)
+	} else if len(options.Network.Wants) == 0 {
+		c.Addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	}
-	for _, host := range opts.Hosts {
+	for _, addr := range c.Addrs {
+		hosts = fmt.Appendf(hosts, "%s\t%s\n", addr, hostname)
+	}
+	for _, addr := range slices.Sorted(maps.Keys(c.Links)) {
+		hosts = fmt.Appendf(hosts, "%s\t%s\n", addr, strings.Join(c.Links[addr], " "))
+	}
+	for _, host := range options.Names.Hosts {
 		name, address, ok := strings.Cut(host, ":")
 		if before, after, equals := strings.Cut(host, "="); equals {
 			name, address, ok = before, after, true
 		}
 		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
+		if address == "host-gateway" {
+			if ip, err = c.Gateway, nil; !ip.IsValid() {
+				if len(options.Network.Wants) > 0 {
+					continue // it does not run yet, or no network leads out
+				}
+				return nil, advice.Add(fmt.Errorf("--add-host %q: %w: without a network there is no way to the host", host, ErrOption), "choose a network, or another address")
+			}
+		}
 		if !ok || name == "" || strings.ContainsAny(name, " \t\n#") || err != nil {
-			return nil, advice.Add(fmt.Errorf("--add-host %q: %w", host, ErrOption), "write NAME:ADDRESS")
+			return nil, advice.Add(fmt.Errorf("--add-host %q: %w", host, ErrOption), "write NAME:ADDRESS, or NAME:host-gateway")
 		}
 		hosts = fmt.Appendf(hosts, "%s\t%s\n", ip, name)
 	}
-	// Without a network of its own nobody is asked, but programs want the file.
-	resolv, _ := os.ReadFile("/etc/resolv.conf")
-	if len(opts.DNS)+len(opts.DNSSearch)+len(opts.DNSOptions) > 0 {
-		var b bytes.Buffer
-		for _, server := range opts.DNS {
-			if _, err := netip.ParseAddr(server); err != nil {
-				return nil, fmt.Errorf("--dns %q: %w: it is no address", server, ErrOption)
-			}
-			fmt.Fprintf(&b, "nameserver %s\n", server)
-		}
-		if len(opts.DNS) == 0 {
-			b.Write(resolv)
-		}
-		for word, values := range map[string][]string{"search": opts.DNSSearch, "options": opts.DNSOptions} {
-			if text := strings.Join(values, " "); strings.ContainsAny(text, "\n\r") {
-				return nil, fmt.Errorf("--dns-%s %q: %w", word, text, ErrOption)
-			} else if text != "" {
-				fmt.Fprintf(&b, "%s %s\n", word, text)
-			}
-		}
-		resolv = b.Bytes()
+	return hosts, nil
+}
+
+// resolvOf is /etc/resolv.conf. Without a network of its own nobody is asked, but programs want the file.
+func resolvOf(opts Names, c Connected) ([]byte, error) {
+	host, _ := os.ReadFile("/etc/resolv.conf")
+	if !c.Resolver && len(opts.DNS)+len(opts.DNSSearch)+len(opts.DNSOptions) == 0 {
+		return host, nil
 	}
-	return map[string][]byte{"hosts": hosts, "hostname": []byte(hostname + "\n"), "resolv.conf": resolv}, nil
+	for _, server := range opts.DNS {
+		if _, err := netip.ParseAddr(server); err != nil {
+			return nil, fmt.Errorf("--dns %q: %w: it is no address", server, ErrOption)
+		}
+	}
+	servers := opts.DNS
+	if c.Resolver {
+		servers = []string{networks.ResolverAddr}
+	}
+	own := map[string][]string{"search": opts.DNSSearch, "options": opts.DNSOptions}
+	for word, values := range own {
+		if strings.ContainsAny(strings.Join(values, " "), "\n\r") {
+			return nil, fmt.Errorf("--dns-%s %q: %w", word, values, ErrOption)
+		}
+	}
+	var b bytes.Buffer
+	for _, server := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", server)
+	}
+	for line := range strings.Lines(string(host)) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case word == "nameserver" && len(servers) == 0:
+		case (word == "search" || word == "domain") && len(own["search"]) == 0:
+		case word == "options" && len(own["options"]) == 0:
+		default:
+			continue
+		}
+		b.WriteString(strings.TrimSpace(line) + "\n")
+	}
+	for _, word := range slices.Sorted(maps.Keys(own)) {
+		if len(own[word]) > 0 {
+			fmt.Fprintf(&b, "%s %s\n", word, strings.Join(own[word], " "))
+		}
+	}
+	return b.Bytes(), nil
 }

@@ -18,7 +18,7 @@ import (
 // Isolation are the flags of "run" that say what a container shares with others, and what it may do. A namespace is
 // "host", "container:ID", "ns:FILE", or empty: its own.
 type Isolation struct {
-	Network  string // also "none": only loopback
+	Network  string // also "none": only loopback; with networks of its own it is empty
 	PID      string
 	IPC      string // also "private", "shareable", which others may join, and "none": without /dev/shm
 	UTS      string
@@ -137,8 +137,8 @@ func shareMemory(spec *specs.Spec, mode string) {
 	}
 }
 
-// hostname is what a container is called: with the host's network as the host, as docker has it.
-func hostname(opts Options, id string) (string, error) {
+// Hostname is what a container is called: with the host's network as the host, as docker has it.
+func Hostname(opts Options, id string) (string, error) {
 	switch {
 	case opts.Hostname != "" && opts.Isolation.UTS == "host":
 		return "", advice.Add(errors.New("--hostname with --uts host: it would rename this machine"), "leave out one of them")

@@ -57,6 +57,7 @@ type Options struct {
 	Isolation  Isolation  `json:",omitzero"`
 	Attributes Attributes `json:",omitzero"`
 	Names      Names      `json:",omitzero"`
+	Network    Network    `json:",omitzero"` // only where Isolation.Network is empty
 }
 
 // Check finds what is wrong with the options before anything is done.

@@ -4,7 +4,6 @@
 package doctor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/firewall"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
@@ -21,8 +21,8 @@ import (
 	"gocker/step06-cgroups/trees"
 )
 
-// Run makes all checks.
-func Run(d dirs.Dirs) []check.Result {
+// Run makes all checks. bridge is the device of the default network.
+func Run(d dirs.Dirs, bridge string) []check.Result {
 	all := []check.Result{check.Space("space for images", d.Root)}
 	all = append(all, overlay.Checks(d)...)
 	all = append(all, namespaces.Checks()...)
@@ -30,7 +30,8 @@ func Run(d dirs.Dirs) []check.Result {
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)
-	all = append(all, subordinateIDs(), seccomp(), nftables(), memory())
+	all = append(all, subordinateIDs(), seccomp(), memory())
+	all = append(all, firewall.Checks(bridge)...)
 	// Several packages ask for the same thing first.
 	seen := map[string]bool{}
 	var results []check.Result
@@ -101,37 +102,6 @@ func withoutRoot(d dirs.Dirs) []check.Result {
 	}
 	defer partial.Discard()
 	return userNamespaces(partial.Path)
-}
-
-// nftables are not used yet: container networks will need them. It asks for the generation of the rules, which changes
-// nothing: see NFT_MSG_GETGEN in linux/netfilter/nf_tables.h, and netlink(7).
-func nftables() check.Result {
-	const name = "nftables"
-	miss := func(err error) check.Result {
-		return check.Miss(name, err.Error(), "container networks", "modprobe nf_tables, as root").Optional()
-	}
-	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return miss(err)
-	}
-	defer unix.Close(socket)
-	const length = unix.NLMSG_HDRLEN + 4 // and struct nfgenmsg
-	request := binary.NativeEndian.AppendUint32(nil, length)
-	request = binary.NativeEndian.AppendUint16(request, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN)
-	request = binary.NativeEndian.AppendUint16(request, unix.NLM_F_REQUEST)
-	request = append(request, make([]byte, length-len(request))...)
-	if err := unix.Sendto(socket, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return miss(err)
-	}
-	reply := make([]byte, 4096)
-	n, _, err := unix.Recvfrom(socket, reply, 0)
-	if err != nil {
-		return miss(err)
-	}
-	if n >= unix.NLMSG_HDRLEN+4 && binary.NativeEndian.Uint16(reply[4:]) == unix.NLMSG_ERROR {
-		return miss(unix.Errno(-int32(binary.NativeEndian.Uint32(reply[unix.NLMSG_HDRLEN:]))))
-	}
-	return check.Good(name, "answer").Optional()
 }
 
 // memory is what the experiments of step06-cgroups want: room beside the limit that is to be reached, not beyond it.

@@ -9,6 +9,7 @@ import (
 	"gocker/final/internal/images"
 	"gocker/final/internal/life"
 	"gocker/final/internal/look"
+	"gocker/final/internal/networks"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -21,6 +22,9 @@ func (e Engine) Events() events.Log { return events.Log{Dirs: e.Dirs} }
 
 // Volumes are those that containers may have.
 func (e Engine) Volumes() volumes.Store { return volumes.Store{Dirs: e.Dirs} }
+
+// Networks are those that containers may be on.
+func (e Engine) Networks() networks.Store { return networks.Store{Dirs: e.Dirs} }
 
 // Images are those that containers are made of.
 func (e Engine) Images() images.Store { return images.Store{Dirs: e.Dirs} }

@@ -82,7 +82,7 @@ func TestAStepImportsOnlySmallerSteps(t *testing.T) {
 }
 
 // rooms are those of the runtime, from the ground up: each imports only rooms that stand before it.
-var rooms = []string{"tail", "names", "disk", "filter", "events", "images", "volumes", "describe", "logs", "containers", "life", "look", "engine", "cli"}
+var rooms = []string{"tail", "names", "disk", "filter", "events", "images", "volumes", "networks", "describe", "logs", "containers", "life", "look", "engine", "cli"}
 
 // Where an arrow runs back up, the function belongs where its data is. Packages that are no rooms are below all of them.
 func TestRoomsImportOnlyRoomsBelow(t *testing.T) {

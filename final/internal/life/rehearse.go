@@ -26,7 +26,12 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 	if err != nil {
 		return err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), tell, namespaces.Part{Outside: still})
+	attached, err := c.attach()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, attached.Leave()) }()
+	p, err := runtime.Create(c.FS, c.Spec, terminal.New(c.Spec.Process, terminal.Stdio{}), tell, namespaces.Part{Outside: still}, attached.Part(), attached.Tell(tell))
 	if err != nil {
 		return err
 	}

@@ -117,10 +117,16 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if err != nil {
 		return -1, err
 	}
-	p, err := runtime.Create(c.FS, c.Spec, connected, c.FS.Tell, namespaces.Part{Outside: still})
+	attached, err := c.attach()
 	if err != nil {
 		return -1, err
 	}
+	defer func() { err = errors.Join(err, attached.Leave()) }()
+	p, err := runtime.Create(c.FS, c.Spec, connected, c.FS.Tell, namespaces.Part{Outside: still}, attached.Part(), attached.Tell(c.FS.Tell))
+	if err != nil {
+		return -1, err
+	}
+	attached.Serve()
 	defer connected.Input.Close()
 	defer func() { err = errors.Join(err, p.Remove()) }()
 	if c.server != nil && c.State.Options.Interactive {
