@@ -34,7 +34,8 @@ readlink /proc/$$/ns/*
 cat /proc/$$/cgroup /proc/$$/limits /proc/$$/oom_score_adj
 hostname; cat /proc/sys/kernel/domainname; pwd; env | sort
 for f in /proc/$$/fd/*; do [ $f = /proc/$$/fd/10 ] || echo "open: ${f##*/}"; done
-ip link show lo; sysctl=/proc/sys/net/ipv4/ip_unprivileged_port_start; [ ! -f $sysctl ] || cat $sysctl; cat /proc/sys/kernel/msgmax
+ip link show lo; ip -4 route; cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu /etc/hosts /etc/resolv.conf 2>/dev/null
+sysctl=/proc/sys/net/ipv4/ip_unprivileged_port_start; [ ! -f $sysctl ] || cat $sysctl; cat /proc/sys/kernel/msgmax
 stat -c '%n %A %u:%g %t,%T' / /dev /dev/* /dev/pts/ptmx /etc /tmp
 for d in /data /srv; do stat -c '%n %A %u:%g' $d $d/* 2>/dev/null; done
 touch /written 2>/dev/null && echo writable
@@ -48,6 +49,8 @@ func TestTheScriptMakesTheSameContainer(t *testing.T) {
 		{"no flags", nil},
 		{"limits", []string{"-m", "64m", "--cpus", "0.5", "--pids-limit", "20"}},
 		{"read-only", []string{"--read-only"}},
+		{"no network", []string{"--network", "none"}},
+		{"published ports", []string{"-p", "8080:80", "-p", "127.0.0.1:8081:81/udp"}},
 		{"devices", []string{"--device", "/dev/null:/dev/null2:r"}},
 		{"all limits", []string{"--cpu-shares", "512", "--cpuset-cpus", "0", "--memory-reservation", "32m", "-m", "64m", "--memory-swap", "64m"}},
 		{"a cgroup's parent", []string{"--cgroup-parent", explainParent()}},
@@ -96,7 +99,7 @@ type explained struct {
 func sameByScript(t *testing.T, cases []explained) {
 	t.Helper()
 	testenv.NeedRoot(t)
-	testenv.Needs(t, "ip") // the script switches the loopback interface on
+	testenv.Needs(t, "ip", "nft")
 	d := testenv.Dirs(t)
 	ref, err := pull.ParseReference(pull.Sample)
 	if err != nil {
