@@ -39,12 +39,31 @@ func Print(who string, err error) string {
 	s := ""
 	all := split(err)
 	for i, err := range all {
-		s += who + ": " + err.Error() + "\n"
+		s += who + ": " + Short(err.Error()) + "\n"
 		if a := Of(err); a != "" && (i+1 == len(all) || Of(all[i+1]) != a) {
-			s += "  " + a + "\n"
+			s += "  " + Short(a) + "\n"
 		}
 	}
 	return Printable(s)
+}
+
+// Short cuts the middle out of words that are longer than names and paths are, and out of a text that nobody would read to
+// its end: what it quotes may come from anywhere, and be of any length.
+func Short(s string) string {
+	const word, text = 500, 2000
+	s = cut(s, text)
+	for long := range strings.FieldsSeq(s) {
+		s = strings.Replace(s, long, cut(long, word), 1)
+	}
+	return s
+}
+
+// cut leaves at most so many bytes, but for the dots in the middle.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most*2/3], "") + "…" + strings.ToValidUTF8(s[len(s)-most/3:], "")
 }
 
 // split takes apart what errors.Join has joined. fmt.Errorf with several %w makes one error, whose text is no list.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestAdviceIsApartFromTheMessage(t *testing.T) {
@@ -23,6 +25,25 @@ func TestAdviceIsApartFromTheMessage(t *testing.T) {
 	}
 	if got, want := Print("gocker", fs.ErrExist), "gocker: file already exists\n"; got != want {
 		t.Errorf("Print without advice = %q, want %q", got, want)
+	}
+}
+
+func TestWhatIsQuotedIsCut(t *testing.T) {
+	long := strings.Repeat("ä", 1<<20)
+	for what, err := range map[string]error{
+		"a word":        fmt.Errorf("no such image: %q: not found", long),
+		"many words":    fmt.Errorf("the server says %q", strings.Repeat("word ", 1<<20)),
+		"in its advice": Add(fs.ErrExist, "gocker pull %s", long),
+		"two words":     fmt.Errorf("%s is not %s: not found", long, long),
+	} {
+		got := Print("gocker", err)
+		if len(got) > 2500 || !strings.Contains(got, "…") || !utf8.ValidString(got) || strings.HasSuffix(err.Error(), "found") != strings.HasSuffix(got, "not found\n") {
+			t.Errorf("%s: an error of %d bytes: %.200s", what, len(got), got)
+		}
+	}
+	path := "/" + strings.Repeat("a", 255) + "/" + strings.Repeat("b", 200)
+	if got := Short(path); got != path {
+		t.Errorf("Short(%s) = %s", path, got)
 	}
 }
 
