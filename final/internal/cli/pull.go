@@ -23,6 +23,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/images"
+	"gocker/final/internal/life"
 	"gocker/final/internal/platform"
 	"gocker/final/internal/registry"
 	"gocker/step01-pull/pull"
@@ -74,22 +75,45 @@ func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name strin
 	if quiet {
 		out = io.Discard
 	}
-	fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
-	show := newBars(out, "Pull complete", "Already exists")
-	opts.Progress = show.progress
+	var end func(images.Pulled, error)
+	opts.Progress, end = watchPull(out, ref)
 	img, err := e.Images().Pull(ctx, ref, opts)
-	show.end()
+	end(img, err)
 	if err != nil {
 		return err
 	}
 	warnLeftOut(img.Image)
-	status := "Image is up to date for"
-	if img.New {
-		status = "Downloaded newer image for"
-	}
-	fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
 	fmt.Fprintln(stdout, images.FullName(ref))
 	return nil
+}
+
+// watchPull shows what a pull does, and at its end what came of it.
+func watchPull(out io.Writer, ref pull.Reference) (progress func(layer v1.Descriptor, done int64), end func(images.Pulled, error)) {
+	fmt.Fprintf(out, "%s: Pulling from %s\n", ref.Tag, ref.Name)
+	show := newBars(out, "Pull complete", "Already exists")
+	return show.progress, func(img images.Pulled, err error) {
+		show.end()
+		if err != nil {
+			return
+		}
+		status := "Image is up to date for"
+		if img.New {
+			status = "Downloaded newer image for"
+		}
+		fmt.Fprintf(out, "Digest: %s\nStatus: %s %s\n", img.Origin.Digest, status, ref)
+	}
+}
+
+// watched is what containers do, with pulls shown on standard error. The sample comes from this machine, in a moment.
+func watched(e *engine.Engine, quiet bool) life.Life {
+	l := e.Life()
+	l.Images.Watch = func(ref pull.Reference) (func(v1.Descriptor, int64), func(images.Pulled, error)) {
+		if quiet || ref.IsSample() {
+			return nil, func(images.Pulled, error) {}
+		}
+		return watchPull(os.Stderr, ref)
+	}
+	return l
 }
 
 // warnLeftOut warns of what is missing in the layers that have come.

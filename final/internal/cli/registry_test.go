@@ -317,6 +317,22 @@ func TestWhatIsHereIsNotAskedFor(t *testing.T) {
 	}
 }
 
+func TestRunShowsWhatAPullShows(t *testing.T) {
+	testenv.NeedRoot(t)
+	address := testenv.Registry(t, nil)
+	img := testenv.Image(t, testenv.Tar(t, testenv.File("a", "1")))
+	testenv.Push(t, img, address+"/app")
+	d := testenv.Dirs(t)
+	output := mustGocker(t, d, "create", "--name", "app", address+"/app", "/a")
+	testenv.InOrder(t, output, "Unable to find image "+address+"/app:latest here", "latest: Pulling from "+address+"/app", ": Pull complete", "Digest: "+digestOf(t, img), "Status: Downloaded newer image")
+	mustGocker(t, d, "rm", "app")
+	d = testenv.Dirs(t)
+	if output := mustGocker(t, d, "create", "--name", "app", "--quiet", address+"/app", "/a"); len(output) > 65 {
+		t.Errorf("create --quiet wrote %q, want only the id", output)
+	}
+	mustGocker(t, d, "rm", "app")
+}
+
 func TestALayerWithAWrongByteLeavesNothing(t *testing.T) {
 	testenv.NeedRoot(t)
 	content := testenv.Tar(t, testenv.File("big", noise(1<<20)))

@@ -32,7 +32,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
 		Args: wantImage,
 	}
-	runFlags(e, cmd, func(opts describe.Options, say sayer, tell story.Story) error {
+	runFlags(e, cmd, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
 		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
@@ -41,7 +41,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
 			}
-			id, err := e.Life().Detach(opts, say, tell)
+			id, err := l.Detach(opts, say, tell)
 			if err != nil {
 				return exit{failedStatus(err, exitGocker), err}
 			}
@@ -52,7 +52,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
-		status, err := e.Life().Run(opts, attached, streams, say, tell)
+		status, err := l.Run(opts, attached, streams, say, tell)
 		return ended(status, err, exitGocker)
 	})
 	f := cmd.Flags()
@@ -69,8 +69,8 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, but do not start it",
 		Args:  wantImage,
 	}
-	runFlags(e, cmd, func(opts describe.Options, say sayer, tell story.Story) error {
-		id, err := e.Life().Create(opts, say, tell)
+	runFlags(e, cmd, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
+		id, err := l.Create(opts, say, tell)
 		if err != nil {
 			return exit{failedStatus(err, exitGocker), err}
 		}
@@ -96,7 +96,7 @@ func say(format string, args ...any) {
 
 // runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
 // it prints a script instead.
-func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sayer, story.Story) error) {
+func runFlags(e *engine.Engine, cmd *cobra.Command, do func(life.Life, describe.Options, sayer, story.Story) error) {
 	var opts describe.Options
 	var explained explainFlag
 	var quiet bool
@@ -128,7 +128,7 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, do func(describe.Options, sa
 		if quiet {
 			say = func(string, ...any) {}
 		}
-		return do(opts, say, explained.tell())
+		return do(watched(e, quiet), opts, say, explained.tell())
 	}
 }
 

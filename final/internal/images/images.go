@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"gocker/final/internal/events"
 	"gocker/final/internal/filter"
 	"gocker/final/internal/store"
@@ -24,7 +26,13 @@ import (
 )
 
 // A Store is the images of one pair of folders.
-type Store struct{ Dirs dirs.Dirs }
+type Store struct {
+	Dirs dirs.Dirs
+
+	// Watch is called when Get begins to pull an image. progress is told of the layers, as PullOptions has it, and end what came of
+	// it. nil: nobody watches.
+	Watch func(ref pull.Reference) (progress func(layer v1.Descriptor, done int64), end func(Pulled, error))
+}
 
 // Note notes what happens to an image. To registries and who pulls it is known by a name, to all others by its digest.
 func (s Store) Note(action string, img layers.Image, id, name string) {
@@ -171,9 +179,11 @@ func (s Store) filter(filters []string) (passes func(Named) bool, err error) {
 	if patterns != nil {
 		all = append(all, func(i Named) bool {
 			return slices.ContainsFunc(patterns, func(pattern string) bool {
-				byName, _ := path.Match(pattern, i.Repository)
-				byTag, _ := path.Match(pattern, i.Repository+":"+i.Tag)
-				return byName || byTag
+				short := strings.TrimPrefix(i.Repository, localPrefix)
+				return slices.ContainsFunc([]string{i.Repository, i.Repository + ":" + i.Tag, short, short + ":" + i.Tag}, func(name string) bool {
+					matches, _ := path.Match(pattern, name)
+					return matches
+				})
 			})
 		})
 	}
@@ -212,8 +222,12 @@ func (s Store) Tag(source, name pull.Reference) error {
 
 // Untag takes a name off its image, which stays.
 func (s Store) Untag(ref pull.Reference) error {
+	ref, err := s.listed(ref)
+	if err != nil {
+		return err
+	}
 	img, openErr := s.Open(ref)
-	err := store.Untag(s.Dirs, ref)
+	err = store.Untag(s.Dirs, ref)
 	if err == nil && openErr == nil {
 		s.Note("untag", img, "sha256:"+img.Digest, "sha256:"+img.Digest)
 	}
@@ -224,6 +238,9 @@ func (s Store) Untag(ref pull.Reference) error {
 // one that is not here is no error. One that a container uses stays in any case.
 func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
 	names, err := layers.List(s.Dirs)
+	if err == nil {
+		ref, err = s.listed(ref)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

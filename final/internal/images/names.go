@@ -18,17 +18,39 @@ import (
 )
 
 // FullName is a reference with all defaults filled in, as docker spells it: "docker.io/library/alpine:latest". The image
-// that needs no network has no registry.
+// that needs no network has no registry, and what was built on a machine has none.
 func FullName(ref pull.Reference) string {
-	if ref.IsSample() {
+	if ref.IsSample() || strings.HasPrefix(ref.Name, localPrefix) {
 		return ref.String()
 	}
 	return strings.Replace(ref.Full(), name.DefaultRegistry+"/", "docker.io/", 1)
 }
 
+// localPrefix is what buildah and podman put before the name of an image that they have built.
+const localPrefix = "localhost/"
+
+// listed is the name by which an image is in images.json: ref itself, or if there is none, that with podman's prefix.
+func (s Store) listed(ref pull.Reference) (pull.Reference, error) {
+	names, err := layers.List(s.Dirs)
+	if err != nil {
+		return ref, err
+	}
+	if _, ok := names[ref.Name][ref.Tag]; ok {
+		return ref, nil
+	}
+	if _, ok := names[localPrefix+ref.Name][ref.Tag]; !ok {
+		return ref, nil
+	}
+	return pull.ParseReference(localPrefix + ref.String())
+}
+
 // Lookup returns the {image} that a user means: by a name, by the beginning of its id, or by a digest that a registry has
 // for it.
 func (s Store) Lookup(ref pull.Reference) (string, error) {
+	ref, err := s.listed(ref)
+	if err != nil {
+		return "", err
+	}
 	id, err := local.Lookup(s.Dirs, ref)
 	if !errors.Is(err, local.ErrNoImage) || !strings.HasPrefix(ref.Tag, "sha256:") {
 		return id, err

@@ -77,10 +77,9 @@ func (s Store) Get(ctx context.Context, ref pull.Reference, when, forPlatform st
 		wanted = &p
 	}
 	if when == "always" {
-		img, err := s.Pull(ctx, ref, PullOptions{Platform: wanted})
-		return img.Image, err
+		return s.fetch(ctx, ref, wanted, say)
 	}
-	image, err := local.Lookup(s.Dirs, ref)
+	image, err := s.Lookup(ref)
 	if err == nil {
 		img, err := layers.Open(s.Dirs, image)
 		if err != nil || wanted == nil || platform.Is(img.Config, *wanted) {
@@ -95,7 +94,18 @@ func (s Store) Get(ctx context.Context, ref pull.Reference, when, forPlatform st
 	} else {
 		say("Unable to find image %s here: pulling it", ref)
 	}
-	img, err := s.Pull(ctx, ref, PullOptions{Platform: wanted})
+	return s.fetch(ctx, ref, wanted, say)
+}
+
+// fetch pulls an image for Get.
+func (s Store) fetch(ctx context.Context, ref pull.Reference, wanted *v1.Platform, say func(format string, args ...any)) (layers.Image, error) {
+	opts := PullOptions{Platform: wanted}
+	end := func(Pulled, error) {}
+	if s.Watch != nil {
+		opts.Progress, end = s.Watch(ref)
+	}
+	img, err := s.Pull(ctx, ref, opts)
+	end(img, err)
 	for _, line := range LeftOut(img.Image) {
 		say("%s", line)
 	}

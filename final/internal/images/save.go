@@ -39,6 +39,10 @@ func (s Store) Save(out io.Writer, refs []pull.Reference, forDocker bool) error 
 	var manifest tarball.Manifest
 	at := map[string]int{} // image -> its place in manifest
 	for _, ref := range refs {
+		ref, err := s.listed(ref)
+		if err != nil {
+			return err
+		}
 		img, err := s.Open(ref)
 		if err != nil {
 			return err
