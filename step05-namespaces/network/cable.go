@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -143,12 +144,25 @@ func setUp(at *netlink.Handle, device string, addrs ...netip.Prefix) error {
 
 // Forward makes the host a router for the addresses of ip's kind. It drops what is for others, unless it is told to be one.
 func Forward(ip netip.Addr) error {
-	file := "/proc/sys/net/ipv4/ip_forward"
-	if ip.Is6() {
-		file = "/proc/sys/net/ipv6/conf/all/forwarding"
+	if Forwards(ip) {
+		return nil
 	}
+	file := forwardFile(ip)
 	if err := os.WriteFile(file, []byte("1"), 0); err != nil {
-		return fmt.Errorf("forward packets: %w", err)
+		return advice.Add(fmt.Errorf("forward packets: %w", err), "where you may write it: echo 1 >%s", file)
 	}
 	return nil
+}
+
+// Forwards tells whether the host is one already.
+func Forwards(ip netip.Addr) bool {
+	value, err := os.ReadFile(forwardFile(ip))
+	return err == nil && strings.TrimSpace(string(value)) != "0"
+}
+
+func forwardFile(ip netip.Addr) string {
+	if ip.Is6() {
+		return "/proc/sys/net/ipv6/conf/all/forwarding"
+	}
+	return "/proc/sys/net/ipv4/ip_forward"
 }

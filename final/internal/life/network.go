@@ -17,7 +17,10 @@ func (life Life) warn(opts describe.Options, say func(format string, args ...any
 	}
 	r := networks.Request{Wants: opts.Network.Wants, Publish: opts.Network.Publish}
 	for _, err := range life.Containers.Networks().Obstacles(r) {
-		say("warning: %v\n  %s", err, advice.Of(err))
+		say("warning: %v", err)
+		if a := advice.Of(err); a != "" {
+			say("  %s", a)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/network"
 )
 
 // A Request is what a container wants of networks.
@@ -90,13 +91,17 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 	return a, nil
 }
 
-// Obstacles are what keeps a container from its networks, or others from restricting it, beside gocker's own rules: of the host's
-// firewall.
+// Obstacles are what the user should know of the host before a container is connected: what its firewall drops or does not see,
+// and that it becomes a router.
 func (s Store) Obstacles(r Request) (found []error) {
 	for _, want := range r.Wants {
-		device := s.DefaultDevice()
-		if n, err := s.Find(want.Name); err == nil {
-			device = n.Device
+		n, err := s.Find(want.Name)
+		if err != nil {
+			n = Network{Device: s.DefaultDevice()}
+		}
+		device := n.Device
+		if !n.Internal && !network.Forwards(netip.IPv4Unspecified()) {
+			found = append(found, fmt.Errorf("network %s: this host becomes a router, as net.ipv4.ip_forward is set to 1", want.Name))
 		}
 		if err := firewall.Blocked(device); err != nil {
 			found = append(found, fmt.Errorf("network %s: %w", want.Name, err))
