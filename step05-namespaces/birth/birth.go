@@ -53,6 +53,8 @@ type List struct {
 	ours   *os.File // the socket's sides
 	theirs int
 	sent   *os.File         // what the child has sent: see Send
+	kept   []int            // what else it has open until execve(2): see Keep
+	passed bool             // another process, of the container's rights, has the socket: see Follow
 	page   []byte           // memory that we share with the child,
 	report *report          // with what it has to say
 	word   [1]byte          // what the parent says; that it comes is all that matters
@@ -60,8 +62,9 @@ type List struct {
 }
 
 // A report is what the child says: that it is as far as it should be, or which of its calls failed, and why. Then it has given
-// up. It says so over the socket; where a filter of system calls denies that too, its parent finds it in their memory.
-type report struct{ call, errno, gaveUp uint32 }
+// up. It says so over the socket; where a filter of system calls denies that too, its parent finds it in their memory. And it may
+// say which process goes on in its place: see Follow.
+type report struct{ call, errno, gaveUp, born uint32 }
 
 // A Failed is the error of a child's system call.
 type Failed struct {
@@ -104,6 +107,9 @@ func (l *List) closeTheirs() {
 	}
 	l.theirs = -1
 }
+
+// Len is how many calls are written down.
+func (l *List) Len() int { return len(l.calls) }
 
 // Add writes down a call. Its arguments are numbers, strings and pointers.
 func (l *List) Add(what string, number uintptr, args ...any) *Call {
@@ -167,16 +173,19 @@ const (
 
 // Read reads what the child says: nil that it is so far, a Failed that it is not. io.EOF says that it has closed its
 // side, by execve(2) or by its death. In a container that runs, others may stop the child, and its parent would wait for ever:
-// so it is told to go on, and if they will not have it, it is killed.
+// so it is told to go on, and if they will not have it, it is killed. Or they may hold its side open: then its death counts.
 func (l *List) Read() error {
 	said := []unix.PollFd{{Fd: int32(l.ours.Fd()), Events: unix.POLLIN}}
 	for stops := 0; ; {
 		if n, err := unix.Poll(said, silence); n > 0 || err != nil && err != unix.EINTR {
 			return l.read()
 		}
-		var stopped unix.Siginfo
+		var stopped, dead unix.Siginfo
 		unix.Waitid(unix.P_PID, l.pid, &stopped, unix.WSTOPPED|unix.WNOHANG, nil) // one that is dead is not stopped
+		unix.Waitid(unix.P_PID, l.pid, &dead, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		switch {
+		case dead.Signo != 0:
+			unix.Shutdown(int(l.ours.Fd()), unix.SHUT_RD) // so that reading ends with what has arrived
 		case stopped.Signo == 0:
 		case stops == mostStops:
 			unix.Kill(l.pid, unix.SIGKILL)
@@ -187,13 +196,17 @@ func (l *List) Read() error {
 	}
 }
 
+// read reads one report, which comes in one piece.
 func (l *List) read() error {
 	var r report
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	rights := make([]byte, unix.CmsgSpace(4))
-	n, m, _, _, err := unix.Recvmsg(int(l.ours.Fd()), raw, rights, unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+	if l.passed {
+		rights = nil // a file that comes along is closed by the kernel
+	}
+	n, m, _, _, err := unix.Recvmsg(int(l.ours.Fd()), raw, rights, unix.MSG_CMSG_CLOEXEC)
 	for err == unix.EINTR {
-		n, m, _, _, err = unix.Recvmsg(int(l.ours.Fd()), raw, rights, unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+		n, m, _, _, err = unix.Recvmsg(int(l.ours.Fd()), raw, rights, unix.MSG_CMSG_CLOEXEC)
 	}
 	switch {
 	case n == 0 && err == nil || err == unix.ECONNRESET: // this one says that it died before it read our last word
@@ -208,8 +221,16 @@ func (l *List) read() error {
 			l.sent = os.NewFile(uintptr(fds[0]), "sent")
 		}
 	}
-	if r.gaveUp == 0 {
-		return nil
+	if r.gaveUp != 0 || l.passed {
+		return l.failed(r)
+	}
+	return nil
+}
+
+// failed is the error of a call, as the child says.
+func (l *List) failed(r report) error {
+	if int(r.call) >= len(l.calls) || r.gaveUp == 0 {
+		return errors.New("listen to the child: it says what a child does not say")
 	}
 	c := l.calls[r.call]
 	return Failed{c.what, c.number, syscall.Errno(r.errno)}

@@ -5,6 +5,7 @@ package birth
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -27,13 +28,17 @@ func (l *List) DieWithParent() {
 
 // CloseAll closes what the child has open of gocker's, and of whoever started that, but for its standard streams: nothing
 // of the host may be found open in a container, and no name in /proc/self/fd may lead there. The socket closes at
-// execve(2).
+// execve(2), and so does what is kept.
 func (l *List) CloseAll() {
 	const what = "close inherited files"
-	if l.theirs > 3 {
-		l.Add(what, unix.SYS_CLOSE_RANGE, 3, l.theirs-1, 0)
+	from := 3
+	for _, fd := range slices.Sorted(slices.Values(append(l.kept, l.theirs))) {
+		if fd > from {
+			l.Add(what, unix.SYS_CLOSE_RANGE, from, fd-1, 0)
+		}
+		from = max(from, fd+1)
 	}
-	l.Add(what, unix.SYS_CLOSE_RANGE, l.theirs+1, uintptr(^uint32(0)), 0)
+	l.Add(what, unix.SYS_CLOSE_RANGE, from, uintptr(^uint32(0)), 0)
 }
 
 // sigsetSize is how large the kernel has a set of signals, in bytes.

@@ -238,6 +238,11 @@ func (p *Process) addCommand(process *specs.Process) error {
 	}
 	l.ChangeFolder(process.Cwd)
 	p.command = process.Args[0]
+	for _, part := range p.parts {
+		if done, err := part.Command(l); done || err != nil {
+			return err
+		}
+	}
 	return l.Exec(process.Args, process.Env)
 }
 
@@ -255,9 +260,13 @@ func (p *Process) awaitReport() error {
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
+	return p.endedEarly()
+}
+
+func (p *Process) endedEarly() error {
 	p.reap()
 	p.Pidfd = nil // it is not to be reaped again
-	err = fmt.Errorf("set up the container: its first process ended early, with status %d", statusOf(p.status))
+	err := fmt.Errorf("set up the process: it ended early, with status %d", statusOf(p.status))
 	if p.status.Signal() == unix.SIGKILL {
 		err = advice.Add(err, "a memory limit may be too small for it, or somebody killed it")
 	}

@@ -25,6 +25,7 @@ import (
 //	First     the child's list begins: all that it does it does after this
 //	          then it takes its cgroup namespace, mounts /proc, and waits
 //	Last      the child has only its streams open, and is about to execute its command
+//	Command   the list ends, with how the child becomes the command
 //	          the child is made
 //	Ready     the child waits, and /proc is there
 //	Done      the setup is over, and the child needs nothing of ours any more; or it failed
@@ -37,10 +38,12 @@ import (
 type Part struct {
 	Outside func() error
 	// Mount returns true for an entry that it has dealt with: then no other part is asked, and Create does not mount it.
-	Mount   func(r *rootfs.Root, m specs.Mount) (done bool, err error)
-	Inside  func() error
-	First   func(list *birth.List) error
-	Last    func(list *birth.List) error
+	Mount  func(r *rootfs.Root, m specs.Mount) (done bool, err error)
+	Inside func() error
+	First  func(list *birth.List) error
+	Last   func(list *birth.List) error
+	// Command returns true for a part that has ended the list in its own way: see Process.Follow.
+	Command func(list *birth.List) (done bool, err error)
 	Ready   func(p *Process) error
 	Done    func(err error)
 	Sent    func(file *os.File) // it belongs to the part
@@ -75,6 +78,9 @@ func (part Part) filled() Part {
 	}
 	if part.Last == nil {
 		part.Last = func(*birth.List) error { return nil }
+	}
+	if part.Command == nil {
+		part.Command = func(*birth.List) (bool, error) { return false, nil }
 	}
 	if part.Ready == nil {
 		part.Ready = func(*Process) error { return nil }

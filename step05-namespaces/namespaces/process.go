@@ -113,6 +113,11 @@ func (p *Process) hasBecome() error {
 		}
 		return nil
 	}
+	return p.explain(err)
+}
+
+// explain says more of the error of a child.
+func (p *Process) explain(err error) error {
 	var failed birth.Failed
 	if errors.As(err, &failed) && failed.Number == unix.SYS_EXECVE {
 		kind := ErrNotExecutable
@@ -125,6 +130,30 @@ func (p *Process) hasBecome() error {
 		err = part.Failed(err)
 	}
 	return err
+}
+
+// Follow lets the child go on to where another process takes its place, and that waits for Start then: see List.Follow. A part
+// calls it that has ended the list so, when it is ready.
+func (p *Process) Follow() error {
+	err := p.list.Proceed()
+	if err != nil {
+		return err
+	}
+	pid, err := p.list.Follow(p.Pidfd)
+	if errors.Is(err, io.EOF) {
+		return p.endedEarly()
+	}
+	if err != nil {
+		return p.explain(err)
+	}
+	p.reap() // it has nothing else to do
+	p.Pid = pid
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open the process %d: %w", pid, err)
+	}
+	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	return nil
 }
 
 // reap waits for the end of the process itself.

@@ -58,6 +58,7 @@ type State struct {
 	Created, Started, Finished time.Time       `json:",omitzero"` // Started and Finished are those of the last time
 	Monitor                    int             // pid of the gocker that runs it, as the host counts
 	Restarts                   int             // by its restart policy
+	SharesPids                 bool            `json:",omitempty"` // another container is in its pid namespace, or was once
 	ExitCode                   int             // as shells have it: 128 + the number of the signal that ended it
 	Error                      string          // why it did not start
 	OOMKilled                  bool            // a process in it was killed because memory was at its limit

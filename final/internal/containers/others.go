@@ -28,8 +28,8 @@ func (store Store) NameOthers(opts *describe.Isolation) error {
 	return nil
 }
 
-// JoinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down. still is an
-// error if one of them has ended since: see Still.
+// JoinOthers finds the namespaces of other containers, which have some as long as they run, and writes them down, here and
+// there. still is an error if one of them has ended since: see Still.
 func (c *Held) JoinOthers() (still func() error, err error) {
 	var others []State
 	for _, s := range c.State.Options.Isolation.Others() {
@@ -38,6 +38,11 @@ func (c *Held) JoinOthers() (still func() error, err error) {
 			return nil, advice.Add(fmt.Errorf("%s: %w", s, err), "start it first: gocker start %s", s.Name())
 		}
 		s.Join(c.Spec, other.Pid)
+		if s.IsPID() && !other.SharesPids {
+			if _, err := c.Store.Change(other.ID, func(s *State) { s.SharesPids = true }); err != nil {
+				return nil, fmt.Errorf("%s: %w", s, err)
+			}
+		}
 		others = append(others, other)
 	}
 	still = func() (err error) {

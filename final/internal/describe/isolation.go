@@ -75,6 +75,9 @@ func (s Share) MayJoin(other Isolation) error {
 	return nil
 }
 
+// IsPID tells whether it is the pid namespace.
+func (s Share) IsPID() bool { return s.typ == specs.PIDNamespace }
+
 // Join names the namespace of the other container, whose first process is pid: it has one as long as that runs.
 func (s Share) Join(spec *specs.Spec, pid int) {
 	proc := fmt.Sprintf("/proc/%d", pid)

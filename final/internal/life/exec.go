@@ -152,6 +152,11 @@ func (life Life) describeExec(s containers.State, opts ExecOptions) (*specs.Spec
 	if err != nil {
 		return nil, err
 	}
+	for i, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace && s.SharesPids { // what the others may do is not said in here
+			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/pid", s.Pid)
+		}
+	}
 	process := spec.Process
 	process.Args, process.Terminal, process.ConsoleSize = opts.Args, opts.Terminal, nil
 	if opts.Workdir != "" {

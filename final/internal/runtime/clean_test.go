@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/capabilities"
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step04-overlay/overlay"
@@ -58,24 +59,51 @@ func TestNothingIsInheritedFromWhoStartsGocker(t *testing.T) {
 	}
 }
 
-// second runs spec's command as the second process of a container, beside cat.
-func second(t *testing.T, f *overlay.FS, spec *specs.Spec) (string, int) {
+// second runs spec's command as the second process of a container, beside cat. It does so twice, where nobody may look into
+// gocker's processes and where somebody may, and wants the same of both.
+func second(t *testing.T, f *overlay.FS, spec *specs.Spec) (out string, status int) {
 	t.Helper()
-	first := *spec
-	process := *spec.Process
-	process.Args = []string{"cat"}
-	first.Process = &process
+	out, status, err := secondWith(t, f, spec, notTracing(t))
+	if err != nil {
+		t.Fatalf("%q: %v", spec.Process.Args, err)
+	}
+	other, otherStatus, err := secondWith(t, f, spec, nil)
+	if out != other || status != otherStatus || err != nil {
+		t.Errorf("%q wrote %q and ended with %d, and where somebody may trace it %q, %d, %v", spec.Process.Args, out, status, other, otherStatus, err)
+	}
+	return out, status
+}
+
+// notTracing are all capabilities but for one.
+func notTracing(t *testing.T) *specs.LinuxCapabilities {
+	t.Helper()
+	all, err := capabilities.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &specs.LinuxCapabilities{Bounding: slices.DeleteFunc(all, func(name string) bool { return name == "CAP_SYS_PTRACE" })}
+}
+
+// secondWith runs it in a container of these capabilities.
+func secondWith(t *testing.T, f *overlay.FS, spec *specs.Spec, capabilities *specs.LinuxCapabilities) (string, int, error) {
+	t.Helper()
+	first, more := *spec, *spec
+	process, moreProcess := *namespaces.Spec("", "", []string{"cat"}).Process, *spec.Process
+	process.Capabilities, moreProcess.Capabilities = capabilities, capabilities
+	first.Process, more.Process = &process, &moreProcess
 	p := waiting(t, f, &first)
 	var out bytes.Buffer
-	more, err := runtime.Join(p.Pid, spec, terminal.New(spec.Process, terminal.Stdio{Stdout: &out, Stderr: &out}), p.Cgroup, nil)
+	streams := terminal.New(more.Process, terminal.Stdio{Stdout: &out, Stderr: &out})
+	one, err := runtime.Join(p.Pid, &more, streams, p.Cgroup, nil)
 	if err != nil {
-		t.Fatalf("Join(%q) = %v", spec.Process.Args, err)
+		return "", 0, err
 	}
-	status, err := more.Wait()
-	if err != nil {
-		t.Fatalf("Wait(%q) = %v", spec.Process.Args, err)
+	if streams.Terminal != nil {
+		io.Copy(&out, streams.Terminal) // to its end, which is an error
+		streams.Terminal.Close()
 	}
-	return strings.TrimSpace(out.String()), status
+	status, err := one.Wait()
+	return strings.TrimSpace(out.String()), status, err
 }
 
 func TestTheSecondProcessIsInTheContainer(t *testing.T) {
@@ -299,22 +327,24 @@ func TestNoFileStaysOpen(t *testing.T) {
 	broken.Mounts = append(broken.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: "/etc"}, specs.Mount{Destination: "/x", Type: "nonsense"})
 	output(t, f, sh(f, "true")) // what Go opens once and keeps
 	before := open()
-	for range 5 {
-		output(t, f, sh(f, "echo"))
-		second(t, f, sh(f, "echo"))
-		if p, err := create(t, f, broken, terminal.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}); err == nil {
-			t.Error("a mount of type nonsense succeeded")
+	t.Run("containers", func(t *testing.T) { // what they have is closed at their end
+		for range 5 {
+			output(t, f, sh(f, "echo"))
+			second(t, f, sh(f, "echo"))
+			if p, err := create(t, f, broken, terminal.Stdio{Stdin: strings.NewReader(""), Stdout: io.Discard}); err == nil {
+				t.Error("a mount of type nonsense succeeded")
+				p.Abort()
+			}
+			p, err := create(t, f, sh(f, "true"), terminal.Stdio{Stdout: io.Discard})
+			if err != nil {
+				t.Fatal(err)
+			}
 			p.Abort()
+			if err := p.Signal(unix.SIGTERM); err != nil {
+				t.Errorf("Signal after the end = %v", err)
+			}
 		}
-		p, err := create(t, f, sh(f, "true"), terminal.Stdio{Stdout: io.Discard})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Abort()
-		if err := p.Signal(unix.SIGTERM); err != nil {
-			t.Errorf("Signal after the end = %v", err)
-		}
-	}
+	})
 	after := open()
 	for range 100 { // a guard that has been told to end is waited for beside all else
 		if after <= before {

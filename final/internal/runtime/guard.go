@@ -5,7 +5,6 @@ package runtime
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,17 +26,17 @@ type guard struct {
 	socket  *os.File
 }
 
-// guarded is the part of the guard. It is started beside the setup, and is told whom to guard before the command begins.
+// guarded are the parts of the guard. It is started beside the setup, and is told whom to guard before the command begins.
 // With the first process of a pid namespace all others in it end; if a container shares another's, they are left to the next
 // command. Where no guard can be started (vm.memfd_noexec=2, no more processes), there is still the death signal.
-func guarded() namespaces.Part {
+func guarded() (starts, told namespaces.Part) {
 	var started func() (*guard, error)
 	end := func() {
 		if g, err := started(); err == nil {
 			g.end()
 		}
 	}
-	return namespaces.Part{
+	starts = namespaces.Part{
 		Outside: func() error {
 			started = check.Elsewhere(startGuard)
 			return nil
@@ -48,14 +47,6 @@ func guarded() namespaces.Part {
 			started()
 			return nil
 		},
-		Ready: func(p *namespaces.Process) error {
-			g, err := started()
-			if err != nil {
-				return nil
-			}
-			rights := unix.UnixRights(int(p.Pidfd.Fd()))
-			return unix.Sendmsg(int(g.socket.Fd()), []byte{0}, rights, nil, unix.MSG_NOSIGNAL)
-		},
 		Done: func(err error) {
 			if err != nil && started != nil {
 				end()
@@ -63,27 +54,31 @@ func guarded() namespaces.Part {
 		},
 		Ended: func(unix.WaitStatus) { end() },
 	}
+	told = namespaces.Part{Ready: func(p *namespaces.Process) error {
+		g, err := started()
+		if err != nil {
+			return nil
+		}
+		rights := unix.UnixRights(int(p.Pidfd.Fd()))
+		return unix.Sendmsg(int(g.socket.Fd()), []byte{0}, rights, nil, unix.MSG_NOSIGNAL)
+	}}
+	return starts, told
 }
 
-// startGuard starts a guard, from memory: folders that we may write to may be mounted noexec. It shares neither file nor
-// session with us. The seals are for containers that see it, as in the host's pid namespace: /proc/{pid}/exe leads to the file.
+// startGuard starts a guard. It shares neither file nor session with us.
 func startGuard() (*guard, error) {
 	const name = "gocker-guard"
-	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
-	if err == unix.EINVAL { // before Linux 6.3 every one could be executed
-		fd, err = unix.MemfdCreate(name, flags)
-	}
+	program, err := newProgram(name)
 	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
+		return nil, err
 	}
-	program := os.NewFile(uintptr(fd), name)
 	defer program.Close()
 	if _, err := program.Write(tiny.Guard()); err != nil {
 		return nil, err
 	}
+	// For containers that see it, as in the host's pid namespace: /proc/{pid}/exe leads to the file.
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+	if _, err := unix.FcntlInt(program.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", name, err)
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -93,7 +88,7 @@ func startGuard() (*guard, error) {
 	theirs := os.NewFile(uintptr(pair[0]), name)
 	defer theirs.Close()
 	g := &guard{socket: os.NewFile(uintptr(pair[1]), name)}
-	g.process, err = os.StartProcess("/proc/self/fd/"+strconv.Itoa(fd), []string{name}, &os.ProcAttr{
+	g.process, err = os.StartProcess(fmt.Sprint("/proc/self/fd/", program.Fd()), []string{name}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: []*os.File{theirs}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
@@ -101,6 +96,19 @@ func startGuard() (*guard, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// newProgram makes a file in memory that can be executed: folders that we may write to may be mounted noexec.
+func newProgram(name string) (*os.File, error) {
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3 every one could be executed
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // end ends the guard: nobody is left whom it could kill. A monitor that starts its container again gathers no zombies.

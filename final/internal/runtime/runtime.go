@@ -59,9 +59,10 @@ func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell st
 
 // parts are what the container has beside step 5's. Their order is that of what they do at one moment.
 func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
-	return append([]namespaces.Part{
+	starts, told := guarded()
+	parts := []namespaces.Part{
 		tells(spec, c.tell),
-		guarded(),
+		starts,
 		c.cgroup(f, spec),
 		binds(spec),
 		cgroupFileSystems(spec),
@@ -72,7 +73,12 @@ func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 		covered(spec),
 		underInit(spec.Process),
 		c.scripts(spec.Process),
-	}, process(spec, &c.denied)...)
+	}
+	if pid := othersPids(spec); pid > 0 {
+		pids := fmt.Sprintf("/proc/%d/ns/pid", pid)
+		return slices.Concat(parts, process(spec, nil), []namespaces.Part{procOf(spec, pid), apart(pids, spec.Process, true), told})
+	}
+	return append(append(parts, process(spec, &c.denied)...), told)
 }
 
 // process are the parts of a container's first process, and of one more.
@@ -91,7 +97,11 @@ func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 // outlive us.
 func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story, more ...namespaces.Part) (*namespaces.Process, error) {
 	parts := []namespaces.Part{tellsJoin(pid, spec, tell), cgroupbyhand.Into(tell, cg), cgroups.Into(cg)}
-	return namespaces.Join(pid, spec.Process, streams, slices.Concat(parts, process(spec, nil), more)...)
+	parts = append(parts, process(spec, nil)...)
+	if mayBeLookedInto(spec) {
+		parts = append(parts, apart(fmt.Sprintf("/proc/%d/ns/pid", pid), spec.Process, false))
+	}
+	return namespaces.Join(pid, spec.Process, streams, append(parts, more...)...)
 }
 
 // whyNot is the part that finds out why a command did not start.

@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		probe(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "attack" {
+		attack(os.Args[2])
+		return
+	}
 	os.Exit(testroot.Run(m))
 }
 

@@ -4,11 +4,14 @@ package tiny_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -136,5 +139,72 @@ func TestGuardOfNobodyEnds(t *testing.T) {
 	guard := exec.Command(program(t, tiny.Guard())) // its file 0 is no socket
 	if err := guard.Run(); err != nil {
 		t.Errorf("Guard: %v", err)
+	}
+}
+
+// runChild runs Child, tells its child to go on, and returns what they say over the socket, and what they write.
+func runChild(t *testing.T, calls ...tiny.Call) (reports [][4]uint32, out string) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, ours := os.NewFile(uintptr(pair[0]), "theirs"), os.NewFile(uintptr(pair[1]), "ours")
+	defer ours.Close()
+	const socket = 3
+	var said bytes.Buffer
+	cmd := exec.Command(program(t, tiny.Child(socket, 100, calls)))
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.Stdout = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	for {
+		var r [4]uint32
+		if err := binary.Read(ours, binary.NativeEndian, &r); err != nil {
+			break
+		}
+		reports = append(reports, r)
+		ours.Write([]byte{1})
+	}
+	cmd.Wait() // also for the output of its child
+	return reports, said.String()
+}
+
+func TestChildBecomesTheCommand(t *testing.T) {
+	args, env := []string{"sh", "-c", "echo $0 $1 $A $PPID", "zero", "one"}, []string{"A=a", "PATH=/bin"}
+	execve := func(path string, special int) tiny.Call {
+		return tiny.Call{Number: unix.SYS_EXECVE, Args: []any{path, args, env}, Special: special}
+	}
+	clone := tiny.Call{Number: unix.SYS_CLONE, Args: []any{int(unix.SIGCHLD)}, Special: tiny.Begets}
+	wait := tiny.Call{Number: unix.SYS_READ, Args: []any{3, 0, 1}, Special: tiny.Waits}
+	for name, tt := range map[string]struct {
+		calls []tiny.Call
+		want  []uint32 // what is said, but for the number of the child
+		out   string
+	}{
+		"the second file is it":     {[]tiny.Call{execve("/no/such/file", tiny.OrNext), execve("/bin/sh", 0)}, nil, "zero one a"},
+		"there is none":             {[]tiny.Call{execve("/no/such/file", tiny.OrNext), execve("/no/other", 0)}, []uint32{102, 2, 1}, ""},
+		"one may not be executed":   {[]tiny.Call{execve("/no/such", tiny.OrNext), execve("/etc/passwd", tiny.OrNext), execve("/no/other", 0)}, []uint32{103, 13, 1}, ""},
+		"a call fails before":       {[]tiny.Call{{Number: unix.SYS_CLOSE, Args: []any{1000}}, execve("/bin/sh", 0)}, []uint32{102, 9, 1}, ""},
+		"what fails for good is it": {[]tiny.Call{execve("/etc/passwd/x", tiny.OrNext), execve("", tiny.OrNext), execve("/proc/self/mem", 0)}, []uint32{104, 13, 1}, ""},
+	} {
+		reports, out := runChild(t, append([]tiny.Call{clone, wait}, tt.calls...)...)
+		if len(reports) == 0 || reports[0][3] == 0 || reports[0][2] != 0 {
+			t.Errorf("%s: it says %v, want its child's number first", name, reports)
+			continue
+		}
+		var said []uint32
+		for _, r := range reports[1:] {
+			said = append(said, r[:3]...)
+		}
+		if !slices.Equal(said, tt.want) || !strings.HasPrefix(out, tt.out) {
+			t.Errorf("%s: its child says %v and writes %q, want %v and %q", name, said, out, tt.want, tt.out)
+		}
+	}
+	reports, _ := runChild(t, tiny.Call{Number: unix.SYS_CLONE, Args: []any{unix.CLONE_THREAD}, Special: tiny.Begets})
+	if len(reports) != 1 || reports[0] != [4]uint32{100, 22, 1, 0} {
+		t.Errorf("where clone fails it says %v, want EINVAL", reports)
 	}
 }

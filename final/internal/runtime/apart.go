@@ -1,0 +1,187 @@
+//go:build linux
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/tiny"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/inside"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/rootfs"
+)
+
+// Between its birth and execve(2) a process is our child: it has a copy of our memory, our files, all rights and no filter. If it
+// comes into a pid namespace where others are already, they see its number. They may not look into it, as it has more
+// capabilities than they have: see "Ptrace access mode checking" in ptrace(2). But who has CAP_SYS_PTRACE may.
+//
+// So where somebody in there may have that, the child is born outside, where nobody inside can name it. When it has given up
+// all that the command is not to have, it executes a program that has nothing of ours, package tiny's Child. This one makes the
+// process that is seen inside; and who looks into that finds what the command will have anyway.
+
+// mayBeLookedInto tells whether somebody in the container of spec may look into processes that are more than they are.
+func mayBeLookedInto(spec *specs.Spec) bool {
+	capabilities := spec.Process.Capabilities
+	isInside := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace } // in the host's nobody is hidden
+	return slices.ContainsFunc(spec.Linux.Namespaces, isInside) &&
+		(capabilities == nil || slices.Contains(capabilities.Bounding, "CAP_SYS_PTRACE") || othersPids(spec) > 0)
+}
+
+// othersPids is a process in the pid namespace of others that the container is to share, or 0: what those may do is not known.
+func othersPids(spec *specs.Spec) (pid int) {
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type != specs.PIDNamespace || ns.Path == "" {
+			continue
+		}
+		theirs, err := os.Stat(ns.Path)
+		ours, ourErr := os.Stat("/proc/self/ns/pid")
+		if err == nil && ourErr == nil && !os.SameFile(theirs, ours) {
+			fmt.Sscanf(ns.Path, "/proc/%d/ns/pid", &pid)
+		}
+	}
+	return pid
+}
+
+// apart is the part that has a process born outside of the pid namespace that the file pids is. It is the last one that has
+// anything to do with the child. If it dies with us, that is to be said again: who is born forgets it.
+func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
+	var ours, theirs, program *os.File
+	return namespaces.Part{
+		Outside: func() (err error) {
+			if ours, err = os.Open("/proc/self/ns/pid"); err != nil {
+				return err
+			}
+			if theirs, err = os.Open(pids); err != nil {
+				return err
+			}
+			program, err = newProgram("gocker-child")
+			return err
+		},
+		First: func(list *birth.List) error {
+			list.Keep(program)
+			list.Add("join the pid namespace", unix.SYS_SETNS, int(theirs.Fd()), unix.CLONE_NEWPID) // its children are there
+			return unix.Setns(int(ours.Fd()), unix.CLONE_NEWPID)                                    // and ours not any more
+		},
+		Command: func(list *birth.List) (bool, error) {
+			hasNUL := func(s string) bool { return strings.Contains(s, "\x00") }
+			if slices.ContainsFunc(slices.Concat(process.Args, process.Env), hasNUL) {
+				return false, nil // the usual end of a list says what is wrong
+			}
+			socket, err := list.Pass()
+			if err != nil {
+				return false, err
+			}
+			name := []*byte{unsafe.StringData("gocker\x00"), nil}
+			list.Add("execute "+program.Name(), unix.SYS_EXECVEAT, int(program.Fd()), "", unsafe.Pointer(&name[0]), 0, unix.AT_EMPTY_PATH)
+			_, err = program.Write(childOf(list, socket, process, dies)) // nobody else has it, and it is executed only once
+			return true, err
+		},
+		Ready: func(p *namespaces.Process) error { return p.Follow() },
+		Failed: func(err error) error {
+			var failed birth.Failed
+			switch errors.As(err, &failed); failed.Number {
+			case unix.SYS_EXECVEAT, unix.SYS_FCNTL, unix.SYS_CLONE, unix.SYS_SETSID, unix.SYS_IOCTL:
+				return advice.Add(err, "somebody in there may have CAP_SYS_PTRACE; so a command begins with execveat, fcntl, clone and "+
+					"setsid, and one process more: the seccomp profile and the limit of processes must allow that")
+			}
+			return err
+		},
+		Done: func(error) {
+			for _, f := range []*os.File{ours, theirs, program} {
+				f.Close() // of nil it does nothing
+			}
+		},
+	}
+}
+
+// childOf is the program that makes a process, and how that becomes the command. The list has the words for what may fail there.
+func childOf(list *birth.List, socket int, process *specs.Process, dies bool) []byte {
+	first := list.Len()
+	var calls []tiny.Call
+	add := func(what string, special int, number uintptr, args ...any) {
+		list.Add(what, number)
+		calls = append(calls, tiny.Call{Number: number, Args: args, Special: special})
+	}
+	add("close the socket at execve", 0, unix.SYS_FCNTL, socket, unix.F_SETFD, unix.FD_CLOEXEC)
+	if process.Terminal {
+		add("leave the terminal", 0, unix.SYS_IOCTL, 0, unix.TIOCNOTTY) // to the session of the child
+	}
+	add("clone a process", tiny.Begets, unix.SYS_CLONE, unix.CLONE_PARENT|int(unix.SIGCHLD))
+	add("wait for gocker", tiny.Waits, unix.SYS_READ, socket, 0, 1)
+	if dies {
+		add("prctl PR_SET_PDEATHSIG", 0, unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
+	}
+	add("setsid", 0, unix.SYS_SETSID)
+	if process.Terminal {
+		add("make it the controlling terminal", 0, unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+	noSignals := string(make([]byte, 8))
+	add("unblock signals", 0, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, noSignals, 0, len(noSignals))
+	for _, path := range birth.Candidates(process.Args[0], process.Env) {
+		add(path, tiny.OrNext, unix.SYS_EXECVE, path, process.Args, process.Env)
+	}
+	calls[len(calls)-1].Special = 0
+	return tiny.Child(socket, first, calls)
+}
+
+// procOf is the part that mounts /proc in a container that shares the pid namespace of process pid. A new one would show that
+// of the process that mounts it, and none of ours is in there yet. So it is the one that pid has.
+func procOf(spec *specs.Spec, pid int) namespaces.Part {
+	var all []bind
+	return namespaces.Part{
+		Outside: func() error {
+			for _, m := range spec.Mounts {
+				if m.Type != "proc" {
+					continue
+				}
+				tree, err := treeOf(fmt.Sprintf("/proc/%d/root/proc", pid), 0)
+				if err == nil {
+					all = append(all, bind{m, tree})
+					err = isProcOf(tree, pid)
+				}
+				if err != nil {
+					return fmt.Errorf("bind the /proc of those whose pid namespace it shares: %w", err)
+				}
+			}
+			return nil
+		},
+		Mount: func(_ *rootfs.Root, m specs.Mount) (bool, error) { return m.Type == "proc", nil },
+		Inside: func() error { // after all others: as long as there is no /proc, no name leads through it
+			for _, b := range all {
+				if err := b.mount(false); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Done: func(error) {
+			for _, b := range all {
+				b.tree.Close()
+			}
+		},
+	}
+}
+
+// isProcOf sees that a file is the root of a proc file system, of pid's namespace: what is mounted there is up to others.
+func isProcOf(f *os.File, pid int) error {
+	const rootNumber = 1
+	var root, shown, own unix.Stat_t
+	err := errors.Join(unix.Fstat(int(f.Fd()), &root), unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid), &own))
+	if err == nil && root.Ino == rootNumber && inside.IsFileSystem(f, unix.PROC_SUPER_MAGIC) {
+		err = unix.Fstatat(int(f.Fd()), "1/ns/pid", &shown, 0)
+	}
+	if err == nil && (shown.Dev != own.Dev || shown.Ino != own.Ino) {
+		err = errors.New("it has been replaced")
+	}
+	return err
+}

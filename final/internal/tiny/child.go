@@ -1,0 +1,72 @@
+//go:build linux
+
+package tiny
+
+import (
+	"encoding/binary"
+	"unsafe"
+)
+
+// A Call is one system call of Child. An argument is an int, a uintptr, a string, or a list of strings as execve(2) takes them.
+type Call struct {
+	Number  uintptr
+	Args    []any // at most 5
+	Special int   // what is to be done with its result, if it may be more than an error
+}
+
+// What is special about a call.
+const (
+	OrNext = 1 // where it finds no file that it may execute, the next call is tried
+	Begets = 2 // clone(2): the parent says who the child is, and ends; the child makes the calls that follow
+	Waits  = 3 // read(2), of a byte: where nobody is to write one any more, it ends
+)
+
+// Child is a program that makes calls, of which the last one executes another program. It speaks through socket as the child
+// of a birth.List does: there its calls begin with number first.
+func Child(socket, first int, calls []Call) []byte {
+	const at = 0x1000 // where the code finds all this, after the address where the file begins
+	words := []uint64{uint64(socket)}
+	var text []byte
+	here := func() uint64 { return address + at + 8*uint64(1+8*len(calls)) + uint64(len(text)) }
+	point := func(s string) uint64 {
+		to := here()
+		text = append(append(text, s...), 0)
+		return to
+	}
+	lists := map[*string]uint64{} // each once: all files that a command may be get the same
+	pointList := func(list []string) uint64 {
+		to, ok := lists[unsafe.SliceData(list)]
+		if !ok {
+			var pointers []byte
+			for _, s := range list {
+				pointers = binary.LittleEndian.AppendUint64(pointers, point(s))
+			}
+			to = here()
+			text = binary.LittleEndian.AppendUint64(append(text, pointers...), 0)
+			lists[unsafe.SliceData(list)] = to
+		}
+		return to
+	}
+	for i, c := range calls {
+		entry := [8]uint64{0: uint64(c.Number), 6: uint64(first + i), 7: uint64(c.Special)}
+		for j, arg := range c.Args {
+			switch arg := arg.(type) {
+			case int:
+				entry[1+j] = uint64(arg)
+			case uintptr:
+				entry[1+j] = uint64(arg)
+			case string:
+				entry[1+j] = point(arg)
+			case []string:
+				entry[1+j] = pointList(arg)
+			}
+		}
+		words = append(words, entry[:]...)
+	}
+	all := make([]byte, at-headers)
+	copy(all, code(childBegin, childEnd))
+	for _, word := range words {
+		all = binary.LittleEndian.AppendUint64(all, word)
+	}
+	return file(append(all, text...))
+}
