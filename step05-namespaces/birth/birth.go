@@ -339,10 +339,18 @@ func (l *List) live() {
 			break
 		}
 	}
+	l.giveUp()
+}
+
+// giveUp reports the failure, and ends the child.
+//
+//go:norace
+//go:nosplit
+func (l *List) giveUp() {
 	l.report.gaveUp = 1
 	unix.RawSyscall(unix.SYS_WRITE, uintptr(l.theirs), uintptr(unsafe.Pointer(l.report)), unsafe.Sizeof(*l.report))
 	unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
-	// A filter may deny even that. A fault no filter denies; and a signal that is blocked, and could not wait, is deadly.
+	// A filter of system calls may deny even that. It cannot deny a fault. Its signal is blocked, so it ends the child at once.
 	var nowhere *report
 	nowhere.gaveUp = 1
 }
