@@ -107,5 +107,5 @@ func otherPlatform(ref Reference, is, wanted *v1.Platform) error {
 	if ref.IsSample() {
 		return advice.Add(err, "%s is made of this machine's own programs; an image of a registry may be for %s", Sample, wanted)
 	}
-	return advice.Add(err, "to have it all the same: --platform %s", is)
+	return advice.Add(err, "to pull it anyway: --platform %s", is)
 }

@@ -69,7 +69,7 @@ func Image() (img v1.Image, missing []string, err error) {
 		}
 	}
 	if err := base.program("/bin/sh", nil); err != nil {
-		return nil, nil, advice.Add(err, "the sample image is made of this machine's own programs, and sh is the one it cannot do without")
+		return nil, nil, advice.Add(err, "the sample image is made of this machine's own programs, and it needs sh")
 	}
 
 	second := layer{}

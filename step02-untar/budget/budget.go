@@ -73,7 +73,7 @@ func (b *Budget) Entry(header *tar.Header) error {
 		most = maxEntries
 	}
 	if b.all.Add(1) > most {
-		return advice.Add(fmt.Errorf("%w: it has more than %d entries", ErrLimit, most), "if you trust whoever made it: --max-entries")
+		return advice.Add(fmt.Errorf("%w: it has more than %d entries", ErrLimit, most), "if you trust its author: --max-entries")
 	}
 	if header.Size > 1<<62 { // two of them would be less than none
 		return b.tooLarge(1 << 62)
@@ -98,7 +98,7 @@ func (b *Budget) fits(bytes int64) error {
 }
 
 func (b *Budget) tooLarge(most int64) error {
-	return advice.Add(fmt.Errorf("%w: it unpacks to more than %d bytes", ErrLimit, most), "if you trust whoever made it: --max-size")
+	return advice.Add(fmt.Errorf("%w: it unpacks to more than %d bytes", ErrLimit, most), "if you trust its author: --max-size")
 }
 
 // CheckName refuses a cleaned name that is too long, or lies too deep.

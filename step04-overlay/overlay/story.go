@@ -28,10 +28,10 @@ func (f *FS) Explain(tell story.Story) {
 	}
 	image := filepath.Join(f.Dir, "image")
 	target, _ := os.Readlink(image) // Create made it a moment ago
-	tell.Run(story.Host, "a folder that only root looks into: an image may bring setuid programs", "mkdir", "-m", "700", f.Dir)
+	tell.Run(story.Host, "a folder that only root may enter: an image may have setuid programs", "mkdir", "-m", "700", f.Dir)
 	tell.Sh(story.Host, "the lock says that somebody has the container", "exec 9<"+story.Quote(f.Dir)+" && flock 9")
-	tell.Run(story.Host, "what the container sees, what it changes, and what overlayfs needs", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
-	tell.Run(story.Host, "the image is in use: it stays", "ln", "-s", target, image)
+	tell.Run(story.Host, "folders for the container's view, for its changes, and for overlayfs itself", "mkdir", "-p", f.Mnt(), f.Upperdir(), f.Workdir())
+	tell.Run(story.Host, "this link says that the image is in use", "ln", "-s", target, image)
 	if len(f.Lower) == 0 {
 		tell.Run(story.Host, "the image has no layers, and overlayfs wants one", "mkdir", f.none())
 		return
@@ -47,9 +47,9 @@ func (f *FS) did(what event) {
 	switch {
 	case f.Tell == nil:
 	case what == unmounted:
-		f.Tell.Run(story.After, "the layers are as they were", "umount", "-l", f.Mnt())
+		f.Tell.Run(story.After, "the layers did not change", "umount", "-l", f.Mnt())
 	case what == removed:
-		f.Tell.Run(story.After, "with all that the container changed", "rm", "-rf", f.Dir)
+		f.Tell.Run(story.After, "the container's folder, with all its changes", "rm", "-rf", f.Dir)
 	case what == mounted:
 		about := fmt.Sprintf("%d layers over each other, the topmost first, and all changes go to upperdir", len(f.Lower))
 		mount := func(lower merged.Stack) string {

@@ -133,14 +133,14 @@ func tellRoot(root string, tell story.Story) {
 	if resolved, err := filepath.EvalSymlinks(root); err == nil {
 		root = resolved
 	}
-	tell.Sh(story.Host, "what is to be its root folder", "export root="+story.Quote(root))
-	tell.Run(story.Inside, "modes as they are asked for", "umask", "022")
-	tell.Run(story.Inside, "what is mounted from here on is nobody else's", "mount", "--make-rprivate", "/")
+	tell.Sh(story.Host, "the folder that will be its root", "export root="+story.Quote(root))
+	tell.Run(story.Inside, "what is made gets exactly the modes that are asked for", "umask", "022")
+	tell.Run(story.Inside, "mounts from here on appear nowhere else", "mount", "--make-rprivate", "/")
 	tell.Run(story.Inside, "pivot_root wants a mount point", "mount", "--rbind", story.Root, story.Root)
 	tell.Sh(story.Pivot, "its root folder becomes the root, and the old one is mounted on top of it",
 		`nsenter --target="$pid" --mount --wd="/proc/$pid/root$root" pivot_root . .`)
 	// A shell goes in last, and from there it cannot unmount any more what is outside.
-	tell.Sh(story.Pivot, "… only for this moment: with it go all of the host's files",
+	tell.Sh(story.Pivot, "… only for a moment: now it is unmounted, and all files of the host are gone",
 		`nsenter --target="$pid" --mount --root=/ --wd="/proc/$pid/root" umount --no-canonicalize --lazy .`)
 }
 
@@ -167,7 +167,7 @@ func tellChild(spec *specs.Spec, tell story.Story) {
 	}
 	for _, m := range spec.Mounts {
 		if m.Type == "proc" {
-			tell.Run(story.Inside, "by the child, as /proc shows the pid namespace of the process that mounts it", MountCommand(m)...)
+			tell.Run(story.Inside, "the child does it, because /proc shows the pid namespace of the process that mounts it", MountCommand(m)...)
 		}
 	}
 }
@@ -175,7 +175,7 @@ func tellChild(spec *specs.Spec, tell story.Story) {
 // tellCommand tells how the child becomes the command.
 func tellCommand(process *specs.Process, tell story.Story) {
 	tell.Run(story.Become, "a session of its own: no Ctrl-C from the host's terminal", "setsid")
-	tell.Run(story.Become, "its environment, and nothing of ours", append([]string{"env", "-i"}, process.Env...)...)
+	tell.Run(story.Become, "its environment, without gocker's own variables", append([]string{"env", "-i"}, process.Env...)...)
 	tell.Run(story.Command, "the command, in place of what the child was so far", process.Args...)
 }
 

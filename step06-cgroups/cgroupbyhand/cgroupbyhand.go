@@ -79,7 +79,7 @@ func Into(tell story.Story, cg cgroups.Cgroup) namespaces.Part {
 			return nil
 		},
 		First: func(*birth.List) error {
-			tell.Sh(story.Join, "the child is in its cgroup: 0 is whoever writes", strings.Join(writes, "\n"))
+			tell.Sh(story.Join, "the child enters its cgroup: 0 means the process that writes", strings.Join(writes, "\n"))
 			return nil
 		},
 	}

@@ -38,7 +38,7 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 				return writeFile(output, write)
 			}
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				return advice.Add(errors.New("an archive is nothing to look at on a terminal"), "name a file: gocker save -o FILE %s", args[0])
+				return advice.Add(errors.New("an archive cannot be shown on a terminal"), "name a file: gocker save -o FILE %s", args[0])
 			}
 			return write(cmd.OutOrStdout())
 		},

@@ -47,7 +47,7 @@ func printAnswer(w io.Writer, a why.Answer) {
 		}
 	}
 	if len(a.Wrote) > 0 {
-		fmt.Fprintln(w, "  the last it wrote to its standard error:")
+		fmt.Fprintln(w, "  the last lines of its standard error:")
 	}
 	for _, line := range a.Wrote {
 		fmt.Fprintln(w, "   ", advice.Printable(line))

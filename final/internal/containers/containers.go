@@ -298,5 +298,5 @@ func (s State) NotPaused() error {
 	if !s.Paused {
 		return nil
 	}
-	return advice.Add(fmt.Errorf("%w: %s", ErrPaused, s.Name), "let it go on: gocker unpause %s", s.Name)
+	return advice.Add(fmt.Errorf("%w: %s", ErrPaused, s.Name), "continue it: gocker unpause %s", s.Name)
 }

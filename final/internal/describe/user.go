@@ -70,7 +70,7 @@ func LookUser(f *overlay.FS, wanted string, more ...string) (User, error) {
 	case isNumber:
 		u.UID = number
 	default:
-		return u, advice.Add(fmt.Errorf("%w: user %q", ErrUser, name), "name one of its /etc/passwd, or a number below 2147483648")
+		return u, advice.Add(fmt.Errorf("%w: user %q", ErrUser, name), "name a user in its /etc/passwd, or a number below 2147483648")
 	}
 	if hasGroup {
 		if u.GID, err = lookGroup(groups, group); err != nil {
@@ -102,7 +102,7 @@ func lookGroup(groups [][]string, wanted string) (uint32, error) {
 		}
 	}
 	if !isNumber {
-		return 0, advice.Add(fmt.Errorf("%w: group %q", ErrUser, wanted), "name one of its /etc/group, or a number below 2147483648")
+		return 0, advice.Add(fmt.Errorf("%w: group %q", ErrUser, wanted), "name a group in its /etc/group, or a number below 2147483648")
 	}
 	return gid, nil
 }

@@ -39,7 +39,7 @@ func (life Life) Attach(name string, opts AttachOptions, streams Streams) (statu
 	}
 	conn, err := attach.Dial(life.Containers.Dirs.Container(s.ID))
 	if err != nil {
-		return -1, advice.Add(fmt.Errorf("%w: %s: %w", ErrNotAttachable, name, err), "one that was started with run --rm belongs to that terminal; see: gocker exec")
+		return -1, advice.Add(fmt.Errorf("%w: %s: %w", ErrNotAttachable, name, err), "a container that was started with run --rm belongs to its terminal; see: gocker exec")
 	}
 	_, signals := catchSignals()
 	defer signals.stop()

@@ -86,7 +86,7 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 	}
 	layer, err := life.packLayer(ctx, partial.Path, s)
 	if overlay.Moved(err) {
-		err = advice.Add(err, "the container changed it meanwhile; without --pause=false it stands still")
+		err = advice.Add(err, "the container changed it meanwhile; without --pause=false gocker freezes the container first")
 	}
 	if err = cmp.Or(err, goOn()); err != nil {
 		return none, err

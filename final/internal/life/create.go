@@ -79,7 +79,7 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 func writeID(name, id string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {
-		return advice.Add(fmt.Errorf("--cidfile: %w", err), "another container was made with it; remove it: rm %s", name)
+		return advice.Add(fmt.Errorf("--cidfile: %w", err), "the file belongs to another container; to remove it: rm %s", name)
 	}
 	if err != nil {
 		return err

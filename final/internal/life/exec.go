@@ -48,7 +48,7 @@ func (life Life) Exec(name string, opts ExecOptions, streams Streams, tell story
 // ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
 func (life Life) ExecDetached(name string, opts ExecOptions, tell story.Story) error {
 	if opts.Terminal || opts.Interactive {
-		return advice.Add(errors.New("exec --detach: nobody is there for --tty or --interactive"), "leave one of them out")
+		return advice.Add(errors.New("exec --detach does not go with --tty or --interactive"), "leave one of them out")
 	}
 	s, err := life.Containers.Running(name)
 	if err != nil {

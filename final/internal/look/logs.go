@@ -33,7 +33,7 @@ func (look Look) Logs(name string, opts logs.Options, stdout, stderr io.Writer, 
 			return err
 		}
 		if !found && !neverRan(s) {
-			return advice.Add(fmt.Errorf("container %s has no log", name), "those have none that were started with --log-driver none, or in the foreground with --rm")
+			return advice.Add(fmt.Errorf("container %s has no log", name), "containers that were started with --log-driver none, or in the foreground with --rm, have none")
 		}
 		if !opts.Follow || !running && !neverRan(s) || !opts.Until.IsZero() && time.Now().After(opts.Until) {
 			return nil

@@ -42,7 +42,7 @@ func (look Look) Top(name string, options ...string) (rows [][]string, err error
 	columns := strings.Fields(lines[0])
 	pid := slices.Index(columns, "PID")
 	if pid < 0 {
-		return nil, advice.Add(fmt.Errorf("ps %s: no column PID, so nobody knows whose its lines are", strings.Join(options, " ")), "add it: -o pid,…")
+		return nil, advice.Add(fmt.Errorf("ps %s: no column PID, so gocker cannot find the container's lines", strings.Join(options, " ")), "add it: -o pid,…")
 	}
 	rows = append(rows, columns)
 	for _, line := range lines[1:] {

@@ -57,11 +57,11 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func plainHTTP(host string) error {
-	return advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, host), "if the network between is to be trusted: --insecure")
+	return advice.Add(fmt.Errorf("%w: %s", ErrPlainHTTP, host), "if you trust the network between here and there: --insecure")
 }
 
 func refuse(address string) error {
-	return advice.Add(fmt.Errorf("%w: to %s, an address of a private network", errElsewhere, address), "if it has business there: --allow-private")
+	return advice.Add(fmt.Errorf("%w: to %s, an address of a private network", errElsewhere, address), "if you expect that: --allow-private")
 }
 
 // isOpen tells whether private addresses may be dialled.

@@ -280,7 +280,7 @@ func CheckConfig(raw []byte, manifest *v1.Manifest, wanted *v1.Platform) error {
 	// A name that stands for one image only was not asked for a platform, so its config has to say.
 	if wanted != nil && !platform.Runs(config, *wanted) {
 		is := platform.Normal(*config.Platform())
-		return advice.Add(fmt.Errorf("%w: it is for %s, wanted %s", pull.ErrPlatform, is, wanted), "to have it all the same: --platform %s", is)
+		return advice.Add(fmt.Errorf("%w: it is for %s, wanted %s", pull.ErrPlatform, is, wanted), "to pull it anyway: --platform %s", is)
 	}
 	return nil
 }

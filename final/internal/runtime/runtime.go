@@ -108,7 +108,7 @@ func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgro
 func whyNot(process *specs.Process, denied *denials) namespaces.Part {
 	return namespaces.Part{Failed: func(err error) error {
 		if list := denied.soFar(); len(list) > 0 {
-			return advice.Add(fmt.Errorf("%w: the seccomp filter denied %s", err, list[0].Call), "no command begins without this call: let it through in the profile")
+			return advice.Add(fmt.Errorf("%w: the seccomp filter denied %s", err, list[0].Call), "every command needs this call to begin: allow it in the profile")
 		}
 		return whynot.Started(process, err)
 	}}

@@ -97,11 +97,11 @@ func (t *teller) ready(p *namespaces.Process) error {
 		t.bind(m)
 	}
 	for _, name := range sorted(t.spec.Linux.Sysctl) {
-		t.Write(story.Inside, "what the kernel keeps for each namespace", sysctlFile(name), t.spec.Linux.Sysctl[name])
+		t.Write(story.Inside, "a kernel setting that each namespace has", sysctlFile(name), t.spec.Linux.Sysctl[name])
 	}
 	tellCovers(t.spec.Linux, t.Story)
 	if t.spec.Root.Readonly {
-		t.Run(story.Inside, "nothing of the image can be changed", "mount", "-o", "remount,bind,ro", story.Root)
+		t.Run(story.Inside, "the image's files cannot be changed", "mount", "-o", "remount,bind,ro", story.Root)
 	}
 	tellProcess(t.spec, t.Story)
 	return t.step5.Ready(p)
@@ -133,7 +133,7 @@ func tellJoined(spec *specs.Spec, tell story.Story) {
 			continue
 		}
 		if ns.Type == specs.CgroupNamespace {
-			tell.Run(story.Become, "it sees cgroups as others do", "nsenter", "--cgroup="+ns.Path)
+			tell.Run(story.Become, "it sees the cgroups of others", "nsenter", "--cgroup="+ns.Path)
 		}
 		for _, o := range append(byhand.Options, byhand.Option{Type: specs.PIDNamespace, Word: "--pid"}) {
 			if o.Type == ns.Type {
@@ -167,7 +167,7 @@ func tellCgroups(m specs.Mount, proc []byte, tell story.Story) []specs.Mount {
 func tellTrees(spec *specs.Spec, trees []specs.Mount, tell story.Story) {
 	for _, tree := range trees {
 		if byhand.New(spec, specs.CgroupNamespace) {
-			tell.Run(story.Join, "by the child, as it shows the cgroup namespace of the process that mounts it",
+			tell.Run(story.Join, "the child does it, because it shows the cgroup namespace of the process that mounts it",
 				append([]string{"unshare", "--cgroup"}, byhand.MountCommand(tree)...)...)
 		} else {
 			tell.Run(story.Join, "by the child", byhand.MountCommand(tree)...)
@@ -230,9 +230,9 @@ func tellCovers(linux *specs.Linux, tell story.Story) {
 			tell.Sh(story.Inside, why, "for path in "+story.Quote(there...)+"; do\n"+do+"\ndone")
 		}
 	}
-	each("what tells too much of the host is covered: files by the null device, folders by an empty one", linux.MaskedPaths,
+	each("files that tell too much about the host are covered: files by the null device, folders by an empty one", linux.MaskedPaths,
 		`	if [ -d "$path" ]; then mount -t tmpfs -o ro,size=0 tmpfs "$path"; else mount --bind "$root"/dev/null "$path"; fi`)
-	each("what would change the kernel for all is read-only", linux.ReadonlyPaths,
+	each("files that change the kernel for all are read-only", linux.ReadonlyPaths,
 		`	mount --rbind "$path" "$path"; mount -o remount,bind,ro,nosuid,nodev,noexec "$path"`)
 }
 
@@ -243,10 +243,10 @@ func tellPrivileges(process *specs.Process, tell story.Story) {
 		for _, name := range process.Capabilities.Bounding {
 			words = append(words, "+"+strings.ToLower(strings.TrimPrefix(name, "CAP_")))
 		}
-		tell.Run(story.Become, "what root may still do", "setpriv", "--bounding-set="+strings.Join(words, ","))
+		tell.Run(story.Become, "the capabilities that root keeps", "setpriv", "--bounding-set="+strings.Join(words, ","))
 	}
 	if process.NoNewPrivileges {
-		tell.Run(story.Become, "no setuid program gives more", "setpriv", "--no-new-privs")
+		tell.Run(story.Become, "no setuid program gives more rights", "setpriv", "--no-new-privs")
 	}
 }
 
@@ -267,7 +267,7 @@ func tellProcess(spec *specs.Spec, tell story.Story) {
 	}
 	tell.Run(story.Become, "its user and groups", "setpriv", fmt.Sprint("--reuid=", user.UID), fmt.Sprint("--regid=", user.GID), groups)
 	if user.Umask != nil {
-		tell.Run(story.Join, "what its files' modes are without", "umask", fmt.Sprintf("%03o", *user.Umask))
+		tell.Run(story.Join, "permission bits that new files do not get", "umask", fmt.Sprintf("%03o", *user.Umask))
 	}
 }
 
@@ -281,6 +281,6 @@ func rlimitWord(n uint64) string {
 
 func tellOOMScore(process *specs.Process, tell story.Story) {
 	if score := process.OOMScoreAdj; score != nil {
-		tell.Write(story.Join, "how soon the kernel kills it where memory runs out", "/proc/self/oom_score_adj", *score)
+		tell.Write(story.Join, "how soon the kernel kills it if memory runs out", "/proc/self/oom_score_adj", *score)
 	}
 }

@@ -54,7 +54,7 @@ func checkSysctls(sysctls map[string]string, own int) error {
 
 func sorted(sysctls map[string]string) []string { return slices.Sorted(maps.Keys(sysctls)) }
 
-// sysctls is the part that sets what the kernel keeps for each namespace: the thread is in the container's. See sysctl(8).
+// sysctls is the part that sets a kernel setting that each namespace has: the thread is in the container's. See sysctl(8).
 func sysctls(spec *specs.Spec) namespaces.Part {
 	return namespaces.Part{Ready: func(*namespaces.Process) error {
 		for _, name := range sorted(spec.Linux.Sysctl) {

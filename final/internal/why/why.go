@@ -209,7 +209,7 @@ func (c Case) start() []Reason {
 		return []Reason{{"", "start it: gocker start " + c.Name}}
 	case c.End.Orphaned:
 		return []Reason{{"a container dies with the process that holds its output and its status: gocker run, or the monitor of run -d",
-			"was it killed, or was the machine short of memory? look at dmesg; --restart always starts it again"}}
+			"look at dmesg: was that process killed, or was the machine short of memory? nothing starts the container again: gocker start does"}}
 	}
 	return nil
 }
@@ -341,7 +341,7 @@ func (c Case) signal() (reasons []Reason) {
 		reasons = append(reasons, Reason{fmt.Sprintf("it used %s of processor time, and --ulimit cpu=%d allows no more", c.Usage.CPU.Round(time.Millisecond), c.cpuLimit()), "raise that limit"})
 	default:
 		reasons = append(reasons, Reason{"gocker did not send it, no limit was reached, and no process inside can do that to the first one",
-			"look for who did on the host: kill(1), a supervisor, systemd-oomd or earlyoom; the kernel does not note senders"})
+			"look for the sender on the host: kill(1), a supervisor, systemd-oomd or earlyoom; the kernel does not record senders"})
 	}
 	return reasons
 }
@@ -376,7 +376,7 @@ func (c Case) denied() (reasons []Reason) {
 		}
 		r := Reason{What: fmt.Sprintf("the seccomp filter denied %s(%#x, …) to %s (process %d in there) with %s%s", d.Call, d.First, d.Process, d.Pid, d.Errno, times)}
 		if i == len(c.End.Denied)-1 {
-			r.Advice = "many programs can do without; else --cap-add for what a capability allows, --security-opt seccomp=FILE for another filter, seccomp=unconfined for none"
+			r.Advice = "many programs can do without it; if this one cannot: --cap-add if a capability allows the call, --security-opt seccomp=FILE for another filter, seccomp=unconfined for none"
 		}
 		reasons = append(reasons, r)
 	}

@@ -143,11 +143,11 @@ func nearest(base, command, path string) (todo string) {
 	case command == "":
 		return "the command is an empty word: is a variable in it not set?"
 	case strings.HasPrefix(command, "-"):
-		return "what stands behind the image is the command: flags of gocker stand before the image"
+		return "the words after the image are the command: write flags of gocker before the image"
 	case several && (programs[first] != "" || strings.Contains(first, "/")):
-		return fmt.Sprintf("it is one word with blanks in it: leave the quotes out, or let a shell take it apart: sh -c %q", command)
+		return fmt.Sprintf("it is one word with blanks in it: leave the quotes out, or let a shell split it: sh -c %q", command)
 	case slices.Contains(builtins, command) && programs["sh"] != "":
-		return fmt.Sprintf("shells have it in themselves: sh -c %q", command+" …")
+		return fmt.Sprintf("it is a part of shells, not a program: sh -c %q", command+" …")
 	}
 	if found := programsNamed(base); len(found) > 0 {
 		return fmt.Sprintf("the image has %s: name it so, or add its folder to PATH (--env PATH=…)", quoted(found))

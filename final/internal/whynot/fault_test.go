@@ -190,7 +190,7 @@ func TestCommandThatIsNotFound(t *testing.T) {
 		{name: "a version in the name", plant: file("usr/bin/python3", "#!/bin/sh\n"), command: "python", want: notFound, advises: []string{`"/usr/bin/python3"`}},
 		{name: "a line in one word", command: "echo hello", want: notFound, advises: []string{"one word with blanks", `sh -c "echo hello"`}},
 		{name: "what only shells have", command: "cd", want: notFound, advises: []string{`sh -c "cd …"`}},
-		{name: "a flag behind the image", command: "--rm", want: notFound, advises: []string{"flags of gocker stand before the image"}},
+		{name: "a flag behind the image", command: "--rm", want: notFound, advises: []string{"write flags of gocker before the image"}},
 		{name: "a name of the working folder", change: func(s *specs.Spec) { s.Process.Cwd = "/srv" }, command: "./tool", want: notFound, says: `in the working folder "/srv"`},
 		{name: "an image without a shell", plant: noShell, command: "sh", want: notFound, advises: []string{"the image has no shell", "/usr/bin/cat"}},
 		{name: "an image with nothing in PATH", plant: noShell, change: path("/srv"), command: "bash", want: notFound, advises: []string{"no shell, and no program at all"}},
