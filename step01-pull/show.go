@@ -14,7 +14,7 @@ import (
 	"gocker/step01-pull/sample"
 )
 
-// showRegistry says who is asked, where that is not the registry of the name.
+// showRegistry names the registry that is asked, if it is another one than the name's.
 func showRegistry(stdout io.Writer, ref pull.Reference) {
 	if ref.Mirror != "" {
 		fmt.Fprintf(stdout, "   asked for at %s\n", ref.Mirror)

@@ -18,7 +18,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// What can be wrong with a name that is well formed.
+// These errors say what is wrong with a name that is well formed.
 var (
 	ErrNotFound     = errors.New("no such image")
 	ErrUnauthorized = errors.New("the registry wants credentials, or has no such image")

@@ -5,7 +5,7 @@
 //	image, lock, err := pull.Save(d, ref, img, pull.Newer)  // fetches config and layers, writes {root}/tmp/{image}/package.tar
 //
 // {image} is the first 12 hex digits of the config's digest. The digest covers the config, and the config names the
-// digest of every layer's content: whoever knows it knows the whole image. go-containerregistry compares every blob
+// digest of every layer's content: it stands for the whole image. go-containerregistry compares every blob
 // with the digest and the size that the manifest promised.
 //
 // It does not look inside the layers: that is the next step's.
@@ -34,7 +34,7 @@ func HostPlatform() *v1.Platform {
 	return &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
-// runsOn tells whether an image is for the platform. What its config leaves open fits.
+// runsOn tells whether an image is for the platform. If its config leaves something open, any platform fits.
 func runsOn(config *v1.ConfigFile, platform *v1.Platform) bool {
 	gos := map[string]string{"x86_64": "amd64", "aarch64": "arm64"} // names that Go and registries have, not the kernel
 	fits := func(got, want string) bool { return got == "" || got == want || gos[got] == want }
@@ -81,7 +81,7 @@ func Older(img v1.Image, reference, file string) error {
 }
 
 // Save fetches config and layers and writes {root}/tmp/{image}/package.tar. A reader of that name finds a whole file
-// or none: it is written under another name, synced and renamed. What fails leaves nothing behind.
+// or none: it is written under another name, synced and renamed. A Save that fails leaves nothing behind.
 // The caller closes lock when it is done with tmp/{image}.
 func Save(d dirs.Dirs, ref Reference, img v1.Image, archive Archive) (image string, lock *os.File, err error) {
 	config, err := img.ConfigName()
@@ -118,7 +118,7 @@ func write(folder string, ref Reference, img v1.Image, archive Archive) error {
 	if err := syncFile(file); err != nil {
 		return err
 	}
-	// For a reference with a digest crane notes the tag "i-was-a-digest". What was asked for is kept beside it.
+	// For a reference with a digest crane notes the tag "i-was-a-digest". The name that the user typed is kept beside it.
 	return os.WriteFile(filepath.Join(folder, "reference"), []byte(ref.String()+"\n"), 0o644)
 }
 

@@ -52,7 +52,7 @@ func (w *Writer) setAttributes(name string, a attributes) error {
 	}); err != nil {
 		return err
 	}
-	if a.mod.IsZero() { // not out of an archive, but made by a caller who does not care
+	if a.mod.IsZero() { // not from an archive, but made by a caller that does not care
 		return nil
 	}
 	return dir.setTimes(base, a.access, a.mod)

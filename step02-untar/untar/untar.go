@@ -8,7 +8,7 @@
 // ourselves, through an os.Root, which refuses every path that leads out of the folder, also one through a symbolic
 // link made a moment ago. docs/step02-untar.md shows the attack on the library's own extraction (CVE-2024-0406).
 //
-// What an archive may make of the machine has limits: see package budget.
+// Package budget limits how much of the machine an archive may use.
 //
 // See tar(5), pax(1) for the extended headers, and https://pkg.go.dev/os#Root.
 package untar
@@ -31,7 +31,7 @@ import (
 	"gocker/step02-untar/budget"
 )
 
-// What can be wrong with an archive.
+// These errors say what is wrong with an archive.
 var (
 	ErrEscapes = errors.New("leads out of the folder that it is unpacked to")
 	ErrArchive = errors.New("not a tar archive, or a damaged one")
@@ -114,7 +114,7 @@ func Unpack(archive io.Reader, to string, limits budget.Limits) error {
 	if entries == 0 || end.zeros < 2*512 {
 		return damaged(fmt.Errorf("it ends after %d entries, without an end mark", entries))
 	}
-	// What compressed it has its checksum at the very end.
+	// The compression has its checksum at the very end.
 	if _, err := io.Copy(io.Discard, plain); err != nil {
 		return damaged(err)
 	}

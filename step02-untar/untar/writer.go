@@ -62,8 +62,8 @@ func (f folder) close() {
 	}
 }
 
-// in opens a folder, and makes it if need be. Until another one is opened nothing takes its name away: what does,
-// makeRoom, has the folder open that the name lies in.
+// in opens a folder, and makes it if need be. Until another one is opened, nothing takes its name away: only
+// makeRoom does, and it has the folder open in which the name lies.
 func (w *Writer) in(dir string) (folder, error) {
 	if w.last.root != nil && w.last.name == dir {
 		return w.last, nil

@@ -116,7 +116,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	return u.lastDirResolved, nil
 }
 
-// makeParent makes a folder that the archive left out. What it looks like, copyFolders finds out.
+// makeParent makes a folder that the archive left out. copyFolders finds out what it looks like.
 func (u *unpacker) makeParent(name string) error {
 	if err := u.limit.Entry(&tar.Header{}); err != nil {
 		return err

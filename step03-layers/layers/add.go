@@ -28,7 +28,7 @@ import (
 type Incoming struct {
 	Image
 	Extra map[string][]byte // more files for images/{image}
-	// Wait returns once the layers below the layer i are unpacked. nil is for those who unpack one after the other, the
+	// Wait returns once the layers below the layer i are unpacked. nil is for a caller that unpacks one after the other, the
 	// lowest first.
 	Wait func(ctx context.Context, i int) error
 
@@ -216,7 +216,7 @@ func (in *Incoming) nameLayer(i int) error {
 	if !dirs.Lost(err) {
 		return err // other images may have it
 	}
-	// What is there is damaged, and whoever says so advises to pull again.
+	// The layer that is there is damaged, and the error for that advises to pull again.
 	if err := dirs.RemoveAll(final); err != nil {
 		return err
 	}

@@ -25,8 +25,8 @@
 //
 // Locks: a layer is in use from the moment in which an image links to it, also one that is still on its way in; Add
 // holds layers/ shared while it makes these links, Remove holds it alone while it looks for layers that nobody links to.
-// images/ is held for the moment in which images.json changes; images/{image} is held shared by whoever makes a
-// container of it. What a crash leaves, the next command removes: see dirs.Partial.
+// images/ is held for the moment in which images.json changes; images/{image} is held shared by a command that
+// makes a container of it. The next command removes the remains of a crash: see dirs.Partial.
 //
 // See https://github.com/opencontainers/image-spec/blob/main/layer.md, config.md (diffID, chainID) there, and
 // https://docs.kernel.org/filesystems/overlayfs.html (whiteouts and opaque directories).
@@ -47,7 +47,7 @@ import (
 	"gocker/step03-layers/merged"
 )
 
-// What can be wrong with an unpacked package or with an image on disk.
+// These errors say what is wrong with an unpacked package, or with an image on disk.
 var (
 	ErrManifest = errors.New("manifest.json is not one that can be used")
 	ErrDigest   = errors.New("the content does not match its digest")

@@ -63,7 +63,7 @@ func Change(d dirs.Dirs, edit func(images map[string]map[string]string)) error {
 		return err
 	}
 	edit(images)
-	// What a crash left while the file was written: we hold the lock, so nobody is writing one now.
+	// The remains of a crash while the file was written: we hold the lock, so no command is writing one now.
 	unfinished, err := dirs.Glob(d.Images(), ".images.json*")
 	if err != nil {
 		return err

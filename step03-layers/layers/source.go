@@ -70,7 +70,7 @@ func Packaged(dir, name string) Blob {
 type File struct{ *os.File }
 
 // Link names the open file itself: the name by which it was opened may be a link, and lead elsewhere by now. Its owner
-// and mode were the archive's choice; whoever may write there later could change the layer.
+// and mode were the archive's choice; a user who may write there later could change the layer.
 func (f File) Link(name string) error {
 	if err := errors.Join(f.Chown(os.Geteuid(), os.Getegid()), f.Chmod(0o644)); err != nil {
 		return err

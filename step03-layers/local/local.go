@@ -24,7 +24,7 @@ import (
 	"gocker/step03-layers/layers"
 )
 
-// What can be wrong with the name of an image that should be here.
+// These errors say what is wrong with the name of an image that should be here.
 var (
 	ErrNoImage = errors.New("no such image here")
 	ErrInUse   = errors.New("in use")

@@ -49,7 +49,7 @@ func (s Stack) Find(name string) (int, fs.FileInfo) {
 const maxSteps = 1024
 
 // Resolve follows all links of a name, as a process whose root folder is the merged view: links to absolute names
-// begin at that root, and ".." ends there. What does not exist is left as it is. See path_resolution(7).
+// begin at that root, and ".." ends there. A name that does not exist stays as it is. See path_resolution(7).
 func (s Stack) Resolve(name string) (string, error) {
 	resolved, rest, links := ".", strings.Split(name, "/"), 0
 	for steps := 0; len(rest) > 0; steps++ {

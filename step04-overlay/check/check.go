@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package check is what this machine can do, found out by trying. Each capability's package has its own checks; they
-// serve twice: "gocker doctor" shows them all, and who failed asks them for the reason.
+// serve twice: "gocker doctor" shows them all, and code that failed asks them for the reason.
 package check
 
 import (

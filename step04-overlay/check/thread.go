@@ -28,7 +28,7 @@ func OnThread(try func() error) error {
 	return <-result
 }
 
-// Elsewhere calls do on another thread, in the namespaces that the program began in. What it returns waits for the result.
+// Elsewhere calls do on another thread, in the namespaces that the program began in. The function that it returns waits for the result.
 func Elsewhere[T any](do func() (T, error)) func() (T, error) {
 	var value T
 	var err error

@@ -20,9 +20,9 @@ func Open(d dirs.Dirs, id string) (*FS, error) {
 }
 
 // EachDead opens the containers whose gocker died, one after the other, and hands each to do, which ends it with Remove or
-// Close: a lock is a descriptor, of which a process has few. What cannot be looked at is left as it is, and an error.
+// Close: a lock is a descriptor, of which a process has few. A container that cannot be read stays as it is, and is an error.
 // A folder with anything in it but what this package and known name belongs to a later step, which knows how to end
-// it, and is left alone. What is known may be a pattern: "log*".
+// it, and is left alone. A known name may be a pattern: "log*".
 func EachDead(d dirs.Dirs, do func(*FS) error, known ...string) error {
 	folders, err := dirs.Glob(d.Containers(), "*")
 	for _, folder := range folders {

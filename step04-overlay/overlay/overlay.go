@@ -5,7 +5,7 @@
 //	{run}/containers/{id}/fs/mnt        what the process will see
 //	{run}/containers/{id}/fs/upperdir   what it adds, updates and deletes
 //	{run}/containers/{id}/fs/workdir    overlayfs prepares files here, so that they appear in upperdir at once
-//	{run}/containers/{id}/image         a link to the image's folder: who uses it may not lose it
+//	{run}/containers/{id}/image         a link to the image's folder: an image in use may not be removed
 //	lowerdir                            the image's layers, the topmost first: shared, never written
 //
 //	fs, err := overlay.Create(d, img)

@@ -9,7 +9,7 @@ import (
 	"gocker/step04-overlay/check"
 )
 
-// What the steps do not need, and the runtime does.
+// The steps do not need this, but the runtime does.
 
 // MountAside mounts for one thread alone, in a mount namespace of its own, and calls use there. Afterwards nothing is
 // mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.

@@ -15,12 +15,12 @@ import (
 )
 
 // Walk calls visit for all that is in a folder, by the names, a folder before what is in it; not for the folder itself. It
-// leads through no link. What somebody takes away meanwhile is left out.
+// leads through no link. Files that are removed meanwhile are left out.
 //
 // A container may nest folders deeper than PATH_MAX, 4096 bytes, has room for. So each is opened in the one above: file is
 // the last part of name, by the descriptor of the folder that it is in. It stands for the file until visit returns.
 func Walk(folder string, visit func(name, file string, info fs.FileInfo) error) error {
-	// Without /proc all that is in the folder would look as if somebody had taken it away: see In.
+	// Without /proc all files in the folder would look as if they had been removed: see In.
 	if err := check.Required([]check.Result{check.Proc()}); err != nil {
 		return err
 	}

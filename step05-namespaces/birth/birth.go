@@ -2,10 +2,10 @@
 
 // Package birth makes a child of this program that makes only the system calls that were written down for it.
 //
-// A Go program is several threads, and fork(2) copies one of them. The child has all the memory, but nobody in it who
-// collects garbage, grows stacks or switches goroutines, so it cannot go on in Go. What it can do is system calls. A List
-// is those that it makes, written down before it is born, with all that they point to; the last one is execve(2). They
-// are only what a process must do itself. Its parent does the rest for it.
+// A Go program is several threads, and fork(2) copies one of them. The child has all the memory, but no thread
+// that collects garbage, grows stacks or switches goroutines, so it cannot go on in Go. But it can make system calls. A
+// List has these calls, written down before the child is born, with all that they point to; the last one is execve(2).
+// They are only the work that a process must do itself. Its parent does the rest for it.
 //
 //	list, err := birth.NewList()
 //	list.Add("setsid", unix.SYS_SETSID)     // a call, and what it is for
@@ -297,8 +297,8 @@ func (l *List) Clone(flags int) (pid int, pidfd *os.File, err error) {
 	return pid, os.NewFile(uintptr(*fd), "pidfd"), nil
 }
 
-// fork returns in the parent only. What it calls in the child may not even grow the stack: go:nosplit makes the linker
-// see to that.
+// fork returns in the parent only. The functions that it calls in the child may not even grow the stack: with go:nosplit
+// the linker checks that.
 //
 //go:norace
 //go:nosplit

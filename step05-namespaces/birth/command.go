@@ -26,9 +26,9 @@ func (l *List) DieWithParent() {
 	l.Add("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 }
 
-// CloseAll closes what the child has open of gocker's, and of whoever started that, but for its standard streams: nothing
-// of the host may be found open in a container, and no name in /proc/self/fd may lead there. The socket closes at
-// execve(2), and so does what is kept.
+// CloseAll closes all files that the child has from gocker, and from the process that started gocker, except its standard
+// streams: no open file in a container, and no name in /proc/self/fd, may lead to the host. The socket closes at
+// execve(2), and so do the kept files.
 func (l *List) CloseAll() {
 	const what = "close inherited files"
 	from := 3
@@ -44,8 +44,8 @@ func (l *List) CloseAll() {
 // sigsetSize is how large the kernel has a set of signals, in bytes.
 const sigsetSize = 8
 
-// DefaultSignals undoes what gocker, or whoever started it, does at a signal. Handlers end with execve(2), but what is
-// ignored stays ignored: with SIGPIPE so, "yes | head" would not end.
+// DefaultSignals undoes what gocker, or the process that started it, does at a signal. Handlers end with execve(2), but an
+// ignored signal stays ignored: if that were SIGPIPE, "yes | head" would not end.
 func (l *List) DefaultSignals() {
 	byDefault := new([4]uint64) // a struct sigaction with SIG_DFL, which is 0
 	for sig := 1; sig <= 64; sig++ {
@@ -111,7 +111,7 @@ func SearchPath(env []string) (path string) {
 	return path
 }
 
-// A Go program has taken the higher limit of open files at its start. What it starts by os/exec gets back the limit that
-// was there before; what our child executes does not, as package syscall does not know of it. So the limit is given back
+// A Go program has taken the higher limit of open files at its start. A program that it starts by os/exec gets back the limit
+// that was there before; our child's command does not, because package syscall does not know of it. So the limit is given back
 // here, by an attempt to execute nothing. See https://go.dev/issue/46279.
 func init() { syscall.Exec("", nil, nil) }

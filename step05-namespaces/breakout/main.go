@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command breakout tries to leave its root folder, as anybody may who is root: by a second chroot.
+// Command breakout tries to leave its root folder by a second chroot, as any root process can.
 //
 //	breakout chroot FOLDER   calls chroot(FOLDER), then tries to get out
 //	breakout here            tries to get out of the root that it was started in

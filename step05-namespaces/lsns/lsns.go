@@ -26,7 +26,7 @@ type Namespace struct {
 	Type    string // mnt, pid, uts, ipc, net, cgroup, user, time
 	NProcs  int    // how many processes are in it
 	PID     int    // the lowest of them
-	User    string // whose process that is
+	User    string // the user of that process
 	Command string // its command line
 }
 
@@ -98,7 +98,7 @@ func Inode(pid int, typ string) (uint64, error) {
 	return info.Sys().(*syscall.Stat_t).Ino, nil
 }
 
-// Describe says whose a process is and how it was called. A kernel thread was not called: its name stands for it.
+// Describe tells the user and the command line of a process. A kernel thread has no command line: its name stands for it.
 func Describe(pid int) (owner, command string, err error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	info, err := os.Stat(dir)

@@ -16,14 +16,14 @@
 //
 // Namespaces belong to threads, not to whole processes: a thread that unshares goes into new ones alone, and has a root
 // folder of its own there. So one thread sets up the container from inside. The pid namespace is different: a thread
-// stays in its own, only its children are in the new one. What has to be done in there the child does, between clone
-// and execve: see package birth.
+// stays in its own, only its children are in the new one. So the child does the work that must be done in there, between
+// clone and execve: see package birth.
 //
 // In the order in which it happens: Create in this file is the whole way, package rootfs makes the root folder, process.go
-// starts and ends the command. What a container has beside that (a cgroup, a filter of system calls,
-// volumes), comes as a Part: see part.go. join.go starts one more process in a container.
+// starts and ends the command. Everything else that a container has (a cgroup, a filter of system calls, volumes) comes
+// as a Part: see part.go. join.go starts one more process in a container.
 //
-// The description of the container is the OCI runtime specification's. What no Part deals with is not done.
+// The description of the container is the OCI runtime specification's. A field that no Part reads has no effect.
 //
 // See namespaces(7), pivot_root(2), and https://github.com/opencontainers/runtime-spec/blob/main/config.md.
 package namespaces
@@ -152,7 +152,7 @@ func (p *Process) create(spec *specs.Spec) error {
 	return p.each(func(part Part) error { return part.Ready(p) })
 }
 
-// newNamespaces are the flags of those that a spec wants anew. What it does not name is the host's.
+// newNamespaces are the flags of the namespaces that a spec wants anew. All others are the host's.
 func newNamespaces(spec *specs.Spec) (flags int, err error) {
 	hasNames := spec.Hostname == ""
 	for _, ns := range spec.Linux.Namespaces {

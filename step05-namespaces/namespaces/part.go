@@ -16,7 +16,7 @@ import (
 // It is a function for each moment at which it has something to do, nil for the others. They are called in the order in
 // which Create was given the parts, on the thread that sets the container up. An error ends the setup.
 //
-// What can be done when, and what no longer, is what keeps a container in. So the order of moments stands here, once:
+// The order of the moments keeps a container in: a Part can do less at each later one. So the order stands here, once:
 //
 //	Outside   nothing is made yet, and names are the host's
 //	          the thread goes into the namespaces and changes its root

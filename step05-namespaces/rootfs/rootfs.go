@@ -2,7 +2,7 @@
 
 // Package rootfs makes a folder the root of a thread, and of the child that it will have, and mounts what belongs there.
 //
-// The thread has a mount namespace of its own. What it mounts is mounted by names of the container: see package inside.
+// The thread has a mount namespace of its own. It finds mount points by names of the container: see package inside.
 //
 //	err := rootfs.Enter(folder)
 //	err = root.Mount(m)          // for each entry of the spec

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a pipe has can be moved to a file or to another pipe without a copy: splice(2) gives the pages themselves.
+// The content of a pipe can go to a file or to another pipe without a copy: splice(2) moves the pages themselves.
 
 // mostMoved is how much is moved by one call, in bytes: what a pipe holds.
 const mostMoved = 64 << 10
@@ -71,7 +71,7 @@ func feed(in, pipe *os.File) {
 	}
 }
 
-// An output is a pipe that the process writes to, and who gets that.
+// An output is a pipe that the process writes to, and the writer that gets its content.
 type output struct {
 	pipe    *os.File
 	to      io.Writer
@@ -90,7 +90,7 @@ func newOutput(pipe *os.File, to io.Writer) *output {
 
 // copy copies until nobody has the other end of the pipe; from its deadline on, only what is in it then.
 func (o *output) copy() error {
-	defer o.pipe.Close() // whoever writes on gets SIGPIPE
+	defer o.pipe.Close() // a process that continues to write gets SIGPIPE
 	conn, err := o.pipe.SyscallConn()
 	for err == nil {
 		var n int
@@ -133,7 +133,7 @@ func (o *output) rest(pipe int) error {
 	return err
 }
 
-// move moves what the pipe has, at most so many bytes, as soon as who is to get it takes it. EAGAIN: the pipe has nothing.
+// move moves what the pipe has, at most so many bytes, as soon as the writer takes it. EAGAIN: the pipe is empty.
 func (o *output) move(pipe, most int) (int, error) {
 	for o.splices {
 		n, err := unix.Splice(pipe, nil, o.file, nil, most, unix.SPLICE_F_NONBLOCK)

@@ -66,8 +66,8 @@ func New(process *specs.Process, stdio Stdio) *Streams {
 	return &Streams{process: process, stdio: stdio}
 }
 
-// Part is what the streams do at their moments: see namespaces.Part. What the process has at 0, 1 and 2 is open for it
-// until the setup is over, and flows when it executes its command.
+// Part is what the streams do at their moments: see namespaces.Part. The files for 0, 1 and 2 of the process stay open
+// until the setup is over, and data flows when it executes its command.
 func (s *Streams) Part() namespaces.Part {
 	return namespaces.Part{
 		Outside: func() error {
@@ -136,7 +136,7 @@ func (s *Streams) open() error {
 	return s.openOutput(s.stdio.Stderr)
 }
 
-// same tells whether two writers are one, or one file: a terminal, or 2>&1. What cannot be compared is not.
+// same tells whether two writers are one, or one file: a terminal, or 2>&1. Writers that cannot be compared are two.
 func same(a, b io.Writer) bool {
 	defer func() { recover() }()
 	if a, ok := a.(*os.File); ok {
@@ -194,7 +194,7 @@ func (s *Streams) openInput(in io.Reader, typed bool) error {
 		s.input = func() { feed(f, pipe) }
 	default:
 		s.input = func() {
-			io.Copy(pipe, in) // who does not read on to the end is no error
+			io.Copy(pipe, in) // a process that does not read to the end is no error
 			pipe.Close()
 		}
 	}
@@ -222,7 +222,7 @@ func (s *Streams) openNull() error {
 		return err
 	}
 	defer found.Close()
-	// What was found is what is opened, whatever has its name by now. The host's /proc knows us.
+	// This opens the file that was found, even if its name means another file by now. The host's /proc knows us.
 	device, err := check.Elsewhere(func() (*os.File, error) { return os.OpenFile(fmt.Sprint("/proc/self/fd/", found.Fd()), os.O_RDWR, 0) })()
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func (s *Streams) flow() {
 	}
 }
 
-// end says that the process has ended. What it started may live on and have its pipes: nobody waits for that.
+// end says that the process has ended. Its children may live on and have its pipes: nobody waits for them.
 func (s *Streams) end() {
 	for _, o := range s.outputs {
 		o.pipe.SetReadDeadline(time.Unix(0, 0))

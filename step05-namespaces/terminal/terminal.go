@@ -80,7 +80,7 @@ func (s *Streams) takeTerminal() error {
 	return bindConsole(slave)
 }
 
-// bindConsole makes the terminal of the first process /dev/console: some programs write there, whoever they are. See
+// bindConsole makes the terminal of the first process /dev/console: some programs write there in any case. See
 // config-linux.md, "Default Devices".
 func bindConsole(slave *os.File) error {
 	point, err := inside.FindOrMake("/dev/console", true)
@@ -117,7 +117,7 @@ func Use(process *specs.Process, stdin any) *os.File {
 
 // Attach connects the user's terminal with the container's until the latter is closed from inside: keys go in as they
 // are typed, output comes out, and a new window size is passed on. Without stdin it only shows. typed is where the keys are
-// read: stdin, or who looks at them first. If that returns ErrLeft, so does Attach, and the container's terminal stays open.
+// read: stdin, or a reader that looks at them first. If that returns ErrLeft, so does Attach, and the container's terminal stays open.
 func Attach(master, stdin *os.File, typed io.Reader, stdout io.Writer) error {
 	over := make(chan error, 2)
 	if stdin != nil {

@@ -18,8 +18,8 @@
 // It is made below the cgroup that this process is in, or as near to it as the kernel allows: limits that somebody
 // gave us hold for our containers too.
 //
-// A limit that the machine cannot hold is an error, and no container starts without it. What cgroups do not do: hide
-// anything. A process still sees all the machine's memory and processors, and may count on them.
+// A limit that the machine cannot hold is an error, and no container starts without it. A cgroup hides nothing:
+// a process still sees all the machine's memory and processors, and may count on them.
 //
 // Read v2.go first, v1.go beside it. settings.go has the limits in the words of both, stats.go what the kernel counts.
 //
@@ -52,7 +52,7 @@ var ErrUnsupported = errors.New("this machine has no cgroup controller for it")
 type Cgroup interface {
 	// Make makes its folders, with the files of the controllers of this package. If it fails, nothing of them is left.
 	Make() error
-	// Enable adds the files of more controllers. What is there already is no error.
+	// Enable adds the files of more controllers. Files that are there already are no error.
 	Enable(controllers ...string) error
 	// Folders are the folders that it may have, in the order in which they can be removed: one with v2, one for each
 	// controller with v1.
@@ -67,7 +67,7 @@ type Cgroup interface {
 
 // New makes the cgroup of a container. A path that begins with "/" is below the root of the tree, any other below our
 // own cgroup or near it; folders above that are missing are made, and stay. Before anything is made, the folder of f has
-// a record of where: so whoever finds it after a crash can remove the cgroup. Without f there is none.
+// a record of where: so a command that finds it after a crash can remove the cgroup. Without f there is none.
 func New(f *overlay.FS, path string) (Cgroup, error) {
 	cg, err := find(path)
 	if err == nil && f != nil {
@@ -174,7 +174,7 @@ func Kill(cg Cgroup) {
 // tells whether there were any. With v1 one that is frozen does not die.
 func kill(path string) (any bool) {
 	write(filepath.Join(path, "freezer.state"), "THAWED") // only the freezer's folder has this file
-	pids, _ := Pids(path)                                 // who removes the folder says what is wrong
+	pids, _ := Pids(path)                                 // the removal of the folder says what is wrong
 	if len(pids) > 0 && write(filepath.Join(path, "cgroup.kill"), "1") != nil {
 		for _, pid := range pids {
 			unix.Kill(pid, unix.SIGKILL)
@@ -195,7 +195,7 @@ func remove(folders ...string) (err error) {
 	return err
 }
 
-// removeFolder is rmdir(2), for the cgroups inside first: who may write to a cgroup may make some there. The files are
+// removeFolder is rmdir(2), for the cgroups inside first: a process that may write to a cgroup may make some there. The files are
 // not there to be removed. It is busy as long as a process in it is not quite dead, so it is tried for some seconds.
 func removeFolder(path string) error {
 	for wait := time.Millisecond; ; wait *= 2 {

@@ -19,7 +19,7 @@ import (
 //	p, err := namespaces.Create(spec, streams, cgroups.Into(cg))
 //
 // With v2 the kernel makes the process there: CLONE_INTO_CGROUP. v1 has no such thing. There, and where the kernel refuses
-// that, the process goes in by its first calls: it writes "0", which is whoever writes, to files that were opened before.
+// that, the process goes in by its first calls: it writes "0", which means itself, to files that were opened before.
 func Into(cg Cgroup) namespaces.Part {
 	var folder *os.File
 	var doors []*os.File
@@ -48,8 +48,8 @@ func Into(cg Cgroup) namespaces.Part {
 }
 
 // Doors are the files by which a process goes in. With v1 it is "tasks": this takes one thread, and a process that was just
-// born has only one. What is written to cgroup.procs may be about any process: then the kernel stops all forks and
-// exits of the machine, which takes milliseconds.
+// born has only one. A number in cgroup.procs may mean any process: so the kernel stops all forks and exits of
+// the machine for it, which takes milliseconds.
 func Doors(cg Cgroup) (doors []string) {
 	for _, folder := range Paths(cg) {
 		doors = append(doors, filepath.Join(folder, cg.Word("cgroup.procs", "tasks")))

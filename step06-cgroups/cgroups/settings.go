@@ -24,7 +24,7 @@ type Setting struct {
 	V1File, V1Value string
 }
 
-// Settings is the table of limits. What resources do not name is "".
+// Settings is the table of limits. A limit that resources do not name has the value "".
 func Settings(r *specs.LinuxResources) []Setting {
 	memory, cpu, pids := cmp.Or(r.Memory, &specs.LinuxMemory{}), cmp.Or(r.CPU, &specs.LinuxCPU{}), cmp.Or(r.Pids, &specs.LinuxPids{})
 	return []Setting{

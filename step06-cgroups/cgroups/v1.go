@@ -57,8 +57,8 @@ func (cg v1) Enable(controllers ...string) error {
 	return nil
 }
 
-// Folders has that of the freezer first, as what is frozen does not die; and that of pids before all that may be made
-// while the container runs: who makes one looks whether that of pids is still there. So the freezer's is the last too.
+// Folders begins with the freezer's: a frozen process does not die. Then comes the one of pids: a command that makes another
+// later looks whether it is still there. The freezer's may be made before that look, so it is the last, too.
 func (cg v1) Folders() (folders []string) {
 	order := slices.Concat([]string{"freezer", "pids"}, slices.Sorted(maps.Keys(cg)))
 	for _, controller := range order {

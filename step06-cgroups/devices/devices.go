@@ -2,13 +2,13 @@
 
 // Package devices says which devices the processes of a cgroup may use.
 //
-// A device node is a kind of file, a type and two numbers, and whoever opens one with the numbers of the machine's disk
-// has the disk. Root in a container may make nodes (CAP_MKNOD). So a cgroup has a list of those that may be opened:
+// A device node is a kind of file, a type and two numbers. A process that opens a node with the numbers of the machine's
+// disk has the disk. Root in a container may make nodes (CAP_MKNOD). So a cgroup has a list of those that may be opened:
 // with v2 a program decides, which is loaded into the kernel: see program.go. With v1 two files take the rules.
 //
 //	err := devices.Guard(cg, append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...))
 //
-// A device that is open already stays open: who guards a cgroup does it before a process is in there.
+// A device that is open already stays open: so guard a cgroup before a process is in it.
 //
 // See "Device controller" in the kernel's cgroup-v2.rst, and https://docs.kernel.org/admin-guide/cgroup-v1/devices.html.
 package devices

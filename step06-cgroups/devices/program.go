@@ -120,7 +120,7 @@ func tests(r specs.LinuxDeviceCgroup) (tests []instruction) {
 	if want, ok := types[r.Type]; ok {
 		tests = append(tests, instruction{jumpUnequal, kind, 0, want})
 	}
-	// An allowing rule is for who wants nothing else, a denying one for who wants any of it.
+	// A rule that allows matches if nothing else is wanted; a rule that denies matches if any of its accesses is wanted.
 	tests = append(tests, instruction{copy, context | access<<4, 0, 0})
 	if r.Allow {
 		tests = append(tests, instruction{and, context, 0, ^bits}, instruction{jumpUnequal, context, 0, 0})

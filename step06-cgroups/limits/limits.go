@@ -26,7 +26,7 @@ const minMemory = 6 << 20
 // cpuPeriod is how often a share of the processors is dealt out: 100 ms, the kernel's own default. Microseconds.
 const cpuPeriod = 100_000
 
-// Limits are a container's. What is empty or 0 is not named.
+// Limits are a container's. A field that is empty or 0 sets no limit.
 type Limits struct {
 	Memory string // bytes, with b, k, m or g
 	CPUs   string // processors

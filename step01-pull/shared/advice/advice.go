@@ -32,7 +32,7 @@ func Of(err error) string {
 	return ""
 }
 
-// Print is the way to show an error on a terminal: who speaks, what failed, and below it the advice. Of errors that are
+// Print is the way to show an error on a terminal: the program's name, the error, and below it the advice. Of errors that are
 // joined, each has its own; several with the same advice have it once. A name in it may come from anywhere, and have
 // characters that a terminal obeys: they are spelled as Go does, "\x1b".
 func Print(who string, err error) string {

@@ -57,7 +57,7 @@ func IsImage(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789
 
 // Glob lists the files below folder whose names match pattern, which is relative to it; a folder that is not there has
 // none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it. And a folder
-// that cannot be read is an error: whoever removes what is not in a list must know that the list is whole.
+// that cannot be read is an error: a caller that removes all but the files of a list must know that the list is whole.
 func Glob(folder, pattern string) ([]string, error) {
 	found := []string{folder}
 	for part := range strings.SplitSeq(pattern, "/") {

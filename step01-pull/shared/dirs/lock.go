@@ -41,7 +41,7 @@ func isLink(err error) bool {
 	return err == nil && info.Mode()&os.ModeSymlink != 0
 }
 
-// LockShared is Lock for those who only read: any number may hold a folder so, but nobody beside a Lock.
+// LockShared is Lock for readers: any number of them may hold a folder, but none while another process has a Lock.
 // It makes no folder.
 func LockShared(folder string) (*os.File, error) { return flock(folder, unix.LOCK_SH) }
 

@@ -50,7 +50,7 @@ func alone(next string, namespaces uintptr) {
 		fail(err)
 		os.Exit(status)
 	case "remover":
-		os.Stdin.Read(make([]byte, 1)) // the end of the file is the end of who has the other end of the pipe
+		os.Stdin.Read(make([]byte, 1)) // the file ends when the process with the other end of the pipe does
 		removeAll(os.Args[1])
 		os.Exit(0)
 	}

@@ -16,7 +16,7 @@ import (
 // A Fact is one thing that can be known of one file: its "mode", "owner", …
 type Fact struct{ Name, What string }
 
-// What can be known of a file.
+// These are the facts that one can know of a file.
 const (
 	Type    = "type"         // "-" a file, "d" a folder, "l" a symbolic link, "c", "b" devices, "p" a fifo
 	Mode    = "mode"         // twelve bits, octal
