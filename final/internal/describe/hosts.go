@@ -105,7 +105,7 @@ func WriteNames(f *overlay.FS, hostname string, options Options, c Connected) er
 			return err
 		}
 		if isLast := len(options.Network.Wants) == 0 || len(c.Addrs) > 0; f.Tell != nil && isLast {
-			f.Tell.Sh(story.Host, "what is to be its /etc/"+nameFiles[i], story.Quote("printf", "%s", string(text))+" >"+story.Quote(file))
+			f.Tell.Sh(story.Host, "the file that will be its /etc/"+nameFiles[i], story.Quote("printf", "%s", string(text))+" >"+story.Quote(file))
 		}
 	}
 	return nil
