@@ -37,15 +37,22 @@ func (s Switch) Make() (err error) {
 		}
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Remove())
+		}
+	}()
+	// A container may say that it is a router of IPv6. The host must not believe it (CVE-2020-13401).
+	err = os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Name+"/accept_ra", []byte("0"), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // that is a kernel without IPv6
+		return err
+	}
 	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer host.Close()
-	if err := setUp(host, s.Name, s.Addrs...); err != nil {
-		return errors.Join(err, s.Remove())
-	}
-	return nil
+	return setUp(host, s.Name, s.Addrs...)
 }
 
 // Remove removes the device. What is gone already is no error.

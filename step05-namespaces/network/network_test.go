@@ -148,6 +148,14 @@ func TestACableGoesWithItsContainer(t *testing.T) {
 	t.Errorf("devices = %s: want no cable", devices(t))
 }
 
+func TestTheHostBelievesNoRouterBehindTheBridge(t *testing.T) {
+	made(t)
+	got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + bridge.Name + "/accept_ra")
+	if string(got) != "0\n" || err != nil {
+		t.Errorf("accept_ra = %q, %v: want 0", got, err)
+	}
+}
+
 func TestWhatFailsLeavesNothing(t *testing.T) {
 	b := made(t)
 	if err := b.Make(); !errors.Is(err, unix.EEXIST) {

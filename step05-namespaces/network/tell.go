@@ -26,6 +26,7 @@ func (b Bridge) TellMake(tell story.Story) {
 // Tell tells what Make does.
 func (s Switch) Tell(tell story.Story) {
 	tell.Run(story.Host, "a switch", append([]string{"ip", "link", "add", s.Name}, append(mtu(s.MTU), "type", "bridge")...)...)
+	tell.Write(story.Host, "no container can make itself a router for the host", "/proc/sys/net/ipv6/conf/"+s.Name+"/accept_ra", 0)
 	for _, addr := range s.Addrs {
 		tell.Run(story.Host, "with an address in it, the host itself is plugged in", "ip", "addr", "add", addr.String(), "dev", s.Name)
 	}
