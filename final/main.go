@@ -15,6 +15,8 @@ import (
 )
 
 func main() {
+	deepen()
+
 	// gocker starts itself once more, by another name, for what needs a process of its own. Each of these looks at that name:
 	// it returns, or it is all that this process does.
 	life.Monitor()      // has a container in the background, and starts it again
@@ -24,4 +26,13 @@ func main() {
 
 	untar.Gunzip = igzip.Gunzip // most of the time that a pull takes goes into gzip
 	os.Exit(cli.Main(os.Args[1:]))
+}
+
+// deepen makes this goroutine's stack large while it is empty. Go begins with a small one, and copies it to one of twice the size
+// whenever it is full; each time it looks up all functions on it in tables that have to be read from the file.
+//
+//go:noinline
+func deepen() byte {
+	var room [48 << 10]byte
+	return room[os.Getpid()%len(room)] // else the compiler would leave it out
 }

@@ -39,6 +39,22 @@ func (store Store) ReadSpec(id string) (*specs.Spec, error) {
 	return spec.Spec, nil
 }
 
+// ReadProcess reads of it only what one more process in the container needs: its first process, the namespaces and the filter
+// of system calls.
+func (store Store) ReadProcess(id string) (*specs.Spec, error) {
+	var part struct {
+		Process *specs.Process
+		Linux   struct {
+			Namespaces []specs.LinuxNamespace
+			Seccomp    *specs.LinuxSeccomp
+		}
+	}
+	if err := dirs.ReadJSON(filepath.Join(store.Dirs.Container(id), specName), &part); err != nil {
+		return nil, broken(id, specName, err)
+	}
+	return &specs.Spec{Process: part.Process, Linux: &specs.Linux{Namespaces: part.Linux.Namespaces, Seccomp: part.Linux.Seccomp}}, nil
+}
+
 // WriteSpec writes it.
 func (store Store) WriteSpec(id string, spec *specs.Spec) error {
 	return writeJSON(filepath.Join(store.Dirs.Container(id), specName), linuxSpec{Spec: spec})

@@ -148,7 +148,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 
 // describeExec is a container's description, with one more process in the place of its first.
 func (life Life) describeExec(s containers.State, opts ExecOptions) (*specs.Spec, error) {
-	spec, err := life.Containers.ReadSpec(s.ID)
+	spec, err := life.Containers.ReadProcess(s.ID)
 	if err != nil {
 		return nil, err
 	}

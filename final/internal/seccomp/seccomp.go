@@ -19,7 +19,6 @@
 package seccomp
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,12 +50,11 @@ const (
 	argumentsOffset = 16
 )
 
-// A rule is one of the specification's for one system call.
+// A rule is one of the specification's.
 type rule struct {
-	number     uint32
-	group      int // rules with the same answer are a group, and groups are asked in the order of their first rules
 	conditions []specs.LinuxSeccompArg
-	answer     uint32
+	group      int           // rules with the same answer are a group, and groups are asked in the order of their first rules
+	answer     []instruction // one
 }
 
 // Compile compiles a filter. What the kernel or the specification does not know is an error; a name of a call that this machine
@@ -76,11 +74,11 @@ func Compile(spec *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 		answer(unix.SECCOMP_RET_KILL_PROCESS),
 		load(numberOffset),
 	}
-	return append(program, search(spansOf(rules, usual))...), nil
+	return search(program, spansOf(rules, []instruction{answer(usual)})), nil
 }
 
-// rulesOf are the spec's rules, sorted by call, and for each call in the order in which they are asked.
-func rulesOf(spec *specs.LinuxSeccomp) ([]rule, error) {
+// rulesOf are the rules for each call, by its number, in the order in which they are asked.
+func rulesOf(spec *specs.LinuxSeccomp) (ofCall [][]*rule, err error) {
 	var rules []rule
 	var groups []uint32
 	for _, r := range spec.Syscalls {
@@ -88,26 +86,36 @@ func rulesOf(spec *specs.LinuxSeccomp) ([]rule, error) {
 		if err != nil {
 			return nil, err
 		}
-		group := slices.Index(groups, value)
-		if group < 0 {
-			group = len(groups)
-			groups = append(groups, value)
-		}
 		for _, c := range r.Args {
 			if _, ok := comparisons[c.Op]; !ok || c.Index > 5 {
 				return nil, fmt.Errorf("condition %q on argument %d: not supported", c.Op, c.Index)
 			}
 		}
-		for _, name := range r.Names {
-			if number, ok := Number(name); ok {
-				rules = append(rules, rule{number, group, r.Args, value})
+		group := slices.Index(groups, value)
+		if group < 0 {
+			group = len(groups)
+			groups = append(groups, value)
+		}
+		rules = append(rules, rule{r.Args, group, []instruction{answer(value)}})
+	}
+	for group := range groups {
+		for i := range rules {
+			if rules[i].group != group {
+				continue
+			}
+			for _, name := range spec.Syscalls[i].Names {
+				number, ok := Number(name)
+				if !ok {
+					continue
+				}
+				for int(number) >= len(ofCall) {
+					ofCall = append(ofCall, nil)
+				}
+				ofCall[number] = append(ofCall[number], &rules[i])
 			}
 		}
 	}
-	slices.SortStableFunc(rules, func(a, b rule) int {
-		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.group, b.group))
-	})
-	return rules, nil
+	return ofCall, nil
 }
 
 var actions = map[specs.LinuxSeccompAction]uint32{
@@ -140,63 +148,65 @@ type span struct {
 }
 
 // spansOf are the spans of all numbers. Those that no rule names have the usual answer.
-func spansOf(rules []rule, usual uint32) []span {
+func spansOf(ofCall [][]*rule, usual []instruction) []span {
 	var spans []span
-	add := func(from uint32, code ...instruction) {
+	add := func(from uint32, code []instruction) {
 		if last := len(spans) - 1; last < 0 || len(code) > 1 || !slices.Equal(spans[last].code, code) {
 			spans = append(spans, span{from, code})
 		}
 	}
-	next := uint32(0)
-	for len(rules) > 0 {
-		number := rules[0].number
-		end := slices.IndexFunc(rules, func(r rule) bool { return r.number != number })
-		if end < 0 {
-			end = len(rules)
-		}
-		if number > next {
-			add(next, answer(usual))
-		}
-		add(number, decide(rules[:end], usual)...)
-		rules, next = rules[end:], number+1
+	for number, rules := range ofCall {
+		add(uint32(number), decide(rules, usual))
 	}
-	add(next, answer(usual))
+	add(uint32(len(ofCall)), usual)
 	if x32 > 0 {
-		add(x32, answer(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
+		add(x32, []instruction{answer(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))})
 	}
 	return spans
 }
 
-// search finds the span of the number in the register.
-func search(spans []span) []instruction {
+// farthest is how many instructions a comparison can jump over.
+const farthest = 255
+
+// search adds the code that finds the span of the number in the register, and decides.
+func search(code []instruction, spans []span) []instruction {
 	if len(spans) == 1 {
-		return spans[0].code
+		return append(code, spans[0].code...)
 	}
 	middle := len(spans) / 2
-	below, above := search(spans[:middle]), search(spans[middle:])
-	code := []instruction{jump(unix.BPF_JGE, spans[middle].from, len(below), 0)}
-	if len(below) > 255 { // a comparison jumps no further
-		code = []instruction{
-			jump(unix.BPF_JGE, spans[middle].from, 0, 1),
-			{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(below))},
-		}
+	if below := size(spans[:middle]); below <= farthest {
+		code = append(code, jump(unix.BPF_JGE, spans[middle].from, below, 0))
+	} else {
+		code = append(code, jump(unix.BPF_JGE, spans[middle].from, 0, 1), instruction{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(below)})
 	}
-	return slices.Concat(code, below, above)
+	return search(search(code, spans[:middle]), spans[middle:])
+}
+
+// size is how many instructions search adds.
+func size(spans []span) int {
+	if len(spans) == 1 {
+		return len(spans[0].code)
+	}
+	below, above := size(spans[:len(spans)/2]), size(spans[len(spans)/2:])
+	if below <= farthest {
+		return 1 + below + above
+	}
+	return 2 + below + above
 }
 
 // decide is the code for one call: the first rule whose conditions hold. Of rules with the same answer, one without
 // conditions is enough.
-func decide(rules []rule, usual uint32) []instruction {
+func decide(rules []*rule, usual []instruction) []instruction {
 	if len(rules) == 0 {
-		return []instruction{answer(usual)}
+		return usual
 	}
 	first := rules[0]
 	for _, same := range rules {
 		if same.group == first.group && len(same.conditions) == 0 {
-			return []instruction{answer(first.answer)}
+			return first.answer
 		}
 	}
-	code := []instruction{answer(first.answer)}
+	code := first.answer
 	for _, c := range slices.Backward(first.conditions) {
 		code = append(check(c, len(code)), code...)
 	}
