@@ -314,6 +314,41 @@ func TestLinksOfTheImageStayInside(t *testing.T) {
 	}
 }
 
+// Before it executes its command, a process executes our file, and has parts of it in its memory.
+func TestAProcessThatWaitsHasOurFileReadOnly(t *testing.T) {
+	f := testroot.Mount(t)
+	p, err := create(t, f, sh(f, "true"), terminal.Stdio{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	ours, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/map_files/*", p.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, link := range append(links, fmt.Sprintf("/proc/%d/exe", p.Pid)) {
+		var fs unix.Statfs_t
+		info, err := os.Stat(link)
+		if err == nil {
+			err = unix.Statfs(link, &fs)
+		}
+		if err != nil || !os.SameFile(info, ours) { // shared memory has no file that can be opened
+			continue
+		}
+		if found++; fs.Flags&unix.ST_RDONLY == 0 {
+			t.Errorf("%s is our file, and can be written", link)
+		}
+	}
+	if found < 3 {
+		t.Errorf("the code, what is read, and /proc/{pid}/exe are our file: found %d of them", found)
+	}
+}
+
 func TestNoFileStaysOpen(t *testing.T) {
 	f := testroot.Mount(t)
 	open := func() int {

@@ -84,6 +84,7 @@ func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 // process are the parts of a container's first process, and of one more.
 func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 	return []namespaces.Part{
+		ownFile(),
 		privileges(spec.Process),
 		rlimits(spec.Process),
 		whyNot(spec.Process, denied),

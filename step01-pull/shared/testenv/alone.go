@@ -98,9 +98,11 @@ func upLoopback() {
 	}
 }
 
-// again is this program once more.
+// again is this program once more, by the name of its file: /proc/self/exe is the file as it is mounted here, also for who goes into
+// a mount namespace of its own.
 func again(as string, args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", args...)
+	file, _ := os.Executable() // without it, Start fails
+	cmd := exec.Command(file, args...)
 	cmd.Env = append(os.Environ(), stage+"="+as)
 	return cmd
 }
