@@ -25,7 +25,7 @@ type Switch struct {
 }
 
 // Make makes the device, and sets it up. One of this name is unix.EEXIST.
-func (s Switch) Make() (err error) {
+func (s Switch) Make() error {
 	attrs := netlink.LinkAttrs{Name: s.Name, MTU: s.MTU}
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 		err = fmt.Errorf("make the bridge %q: %w", s.Name, err)
@@ -37,13 +37,16 @@ func (s Switch) Make() (err error) {
 		}
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Remove())
-		}
-	}()
+	if err := s.SetUp(); err != nil {
+		return errors.Join(err, s.Remove())
+	}
+	return nil
+}
+
+// SetUp is the end of Make, for a device that is there: one that was killed may not have come so far.
+func (s Switch) SetUp() error {
 	// A container may say that it is a router of IPv6. The host must not believe it (CVE-2020-13401).
-	err = os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Name+"/accept_ra", []byte("0"), 0)
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Name+"/accept_ra", []byte("0"), 0)
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // that is a kernel without IPv6
 		return err
 	}
@@ -66,7 +69,7 @@ func removeDevice(name string) error {
 	if err == nil {
 		err = netlink.LinkDel(link)
 	}
-	if errors.As(err, &missing) {
+	if errors.As(err, &missing) || errors.Is(err, unix.ENODEV) { // the other end may have gone a moment ago, and taken it with it
 		err = nil
 	}
 	return err
@@ -130,7 +133,7 @@ func (c Cable) Lay() (err error) {
 // Pull takes the cable out: one end takes the other with it. What is gone already is no error.
 func (c Cable) Pull() error { return removeDevice(c.Host) }
 
-// setUp gives a device addresses, and sets it up. at is the network namespace that has the device.
+// setUp gives a device addresses, and sets it up, so one that is up has them. at is the network namespace that has the device.
 func setUp(at *netlink.Handle, device string, addrs ...netip.Prefix) error {
 	link, err := at.LinkByName(device)
 	if err != nil {
@@ -139,7 +142,7 @@ func setUp(at *netlink.Handle, device string, addrs ...netip.Prefix) error {
 	for _, addr := range addrs {
 		ip := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
 		// We choose the addresses. With IPv6 the kernel would ask for a second whether a neighbour has the same.
-		if err := at.AddrAdd(link, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}); err != nil {
+		if err := at.AddrReplace(link, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}); err != nil {
 			return fmt.Errorf("give %q the address %s: %w", device, addr, err)
 		}
 	}

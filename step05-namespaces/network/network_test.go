@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,6 +154,24 @@ func TestTheHostBelievesNoRouterBehindTheBridge(t *testing.T) {
 	got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + bridge.Name + "/accept_ra")
 	if string(got) != "0\n" || err != nil {
 		t.Errorf("accept_ra = %q, %v: want 0", got, err)
+	}
+}
+
+func TestWhatIsGoneAlreadyIsNoError(t *testing.T) {
+	testenv.NeedRoot(t)
+	for range 20 {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "testveth"}, PeerName: "testpeer"}); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		for _, end := range []string{"testveth", "testpeer"} { // each takes the other with it
+			both.Go(func() {
+				if err := (network.Cable{Host: end}).Pull(); err != nil {
+					t.Errorf("Pull = %v", err)
+				}
+			})
+		}
+		both.Wait()
 	}
 }
 

@@ -193,7 +193,11 @@ func (c *Held) Ready(tell story.Story) error {
 // hears of them, and of all others that nobody runs.
 func (store Store) bury(kept func(State)) error {
 	err := overlay.EachDead(store.Dirs, func(f *overlay.FS) error { return store.buryOne(f, kept) }, files...)
-	return errors.Join(err, store.freeNames(), store.removeStrays())
+	isThere := func(id string) bool {
+		_, err := os.Lstat(store.Dirs.Container(id))
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	return errors.Join(err, store.freeNames(), store.removeStrays(), store.Networks().ReleaseStrays(isThere))
 }
 
 func (store Store) buryOne(f *overlay.FS, kept func(State)) error {

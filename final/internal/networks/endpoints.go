@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/firewall"
+	"gocker/final/internal/published"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step05-namespaces/network"
@@ -253,12 +254,32 @@ func (s Store) Release(container string) error {
 	return err
 }
 
+// ReleaseStrays releases containers that are no more: somebody may have removed a folder by hand.
+func (s Store) ReleaseStrays(isThere func(container string) bool) error {
+	files, err := dirs.Glob(s.running(), "*/*.json")
+	for _, file := range files {
+		if container := strings.TrimSuffix(filepath.Base(file), ".json"); !isThere(container) {
+			err = errors.Join(err, s.Release(container))
+		}
+	}
+	return err
+}
+
 // release takes away one endpoint. The caller holds the lock.
 func (s Store) release(e Endpoint) error {
 	err := s.table().Unpublish(e.rules())
 	areGone := isGone(err)
 	if err != nil && !areGone {
 		return err
+	}
+	if slices.ContainsFunc(e.Ports, func(p Port) bool { return p.Protocol == "udp" }) {
+		var addrs []netip.Addr
+		for _, addr := range e.Addrs {
+			addrs = append(addrs, addr.Addr())
+		}
+		if err := published.Forget(nil, addrs...); err != nil { // else the next who has them gets what clients go on to send
+			return err
+		}
 	}
 	if err := os.Remove(s.endpointFile(e)); err != nil {
 		return err

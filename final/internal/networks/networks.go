@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -265,32 +266,40 @@ func (s Store) up(n *Network) error {
 	if err == nil && link.Type() != "bridge" {
 		return advice.Add(fmt.Errorf("network %s: its device %s is somebody's %s", n.Name, n.Device, link.Type()), "rename that one, or remove the network: gocker network rm %s", n.Name)
 	}
-	if err == nil {
-		if present, err := s.table().Present(); present || err != nil {
+	bridge := n.bridge()
+	if isThere := err == nil; isThere {
+		present, err := s.table().Present() // a user may have flushed all rules
+		if err != nil || present && link.Attrs().Flags&net.FlagUp != 0 {
 			return err
 		}
-		return s.writeRules() // somebody has flushed them
+		if err := s.complete(*n, bridge.SetUp); err != nil {
+			return fmt.Errorf("network %s: %w", n.Name, err)
+		}
+		return nil
 	}
 	if err := s.fit(n); err != nil {
 		return err
 	}
-	bridge := n.bridge()
-	if err := bridge.Make(); err != nil {
-		return fmt.Errorf("network %s: %w", n.Name, err)
-	}
-	err = nil
-	for _, subnet := range n.Subnets {
-		if !n.Internal {
-			err = errors.Join(err, network.Forward(subnet.Gateway))
-		}
-	}
-	if err == nil {
-		err = s.writeRules()
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("network %s: %w", n.Name, err), bridge.Remove())
+	if err := s.complete(*n, n.bridge().Make); err != nil {
+		return errors.Join(fmt.Errorf("network %s: %w", n.Name, err), bridge.Remove(), s.writeRules())
 	}
 	return nil
+}
+
+// complete makes what a network needs. Its device is set up last: one that is up has all the rest, whenever a process is killed.
+func (s Store) complete(n Network, setUp func() error) error {
+	for _, subnet := range n.Subnets {
+		if n.Internal {
+			break
+		}
+		if err := network.Forward(subnet.Gateway); err != nil {
+			return err
+		}
+	}
+	if err := s.writeRules(n); err != nil {
+		return err
+	}
+	return setUp()
 }
 
 // fit is an error if the host has got a route or an address, since a network was made, that its subnets overlap. Nobody has
@@ -309,8 +318,9 @@ func (s Store) fit(n *Network) error {
 	return s.write(other)
 }
 
-// writeRules makes the rules what they should be for the networks that are up, and the ports that are published on them.
-func (s Store) writeRules() error {
+// writeRules makes the rules what they should be for the networks that are up, or about to be, and the ports that are published on
+// them.
+func (s Store) writeRules(coming ...Network) error {
 	all, err := s.List()
 	if err != nil {
 		return err
@@ -318,8 +328,14 @@ func (s Store) writeRules() error {
 	var rules []firewall.Network
 	var ports []firewall.Port
 	for _, n := range all {
-		if _, err := netlink.LinkByName(n.Device); err != nil {
-			continue
+		if !slices.ContainsFunc(coming, func(c Network) bool { return c.ID == n.ID }) {
+			_, err := netlink.LinkByName(n.Device)
+			if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+				continue
+			}
+			if err != nil {
+				return err
+			}
 		}
 		rules = append(rules, n.rules())
 		endpoints, err := s.On(n)
@@ -352,15 +368,19 @@ func (s Store) Remove(name string) (Network, error) {
 			return n, err
 		}
 	}
+	damaged := err != nil
 	n.Name = max(n.Name, name) // of a damaged one nothing else is known
 	if err := dirs.RemoveAll(filepath.Dir(s.file(n.Name))); err != nil {
 		return n, err
 	}
 	s.note("destroy", n)
-	return n, s.writeRules()
+	if damaged { // nobody could write rules before
+		return n, s.writeRules()
+	}
+	return n, nil
 }
 
-// down takes a network's bridge away, if nobody is on it.
+// down takes away what a network has in the kernel, if nobody is on it.
 func (s Store) down(n Network) error {
 	on, err := s.On(n)
 	if err != nil {
@@ -369,10 +389,13 @@ func (s Store) down(n Network) error {
 	if len(on) > 0 {
 		return advice.Add(fmt.Errorf("%w: container %s is on network %s", ErrUsed, on[0].Container, n.Name), "take it off: gocker network disconnect -f %s %s", n.Name, on[0].Container)
 	}
-	if err := os.Remove(s.members(n.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.RemoveAll(s.members(n.ID)); err != nil { // one that was killed may have left a file there that was not complete
 		return err
 	}
-	return network.Switch{Name: n.Device}.Remove()
+	if err := (network.Switch{Name: n.Device}).Remove(); err != nil {
+		return err
+	}
+	return s.writeRules()
 }
 
 // Rest takes away what the default network has in the kernel, if nobody is on it.
@@ -392,10 +415,7 @@ func (s Store) Rest() error {
 	if errors.Is(err, ErrUsed) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return s.writeRules()
+	return err
 }
 
 // bridge is the device that the network is in the kernel.

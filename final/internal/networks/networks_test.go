@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -411,5 +414,73 @@ func TestAnAddressIsGivenOnce(t *testing.T) {
 		if err := a.Leave(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestANetworkIsMadeToTheEndThoughItsMakerWasKilled(t *testing.T) {
+	s := store(t)
+	create(t, s, networks.Network{Name: "other"}) // so there are rules
+	n := create(t, s, networks.Network{Name: "half", IPv6: true})
+	if err := (network.Switch{Name: n.Device}).Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.Device}}); err != nil { // so far it came
+		t.Fatal(err)
+	}
+	a, machine := run(t, s, "aaaaaaaaaaaa", on("half")), outside(t, s)
+	answerAt(t, machine)
+	if got, err := ask(t, &a, "tcp", "203.0.113.7:80"); got != "203.0.113.1" || err != nil {
+		t.Errorf("another machine sees %q, %v, want 203.0.113.1", got, err)
+	}
+}
+
+func TestAFileThatWasNotCompleteKeepsNoNetwork(t *testing.T) {
+	s := store(t)
+	n := create(t, s, networks.Network{Name: "app"})
+	folder := filepath.Join(s.Dirs.Run, "networks", n.ID)
+	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "aaaaaaaaaaaa.json.new"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove("app"); err != nil {
+		t.Errorf("Remove = %v", err)
+	}
+}
+
+func TestANetworkIsRemovedWhileContainersCome(t *testing.T) {
+	s := store(t)
+	var all sync.WaitGroup
+	var came, gone atomic.Int32
+	for i := range 8 {
+		all.Go(func() {
+			for range 25 {
+				r := on("app", networks.Default)
+				r.Container = fmt.Sprintf("%012d", i)
+				r.Names = []string{r.Container}
+				r.Publish = []networks.Publish{{Port: 80, Protocol: "udp"}}
+				a, err := s.Attach(r)
+				if errors.Is(err, networks.ErrNoNetwork) {
+					_, err = s.Create(networks.Network{Name: "app"})
+					if errors.Is(err, networks.ErrTaken) {
+						err = nil
+					}
+				} else if err == nil {
+					came.Add(1)
+					err = a.Leave()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Remove("app"); err == nil {
+					gone.Add(1)
+				} else if !errors.Is(err, networks.ErrUsed) && !errors.Is(err, networks.ErrNoNetwork) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d containers came, and the network was removed %d times", came.Load(), gone.Load())
+	if left, err := filepath.Glob(filepath.Join(s.Dirs.Run, "networks", "*", "*")); len(left) > 0 || err != nil {
+		t.Errorf("places are left: %q, %v", left, err)
 	}
 }
