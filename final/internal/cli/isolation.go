@@ -20,7 +20,7 @@ func isolationFlags(f *pflag.FlagSet, opts *describe.Isolation) {
 	f.Var((*commaList)(&opts.CapAdd), "cap-add", "add these `capabilities` to the usual ones, or ALL")
 	f.Var((*commaList)(&opts.CapDrop), "cap-drop", "do not give it these `capabilities`, or ALL")
 	f.BoolVar(&opts.Privileged, "privileged", false, "give it all capabilities and devices, and cover no files of /proc and /sys: it may do what the host's root may do")
-	f.Var((*list)(&opts.SecurityOpts), "security-opt", "`no-new-privileges` (setuid programs give no rights), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (no files of /proc and /sys are covered)")
+	f.Var((*list)(&opts.SecurityOpts), "security-opt", "`no-new-privileges` (setuid programs give no rights), seccomp=FILE|unconfined (another filter of system calls, or none), systempaths=unconfined (no files of /proc and /sys are covered), no-listener (a program in it can listen to a seccomp filter of its own; why then names no denied calls)")
 }
 
 // only is a flag that has this one value.

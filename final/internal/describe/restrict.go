@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	kernel "gocker/final/internal/capabilities"
+	filters "gocker/final/internal/seccomp"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -45,6 +46,7 @@ type security struct {
 	noNewPrivileges bool
 	seccomp         string // a file, "unconfined", "builtin", or empty
 	openPaths       bool   // nothing is masked or read-only
+	noListener      bool   // gocker does not hear what the filter denies
 }
 
 // parseSecurity reads docker's options. AppArmor and SELinux confine no container of gocker, so to want that is no error.
@@ -63,13 +65,15 @@ func parseSecurity(options []string) (s security, err error) {
 			s.seccomp = value
 		case option == "systempaths=unconfined":
 			s.openPaths = true
+		case option == "no-listener":
+			s.noListener = true
 		case option == "apparmor=unconfined", option == "label=disable":
 		default:
 			err = ErrOption
 		}
 		if err != nil {
 			return s, advice.Add(fmt.Errorf("--security-opt %q: %w", option, err),
-				"there are no-new-privileges, seccomp=FILE|unconfined|builtin and systempaths=unconfined; AppArmor and SELinux are not used")
+				"there are no-new-privileges, seccomp=FILE|unconfined|builtin, systempaths=unconfined and no-listener; AppArmor and SELinux are not used")
 		}
 	}
 	return s, nil
@@ -84,7 +88,7 @@ func restrict(spec *specs.Spec, opts Isolation) error {
 	spec.Process.NoNewPrivileges = s.noNewPrivileges
 	if opts.Privileged {
 		if s.seccomp != "" {
-			spec.Linux.Seccomp, err = seccompProfile(spec, s.seccomp)
+			spec.Linux.Seccomp, err = seccompProfile(spec, s)
 		}
 		return errors.Join(err, openDevices(spec))
 	}
@@ -96,7 +100,7 @@ func restrict(spec *specs.Spec, opts Isolation) error {
 	if !s.openPaths {
 		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = append(slices.Clone(maskedPaths), throttles()...), readonlyPaths
 	}
-	spec.Linux.Seccomp, err = seccompProfile(spec, s.seccomp)
+	spec.Linux.Seccomp, err = seccompProfile(spec, s)
 	return err
 }
 
@@ -135,20 +139,24 @@ func openDevices(spec *specs.Spec) error {
 
 // seccompProfile is docker's default filter, or the one in a file of docker's format. Which calls it lets through
 // depends on the capabilities that the container has.
-func seccompProfile(spec *specs.Spec, file string) (*specs.LinuxSeccomp, error) {
-	switch file {
-	case "", "builtin":
-		return seccomp.GetDefaultProfile(spec)
+func seccompProfile(spec *specs.Spec, s security) (filter *specs.LinuxSeccomp, err error) {
+	switch s.seccomp {
 	case "unconfined":
 		return nil, nil
+	case "", "builtin":
+		filter, err = seccomp.GetDefaultProfile(spec)
+	default:
+		profile, readErr := os.ReadFile(s.seccomp)
+		if readErr != nil {
+			return nil, fmt.Errorf("read the seccomp profile: %w", readErr)
+		}
+		filter, err = seccomp.LoadProfile(string(profile), spec)
 	}
-	profile, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the seccomp profile: %w", err)
+		return nil, fmt.Errorf("seccomp profile %q: %w", s.seccomp, err)
 	}
-	filter, err := seccomp.LoadProfile(string(profile), spec)
-	if err != nil {
-		return nil, fmt.Errorf("seccomp profile %q: %w", file, err)
+	if s.noListener {
+		filter.ListenerMetadata = filters.Unasked
 	}
 	return filter, nil
 }

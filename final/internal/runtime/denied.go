@@ -5,6 +5,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,37 +64,60 @@ func (d *denials) soFar() (list []Denial) {
 	return list
 }
 
-// askInstead changes a compiled filter: where it denies with its usual error, it asks. That error is returned, 0 if the
-// filter stays as it is. ENOSYS is none: it sends a program another way, as from clone3 to clone, and often.
-func askInstead(program []unix.SockFilter, spec *specs.LinuxSeccomp) (errno syscall.Errno) {
+// usualError is the error that a filter denies most calls with, 0 if we are not to be asked. ENOSYS is none: it sends a program
+// another way, as from clone3 to clone, and often.
+func usualError(spec *specs.LinuxSeccomp) syscall.Errno {
 	action, number := spec.DefaultAction, spec.DefaultErrnoRet
-	canSend := action == specs.ActAllow // the listener comes by sendmsg(2)
 	for _, rule := range spec.Syscalls {
 		if action == specs.ActAllow && rule.Action == specs.ActErrno {
 			action, number = rule.Action, rule.ErrnoRet
 		}
-		for _, name := range rule.Names {
-			if name == "sendmsg" {
-				canSend = rule.Action == specs.ActAllow && len(rule.Args) == 0
-			}
-		}
 	}
-	errno = unix.EPERM
+	errno := unix.EPERM
 	if number != nil {
 		errno = syscall.Errno(*number)
 	}
 	// A process can have one listener only. If we have a filter, whoever runs us may be listening.
 	filtered, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
-	if action != specs.ActErrno || errno == unix.ENOSYS || !canSend || err != nil || filtered != 0 {
+	canSend := allows(spec, "sendmsg") // by that the listener comes
+	if action != specs.ActErrno || errno == unix.ENOSYS || !canSend || err != nil || filtered != 0 || spec.ListenerMetadata == seccomp.Unasked {
 		return 0
 	}
-	denial := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)}
+	return errno
+}
+
+// allows tells whether a filter lets all calls of a name through.
+func allows(spec *specs.LinuxSeccomp, name string) bool {
+	allowed := spec.DefaultAction == specs.ActAllow
+	for _, rule := range spec.Syscalls {
+		if slices.Contains(rule.Names, name) {
+			allowed = rule.Action == specs.ActAllow && len(rule.Args) == 0
+		}
+	}
+	return allowed
+}
+
+// wantsListener is an error that no filter has: in its place stands the question about a program that wants a listener.
+const wantsListener = unix.SECCOMP_RET_DATA
+
+// askAboutListeners adds that question. The kernel would say EBUSY, as there is ours, and nobody would know why.
+func askAboutListeners(spec *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	asking, errno := *spec, uint(wantsListener)
+	asking.Syscalls = append([]specs.LinuxSyscall{{Names: []string{"seccomp"}, Action: specs.ActErrno, ErrnoRet: &errno, Args: []specs.LinuxSeccompArg{
+		{Index: 0, Value: unix.SECCOMP_SET_MODE_FILTER, Op: specs.OpEqualTo},
+		{Index: 1, Value: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, ValueTwo: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, Op: specs.OpMaskedEqual},
+		{Index: 2, Value: 0, Op: specs.OpNotEqual}, // with no program in it, it asks only whether the kernel knows the flag
+	}}}, spec.Syscalls...)
+	return &asking
+}
+
+// askInstead changes a compiled filter: where it denies with that error, it asks.
+func askInstead(program []unix.SockFilter, errno syscall.Errno) {
 	for i := range program {
-		if program[i] == denial {
+		if program[i].Code == unix.BPF_RET|unix.BPF_K && program[i].K == unix.SECCOMP_RET_ERRNO|uint32(errno) {
 			program[i].K = unix.SECCOMP_RET_USER_NOTIF
 		}
 	}
-	return errno
 }
 
 // addListening loads a filter that asks, and sends its listener to the parent.
@@ -134,7 +158,7 @@ const (
 // listen answers until no process has the filter any more. What it is asked about by a process is in d before that process
 // goes on, so when the last one has ended, d has all. A process that is told "no" may ask again at once, and answers take more
 // of the processors than questions; they are not the container's, whatever its limit is. So those who go on asking wait.
-func (d *denials) listen(listener *os.File, errno syscall.Errno) {
+func (d *denials) listen(listener *os.File, f filter) {
 	defer listener.Close()
 	fd := listener.Fd()
 	for answers := 0; ; {
@@ -149,7 +173,11 @@ func (d *denials) listen(listener *os.File, errno syscall.Errno) {
 		if _, _, err := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asked))); err != 0 {
 			continue // the process was killed meanwhile
 		}
-		d.note(seccomp.Name(uint32(asked.nr)), asked, errno)
+		call, errno := seccomp.Name(uint32(asked.nr)), f.asks
+		if call == "seccomp" && f.busy {
+			errno = unix.EBUSY
+		}
+		d.note(call, asked, errno)
 		if answers++; answers > promptAnswers {
 			time.Sleep(answerPause)
 		}

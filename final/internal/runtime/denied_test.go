@@ -4,6 +4,7 @@ package runtime_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -15,11 +16,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/runtime"
+	"gocker/final/internal/seccomp"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
@@ -61,14 +64,65 @@ func probe(name, times, signals string) {
 	}
 }
 
+// listen is this program in a container: it loads a filter that asks about getppid(2), answers a question of its own thread, and
+// prints what the kernel said on the way.
+func listen() {
+	goruntime.LockOSThread()
+	flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0)
+	fmt.Println("without a program:", unix.ErrnoName(errno))
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_GETPPID, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	listener, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(prog)))
+	if errno != 0 {
+		fmt.Println("with one:", unix.ErrnoName(errno))
+		return
+	}
+	go func() { // on a thread that has no such filter
+		var asked [80]byte   // struct seccomp_notif, which begins with its id
+		var answer [3]uint64 // struct seccomp_notif_resp: id, val, error and flags
+		unix.Syscall(unix.SYS_IOCTL, listener, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asked)))
+		answer[0], answer[1] = binary.NativeEndian.Uint64(asked[:]), 4242
+		unix.Syscall(unix.SYS_IOCTL, listener, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
+	}()
+	ppid, _, _ := unix.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
+	_, _, errno = unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0)
+	fmt.Println("with one: its parent is", ppid, "and unshare says", unix.ErrnoName(errno))
+}
+
+func TestAProgramCanListenToAFilterOfItsOwn(t *testing.T) {
+	f := testroot.Mount(t)
+	filter := denies(unix.EPERM, "unshare")
+	said, denied := runProbe(t, f, filter, "listen")
+	want := runtime.Denial{Call: "seccomp", First: unix.SECCOMP_SET_MODE_FILTER, Errno: "EBUSY", Process: "probe", Pid: 1, Times: 1}
+	if said != "without a program: EFAULT\nwith one: EBUSY" || !slices.Equal(denied, []runtime.Denial{want}) {
+		t.Errorf("where gocker listens it said\n%s\nDenied = %+v, want %+v", said, denied, want)
+	}
+	filter.ListenerMetadata = seccomp.Unasked
+	said, denied = runProbe(t, f, filter, "listen")
+	if said != "without a program: EFAULT\nwith one: its parent is 4242 and unshare says EPERM" || len(denied) != 0 {
+		t.Errorf("where gocker does not listen it said\n%s\nDenied = %+v", said, denied)
+	}
+}
+
 // ask runs the probe in a container with a filter, and returns what it printed and what the filter denied.
 func ask(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string) (string, []runtime.Denial) {
+	t.Helper()
+	return runProbe(t, f, filter, append([]string{"probe"}, arg...)...)
+}
+
+func runProbe(t *testing.T, f *overlay.FS, filter *specs.LinuxSeccomp, arg ...string) (string, []runtime.Denial) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := namespaces.Spec(f.Mnt(), "x", append([]string{"/tmp/probe", "probe"}, arg...))
+	spec := namespaces.Spec(f.Mnt(), "x", append([]string{"/tmp/probe"}, arg...))
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp/probe", Type: "bind", Source: self, Options: []string{"bind", "ro"}})
 	spec.Linux.Seccomp = filter
 	var out bytes.Buffer

@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		attack(os.Args[2])
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == "listen" {
+		listen()
+		return
+	}
 	os.Exit(testroot.Run(m))
 }
 

@@ -36,16 +36,17 @@ func filtered(spec *specs.LinuxSeccomp, denied *denials) namespaces.Part {
 		},
 		Sent: func(listener *os.File) {
 			f, _ := compiled() // it was loaded
-			go denied.listen(listener, f.asks)
+			go denied.listen(listener, f)
 		},
 	}
 }
 
-// A filter is compiled. asks is the error that it denies calls with after it has asked us, 0 if it does not ask: see
-// askInstead.
+// A filter is compiled. asks is the error that it denies calls with after it has asked us, 0 if it does not ask. busy says
+// that it asks about listeners, too.
 type filter struct {
 	*unix.SockFprog
 	asks syscall.Errno
+	busy bool
 }
 
 // compileFilter compiles the spec's filter, if it has one.
@@ -53,12 +54,19 @@ func compileFilter(spec *specs.LinuxSeccomp, ask bool) (f filter, err error) {
 	if spec == nil {
 		return filter{}, nil
 	}
+	if ask {
+		f.asks = usualError(spec)
+	}
+	if f.asks != 0 && allows(spec, "seccomp") {
+		spec, f.busy = askAboutListeners(spec), true
+	}
 	program, err := seccomp.Compile(spec)
 	if err != nil {
 		return filter{}, fmt.Errorf("seccomp filter: %w", err)
 	}
-	if ask {
-		f.asks = askInstead(program, spec)
+	if f.asks != 0 {
+		askInstead(program, f.asks)
+		askInstead(program, wantsListener)
 	}
 	f.SockFprog = &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	return f, nil

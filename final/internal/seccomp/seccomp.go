@@ -57,6 +57,10 @@ type rule struct {
 	answer     []instruction // one
 }
 
+// Unasked is the ListenerMetadata of a filter that asks gocker nothing: a program of the container is to have a listener of its
+// own, and the kernel allows one.
+const Unasked = "unasked"
+
 // Compile compiles a filter. What the kernel or the specification does not know is an error; a name of a call that this machine
 // does not have is none, as lists are written for all machines.
 func Compile(spec *specs.LinuxSeccomp) ([]unix.SockFilter, error) {

@@ -106,7 +106,10 @@ var calls = map[string][]uintptr{
 	"io_uring_setup": {unix.SYS_IO_URING_SETUP}, "open_by_handle_at": {unix.SYS_OPEN_BY_HANDLE_AT, 1000}, "swapon": {unix.SYS_SWAPON},
 	"init_module": {unix.SYS_INIT_MODULE}, "sethostname": {unix.SYS_SETHOSTNAME, 0, 1 << 20}, "clock_settime": {unix.SYS_CLOCK_SETTIME, 1000},
 	"reboot": {unix.SYS_REBOOT}, "acct": {unix.SYS_ACCT, 1},
+	wantsListener: {unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, 1}, // of a filter that is nowhere
 }
+
+const wantsListener = "seccomp"
 
 // call makes a system call, and ends with its error number.
 func call(args []string) {
@@ -309,12 +312,19 @@ func TestLimitOfProcessesIsNamed(t *testing.T) {
 func TestDeniedSystemCallIsNamed(t *testing.T) {
 	var faults []planted
 	for name := range calls {
+		if name == wantsListener {
+			continue
+		}
 		faults = append(faults, planted{name: name, args: []string{"call", name}, verdict: "status 1, after the seccomp filter denied a system call", // EPERM
 			reasons: []string{"the seccomp filter denied " + name + "(", "to probe (process 1 in there) with EPERM"}})
 	}
 	ask(t, append(faults,
 		planted{name: "by a child", args: []string{"sh", "-c", "unshare --user true; exit 5"}, verdict: "status 5", reasons: []string{"denied unshare(0x10000000, …) to unshare", "EPERM"}},
 		planted{name: "in the background", args: []string{"call", "mount"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "seccomp", reasons: []string{"denied mount("}},
+		planted{name: "a listener", args: []string{"call", wantsListener}, verdict: "status 16, after the seccomp filter denied a system call", // EBUSY
+			reasons: []string{"denied seccomp(0x1, …) to probe (process 1 in there) with EBUSY", "--security-opt no-listener"}},
+		planted{name: "a listener, where gocker does not listen", args: []string{"call", wantsListener}, verdict: "status 14", // EFAULT
+			change: func(o *describe.Options) { o.Isolation.SecurityOpts = []string{"no-listener"} }},
 		planted{name: "by one that copes", args: []string{"sh", "-c", "unshare --user true; true"}, verdict: "status 0", reasons: []string{"denied unshare("}},
 	))
 }
