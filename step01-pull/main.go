@@ -22,8 +22,8 @@ func main() { lesson.Main("step01-pull", run) }
 func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) error {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step01-pull [flags] [IMAGE]", "Pulls an image into one file, package.tar.")
-	wanted := flags.String("platform", pull.HostPlatform().String(), "which one, of a name that stands for several: `os/arch[/variant]`")
-	mirror := flags.String("mirror", "", "the registry to ask in place of the image's own: `host[:port]`")
+	wanted := flags.String("platform", pull.HostPlatform().String(), "`os/arch[/variant]`, if the name stands for several images")
+	mirror := flags.String("mirror", "", "ask this registry instead of the image's own: `host[:port]`")
 	older := flags.Bool("older", false, "write the older kind of archive, whose layers are named by their v1 IDs")
 	ref, err := lesson.Parse(flags, args, "")
 	if err != nil {

@@ -32,9 +32,9 @@ func main() {
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (err error) {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step05-namespaces [flags] [IMAGE [CMD…]]",
-		"Runs CMD, a shell if there is none, in namespaces of its own.")
+		"Runs CMD, or a shell if you name none, in its own namespaces.")
 	tell := story.Flag(flags, stdout)
-	connected := flags.Bool("network", false, "connect it with the host and with another machine, which is made for this")
+	connected := flags.Bool("network", false, "connect it to the host, and to one more container that plays another machine")
 	ref, err := lesson.Parse(flags, args, "making namespaces")
 	if err != nil {
 		return err

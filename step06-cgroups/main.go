@@ -42,12 +42,12 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	var c container
 	var limit limits.Limits
 	flags := lesson.Flags(stdout, &c.Dirs, "step06-cgroups [flags] [IMAGE [CMD…]]",
-		"Runs CMD, a shell if there is none, in namespaces of its own and with limits.")
+		"Runs CMD, or a shell if you name none, in its own namespaces and with limits.")
 	flags.StringVar(&limit.Memory, "m", "64m", "memory `limit`: bytes, with b, k, m or g; 0: none")
 	flags.StringVar(&limit.CPUs, "cpus", "0.5", "`number` of processors; 0: no limit")
-	flags.Int64Var(&limit.Pids, "pids-limit", 64, "most processes; -1: no limit")
-	flags.StringVar(&c.controller, "experiment", "", "see a limit at work: `memory|cpu|pids|devices`")
-	explain := flags.Bool("explain", false, "tell what is asked of the kernel, with the shell commands that do the same")
+	flags.Int64Var(&limit.Pids, "pids-limit", 64, "how many processes it may have; -1: no limit")
+	flags.StringVar(&c.controller, "experiment", "", "show a limit at work: `memory|cpu|pids|devices`")
+	tell := story.Flag(flags, stdout)
 	ref, err := lesson.Parse(flags, args, "setting limits")
 	if err != nil {
 		return err
@@ -59,9 +59,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		}
 		limit, c.command, stdin = c.limits, []string{"/bin/sh", "-c", c.experiment.command}, nil
 	}
-	if *explain {
-		c.tell = story.Print(stdout)
-	}
+	c.tell = *tell
 	if c.resources, err = limit.Resources(); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func Print(w io.Writer) Story {
 // nothing.
 func Flag(flags *flag.FlagSet, w io.Writer) *Story {
 	var tell Story
-	flags.BoolFunc("explain", "tell what is asked of the kernel, with the shell command that does the same", func(string) error {
+	flags.BoolFunc("explain", "tell what the step asks of the kernel, and the shell commands that do the same", func(string) error {
 		tell = Print(w)
 		return nil
 	})

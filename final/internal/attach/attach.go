@@ -25,7 +25,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -147,10 +146,4 @@ func (c Conn) Show(out, err io.Writer) (status int, _ error) {
 func send(conn *net.UnixConn, kind byte, payload []byte) error {
 	_, err := conn.Write(append([]byte{kind}, payload...))
 	return err
-}
-
-// Exists tells whether a folder has a socket.
-func Exists(folder string) bool {
-	_, err := os.Lstat(filepath.Join(folder, Name))
-	return err == nil
 }

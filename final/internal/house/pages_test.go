@@ -189,6 +189,9 @@ func commands(t *testing.T, text []string) (all []command) {
 	return all
 }
 
+// mostCode is how many lines of code the pages of steps 5 and 6 show at once.
+const mostCode = 25
+
 func TestPagesShowTheCodeAsItIs(t *testing.T) {
 	for _, page := range pages(t) {
 		file := filepath.Join(root, page)
@@ -215,6 +218,9 @@ func TestPagesShowTheCodeAsItIs(t *testing.T) {
 				t.Errorf("%s: %s is now:\n%s", page, symbol[0], code)
 			}
 			parts[i].text = strings.Split(code, "\n")
+			if lines := len(parts[i].text); lines > mostCode && (strings.HasPrefix(page, "docs/step05") || strings.HasPrefix(page, "docs/step06")) {
+				t.Errorf("%s: %s has %d lines; show at most %d, and link to the rest", page, symbol[0], lines, mostCode)
+			}
 		}
 		if *update && join(parts) != string(raw) {
 			if err := os.WriteFile(file, []byte(join(parts)), 0o644); err != nil {
