@@ -117,14 +117,15 @@ func (c *Held) Remove(volumes bool) error {
 	}
 	removed := os.Remove(filepath.Join(c.FS.Dir, stateName))
 	c.freeName(c.State.Name, c.State.ID)
-	err := errors.Join(removeLasting(c.Dirs.Lasting(c.FS.ID)), c.FS.Remove())
-	if volumes { // now nobody has them
+	err := removeLasting(c.Dirs.Lasting(c.FS.ID))
+	if volumes {
+		os.Remove(filepath.Join(c.FS.Dir, specName)) // now nobody has them
 		err = errors.Join(err, c.removeVolumes())
 	}
 	if removed == nil { // else it never was a container
 		c.Note("destroy", c.State)
 	}
-	return err
+	return errors.Join(err, c.FS.Remove()) // last: who waits for its end waits for the lock
 }
 
 // Close keeps a container that does not run.

@@ -12,17 +12,14 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/signame"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 )
 
 // What can be wrong with options.
-var (
-	ErrOption = errors.New("not supported") // a flag's value is not one that gocker knows
-	ErrSignal = errors.New("no such signal")
-)
+var ErrOption = errors.New("not supported") // a flag's value is not one that gocker knows
 
 // Options are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
 // state keeps them, without groups that nobody has used: there the lists of containers would spend most of their time.
@@ -74,7 +71,7 @@ func (o Options) Check() error {
 		return err
 	}
 	if o.StopSignal != "" {
-		if _, err := ParseSignal(o.StopSignal); err != nil {
+		if _, err := signame.Parse(o.StopSignal); err != nil {
 			return err
 		}
 	}
@@ -136,19 +133,4 @@ func ParseLog(driver string, options []string) (l LogDriver, err error) {
 		}
 	}
 	return l, nil
-}
-
-// ParseSignal reads "SIGTERM", "TERM" or "15".
-func ParseSignal(s string) (unix.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
-		return unix.Signal(n), nil
-	}
-	name := strings.ToUpper(s)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
-	}
-	return 0, advice.Add(fmt.Errorf("%w: %q", ErrSignal, s), "signals are those of signal(7), by name or number")
 }

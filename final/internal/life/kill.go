@@ -17,6 +17,7 @@ import (
 	"gocker/final/internal/attach"
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
+	"gocker/final/internal/signame"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/advice"
 )
@@ -28,7 +29,7 @@ const killTime = 10 * time.Second
 // not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). One that is to end it ends it for good: its restart
 // policy does not start it again.
 func (life Life) Kill(name, signal string) error {
-	sig, err := describe.ParseSignal(signal)
+	sig, err := signame.Parse(signal)
 	if err != nil {
 		return err
 	}
@@ -36,10 +37,21 @@ func (life Life) Kill(name, signal string) error {
 	if err != nil {
 		return err
 	}
-	if stop, err := describe.ParseSignal(s.StopSignal); sig == unix.SIGKILL || err == nil && sig == stop {
+	if sig == unix.SIGKILL || sig == stopSignal(s) {
 		life.noRestart(s.ID)
 	}
-	return life.signal(s.ID, sig, "gocker kill")
+	if err := life.signal(s.ID, sig, "gocker kill"); err != nil || sig != unix.SIGKILL {
+		return err
+	}
+	return life.Containers.WaitEnd(s, killTime) // it cannot refuse: whoever asks next is to find it ended
+}
+
+// stopSignal is the signal that asks a container to end. An image may name one that does not exist: docker sends SIGTERM then.
+func stopSignal(s containers.State) unix.Signal {
+	if sig, err := signame.Parse(s.StopSignal); err == nil {
+		return sig
+	}
+	return unix.SIGTERM
 }
 
 // signal is Kill. by is what the container's record calls the sender.
@@ -88,9 +100,11 @@ func (life Life) Stop(name string, opts StopOptions) error {
 	if err != nil || !s.Active() { // docker says so too
 		return err
 	}
-	sig, err := describe.ParseSignal(cmp.Or(opts.Signal, s.StopSignal))
-	if err != nil {
-		return err
+	sig := stopSignal(s)
+	if opts.Signal != "" {
+		if sig, err = signame.Parse(opts.Signal); err != nil {
+			return err
+		}
 	}
 	seconds := stopSeconds
 	if own := cmp.Or(opts.Seconds, s.Options.StopTimeout); own != nil {

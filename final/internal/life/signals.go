@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/containers"
+	"gocker/final/internal/signame"
 	"gocker/final/internal/why"
 )
 
@@ -76,7 +77,7 @@ const mostSent = 8
 // noteSent writes down that a signal is about to be sent to a container's first process. If that fails, it is sent all the
 // same. The kernel does not tell who sent one.
 func (life Life) noteSent(id string, sig os.Signal, by string) {
-	sent := why.Sent{Time: time.Now(), Signal: unix.SignalName(sig.(syscall.Signal)), By: by}
+	sent := why.Sent{Time: time.Now(), Signal: signame.Of(sig.(syscall.Signal)), By: by}
 	life.Containers.Change(id, func(s *containers.State) {
 		s.End.Sent = append(s.End.Sent[max(0, len(s.End.Sent)-mostSent+1):], sent)
 	})

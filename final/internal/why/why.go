@@ -29,6 +29,7 @@ import (
 
 	"gocker/final/internal/resources"
 	"gocker/final/internal/runtime"
+	"gocker/final/internal/signame"
 )
 
 // An End is what has to be noted when a container ends.
@@ -174,15 +175,15 @@ func (c Case) verdict() string {
 	case c.killedFirst():
 		return ended + ": killed by " + c.whoseLimit(c.victims(true))
 	case c.End.Signal != 0 && c.lastSent(c.End.Signal) != nil:
-		return fmt.Sprintf("%s: killed by %s, which %s sent", ended, unix.SignalName(c.End.Signal), c.lastSent(c.End.Signal).By)
+		return fmt.Sprintf("%s: killed by %s, which %s sent", ended, signame.Of(c.End.Signal), c.lastSent(c.End.Signal).By)
 	case c.End.Signal == unix.SIGKILL && c.cpuLimit() > 0:
 		return ended + ": killed by its limit of processor time"
 	case c.End.Signal == unix.SIGSYS:
 		return ended + ": killed by the seccomp filter"
 	case slices.Contains(faults, c.End.Signal):
-		return fmt.Sprintf("%s: its first process broke down, %s (%s)", ended, unix.SignalName(c.End.Signal), c.End.Signal)
+		return fmt.Sprintf("%s: its first process broke down, %s (%s)", ended, signame.Of(c.End.Signal), c.End.Signal)
 	case c.End.Signal != 0:
-		return fmt.Sprintf("%s: killed by a signal from outside, %s", ended, unix.SignalName(c.End.Signal))
+		return fmt.Sprintf("%s: killed by a signal from outside, %s", ended, signame.Of(c.End.Signal))
 	case c.OOM():
 		return ended + ", after a process in it was killed by " + c.whoseLimit(c.End.Killed)
 	case len(c.End.Sent) > 0:
@@ -194,8 +195,8 @@ func (c Case) verdict() string {
 		return ended + ", after the limit of processes was reached"
 	case c.ExitCode != 0 && len(c.End.Denied) > 0:
 		return ended + ", after the seccomp filter denied a system call"
-	case c.ExitCode > 128 && unix.SignalName(syscall.Signal(c.ExitCode-128)) != "":
-		return fmt.Sprintf("%s: its first process says so of one that %s ended", ended, unix.SignalName(syscall.Signal(c.ExitCode-128)))
+	case c.ExitCode > 128 && signame.Of(syscall.Signal(c.ExitCode-128)) != "":
+		return fmt.Sprintf("%s: its first process says so of one that %s ended", ended, signame.Of(syscall.Signal(c.ExitCode-128)))
 	}
 	return ended + ", by itself"
 }
@@ -306,7 +307,7 @@ var faults = []syscall.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFP
 
 func (c Case) lastSent(sig syscall.Signal) *Sent {
 	for i := len(c.End.Sent) - 1; i >= 0; i-- {
-		if c.End.Sent[i].Signal == unix.SignalName(sig) {
+		if c.End.Sent[i].Signal == signame.Of(sig) {
 			return &c.End.Sent[i]
 		}
 	}
