@@ -187,6 +187,9 @@ func failedStatus(err error, other int) int {
 	if errors.As(err, &interrupted) {
 		return 128 + int(interrupted.Signal)
 	}
+	if errors.Is(err, life.ErrNoTerminal) { // docker's own client finds that
+		return exitFailed
+	}
 	return life.NotStarted(err, other)
 }
 

@@ -82,9 +82,11 @@ func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options)
 		if isMounted || !isThere(filepath.Join(folder, name)) {
 			continue // the user has another one, or the other container's
 		}
-		spec.Mounts = append(spec.Mounts, specs.Mount{
-			Destination: destination, Type: "bind", Source: filepath.Join(folder, name), Options: []string{"rbind", "rprivate"},
-		})
+		m := specs.Mount{Destination: destination, Type: "bind", Source: filepath.Join(folder, name), Options: []string{"rbind", "rprivate"}}
+		if options.Mounts.Readonly { // they belong to the root, which nobody may change
+			m.Options = append(m.Options, "ro")
+		}
+		spec.Mounts = append(spec.Mounts, m)
 	}
 	return nil
 }

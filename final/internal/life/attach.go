@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/attach"
 	"gocker/final/internal/containers"
+	"gocker/final/internal/describe"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -25,8 +26,11 @@ type AttachOptions struct {
 	SigProxy   bool   // signals go on to the container
 }
 
-// ErrNotAttachable says that nobody can be attached to a container.
-var ErrNotAttachable = errors.New("nobody can be attached to the container")
+// What can be wrong with attaching to a container.
+var (
+	ErrNotAttachable = errors.New("nobody can be attached to the container")
+	ErrNoTerminal    = errors.New("-t: standard input is no terminal")
+)
 
 // Attach connects the streams with a container that runs, and returns its status, or 0 if the user has left it.
 func (life Life) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
@@ -47,14 +51,17 @@ func (life Life) Attach(name string, opts AttachOptions, streams Streams) (statu
 	return life.follow(s, conn, opts, streams, signals)
 }
 
+// canAttach tells, before anything is done, whether the streams and the keys are good for a container with these options.
+func canAttach(opts describe.Options, attached AttachOptions, streams Streams) error {
+	if opts.Terminal && opts.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
+		return advice.Add(ErrNoTerminal, "leave out -t, or run it from a terminal")
+	}
+	_, err := detachKeys(attached.DetachKeys)
+	return err
+}
+
 // detachAttached hands a container over to a monitor. follow is what the user does meanwhile.
 func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow func(*signals) (int, error), err error) {
-	if _, err := detachKeys(opts.DetachKeys); err != nil {
-		return nil, err
-	}
-	if c.Spec.Process.Terminal && c.State.Options.Interactive && streams.Stdin != nil && !term.IsTerminal(int(streams.Stdin.Fd())) {
-		return nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
-	}
 	conn, theirs, err := attach.Pair()
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (life Life) Detach(opts describe.Options, say func(format string, args ...a
 		return "", err
 	}
 	if err := c.detach(nil, nil); err != nil {
-		return "", errors.Join(err, c.Remove(true))
+		return "", c.didNotStart(err)
 	}
 	return c.State.ID, nil
 }
@@ -53,6 +53,9 @@ func (life Life) StartAttached(name string, opts AttachOptions, streams Streams,
 		return -1, err
 	}
 	c := &container{Held: h, life: life}
+	if err := canAttach(c.State.Options, opts, streams); err != nil {
+		return -1, errors.Join(err, c.Close())
+	}
 	var follow func(*signals) (int, error)
 	err = c.start(tell, func() (err error) {
 		follow, err = c.detachAttached(opts, streams)
@@ -66,7 +69,7 @@ func (life Life) StartAttached(name string, opts AttachOptions, streams Streams,
 	return follow(signals)
 }
 
-// start makes a container ready, and hands it over. If that fails, it is stopped again, and knows why.
+// start makes a container ready, and hands it over.
 func (c *container) start(tell story.Story, handOver func() error) error {
 	err := c.Ready(tell)
 	if err == nil {
@@ -75,7 +78,19 @@ func (c *container) start(tell story.Story, handOver func() error) error {
 	if err == nil {
 		return nil
 	}
+	return c.didNotStart(err)
+}
+
+// didNotStart keeps a container whose command did not start, and notes why, as docker does. One that is to be removed at its
+// end goes at once.
+func (c *container) didNotStart(err error) error {
+	if c.State.Options.Remove {
+		return errors.Join(err, c.Remove(true))
+	}
 	changeErr := c.Change(func(s *containers.State) {
+		if s.Status == specs.StateCreating {
+			s.Status = specs.StateCreated
+		}
 		s.Error, s.ExitCode, s.End = err.Error(), NotStarted(err, 128), why.End{Advice: advice.Of(err)}
 	})
 	return errors.Join(err, changeErr, c.Close())

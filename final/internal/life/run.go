@@ -36,7 +36,7 @@ type Streams struct {
 }
 
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
-// processes, mounts and cgroup are gone, and with opts.Remove, or if it never ran, its folder too.
+// processes, mounts and cgroup are gone, and with opts.Remove its folder too.
 //
 // Where that can be, its process is our child, and its streams are copied to ours. Where the container may outlive us, because
 // somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
@@ -44,6 +44,9 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
 	defer signals.stop()
+	if err := canAttach(opts, attached, streams); err != nil {
+		return -1, err
+	}
 	c, err := life.create(ctx, opts, say, tell)
 	if err != nil {
 		return -1, err
@@ -51,7 +54,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {
 		follow, err := c.detachAttached(attached, streams)
 		if err != nil {
-			return -1, errors.Join(err, c.Remove(true))
+			return -1, c.didNotStart(err)
 		}
 		return follow(signals)
 	}
@@ -59,12 +62,12 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	if !opts.Remove { // else nobody could read its log
 		if err := c.open(); err != nil {
-			return -1, errors.Join(err, c.Remove(true))
+			return -1, c.didNotStart(err)
 		}
 	}
 	status, err = c.once(streams, signals, nil)
 	if c.State.Started.IsZero() {
-		return status, errors.Join(err, c.Remove(true))
+		return status, c.didNotStart(err)
 	}
 	err = c.end(err)
 	c.shut(status)
@@ -233,7 +236,7 @@ func connect(process *specs.Process, interactive bool, streams Streams) (connect
 		return terminal.New(process, stdio), nil, nil
 	}
 	if user = terminal.Use(process, streams.Stdin); user == nil && interactive {
-		return nil, nil, advice.Add(errors.New("-t: standard input is no terminal"), "leave out -t, or run it from a terminal")
+		return nil, nil, advice.Add(ErrNoTerminal, "leave out -t, or run it from a terminal")
 	}
 	if !interactive {
 		user = nil
