@@ -117,8 +117,24 @@ func isolate(spec *specs.Spec, opts Isolation) error {
 	if shares(spec, specs.UTSNamespace) {
 		spec.Hostname = "" // the host's stays what it is
 	}
+	if opts.Network == "" || opts.Network == "none" { // else the namespace is somebody else's
+		openPorts(spec)
+	}
 	shareMemory(spec, opts.IPC)
 	return nil
+}
+
+// openPorts lets every user of a container ping, and listen on ports below 1024, as docker has it: the ports of its own network
+// namespace need no protection from its users. See icmp(7) and ip(7).
+func openPorts(spec *specs.Spec) {
+	if spec.Linux.Sysctl == nil {
+		spec.Linux.Sysctl = map[string]string{}
+	}
+	for key, value := range map[string]string{"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"} {
+		if _, ok := spec.Linux.Sysctl[key]; !ok {
+			spec.Linux.Sysctl[key] = value
+		}
+	}
 }
 
 // shares tells whether a container has no namespace of this type of its own.
