@@ -55,6 +55,24 @@ func (l *List) DefaultSignals() {
 	}
 }
 
+// startLimit is the limit of open files that this program was started with. A Go program takes the higher one at its start, and
+// keeps it: gocker opens a file for each level of folders. Only package syscall knows the former one. It gives that back where it
+// executes something, so here it is asked to execute nothing. See https://go.dev/issue/46279.
+var startLimit = func() (limit unix.Rlimit) {
+	var higher unix.Rlimit
+	unix.Getrlimit(unix.RLIMIT_NOFILE, &higher)
+	syscall.Exec("", nil, nil)
+	unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	// Not by package syscall: it would forget the former limit, and programs that are started by os/exec get that from it.
+	unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&higher)), 0, 0, 0)
+	return limit
+}()
+
+// DefaultLimit gives back the limit of open files that gocker was started with.
+func (l *List) DefaultLimit() {
+	l.Add("give back the limit of open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, unsafe.Pointer(&startLimit), 0)
+}
+
 // ChangeFolder changes to the working folder. Then that must have a name inside: what getcwd(2) has for one that is not
 // below the root folder is "(unreachable)…", and that is no folder's.
 func (l *List) ChangeFolder(folder string) {
@@ -110,8 +128,3 @@ func SearchPath(env []string) (path string) {
 	}
 	return path
 }
-
-// A Go program has taken the higher limit of open files at its start. A program that it starts by os/exec gets back the limit
-// that was there before; our child's command does not, because package syscall does not know of it. So the limit is given back
-// here, by an attempt to execute nothing. See https://go.dev/issue/46279.
-func init() { syscall.Exec("", nil, nil) }

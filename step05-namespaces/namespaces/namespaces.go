@@ -233,6 +233,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 	}
 	l.CloseAll()
 	l.DefaultSignals()
+	l.DefaultLimit()
 	if err := p.each(func(part Part) error { return part.Last(l) }); err != nil {
 		return err
 	}

@@ -38,9 +38,17 @@ func nest(t testing.TB, folder string, n int) {
 	unix.Close(at)
 }
 
-// With 2048 of them a name is as long as a system call takes it.
+// With 2048 of them a name is as long as a system call takes it. And they are more than most processes may have open at first.
 func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
 	const depth = 3000
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: files.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &files) })
 	d := withSample(t)
 	mustGocker(t, d, "create", "--name", "deep", "-v", "deep:/volume", "sample", "true")
 	nest(t, filepath.Join(d.Container(testenv.Ls(t, d.Containers())[0]), "fs", "upperdir"), depth)
