@@ -92,7 +92,7 @@ func Unpack(archive io.Reader, to string, limits budget.Limits) error {
 		}
 		return blame(w.Root.Mkdir(name, 0o755))
 	}
-	end := &ending{r: plain}
+	end := &Ending{R: plain}
 	entries := 0
 	err = Each(end, func(header *tar.Header, content io.Reader) error {
 		entries++
@@ -110,8 +110,7 @@ func Unpack(archive io.Reader, to string, limits budget.Limits) error {
 	if err != nil {
 		return err
 	}
-	// To the library an archive ends where its bytes do. One that was not cut short ends in two blocks of zeros.
-	if entries == 0 || end.zeros < 2*512 {
+	if entries == 0 || !end.HasMark() {
 		return damaged(fmt.Errorf("it ends after %d entries, without an end mark", entries))
 	}
 	// The compression has its checksum at the very end.
@@ -124,14 +123,18 @@ func Unpack(archive io.Reader, to string, limits budget.Limits) error {
 	return w.Finish()
 }
 
-// ending counts the zeros at the end of what was read so far.
-type ending struct {
-	r     io.Reader
+// An Ending reads an archive, and counts the zeros at the end of what was read so far.
+type Ending struct {
+	R     io.Reader
 	zeros int
 }
 
-func (e *ending) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
+// HasMark tells whether the archive was not cut short. To the library one ends where its bytes do; whole ones end in two
+// blocks of zeros.
+func (e *Ending) HasMark() bool { return e.zeros >= 2*512 }
+
+func (e *Ending) Read(p []byte) (int, error) {
+	n, err := e.R.Read(p)
 	rest := len(bytes.TrimRight(p[:n], "\x00"))
 	if rest > 0 {
 		e.zeros = 0

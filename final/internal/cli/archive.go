@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -33,19 +34,23 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			write := func(w io.Writer) error { return e.Images().Save(w, refs, format == "docker-archive") }
-			if output != "" {
-				return writeFile(output, write)
-			}
-			if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				return advice.Add(errors.New("an archive cannot be shown on a terminal"), "name a file: gocker save -o FILE %s", args[0])
-			}
-			return write(cmd.OutOrStdout())
+			return writeArchive(cmd, output, args[0], func(w io.Writer) error { return e.Images().Save(w, refs, format == "docker-archive") })
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `file`, not to standard output")
 	cmd.Flags().StringVar(&format, "format", "docker-archive", "`kind`: docker-archive (which is also an OCI layout) or oci-archive (which is only an OCI layout)")
 	return cmd
+}
+
+// writeArchive writes to a file, if one is named, or to standard output, if that is no terminal.
+func writeArchive(cmd *cobra.Command, file, what string, write func(io.Writer) error) error {
+	if file != "" {
+		return writeFile(file, write)
+	}
+	if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return advice.Add(errors.New("an archive cannot be shown on a terminal"), "name a file: %s -o FILE %s", cmd.CommandPath(), what)
+	}
+	return write(cmd.OutOrStdout())
 }
 
 // writeFile writes a file that appears whole or not at all. What is there and no file, such as a pipe, is written to.
@@ -117,6 +122,68 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the images' names")
 	platformFlag(cmd.Flags(), &opts.Platform)
 	limitFlags(cmd.Flags(), &opts.Limits)
+	return cmd
+}
+
+func exportCommand(e *engine.Engine) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "export [flags] CONTAINER",
+		Short: "Write all files of a container to a tar archive",
+		Long: "Write all files of a container to a tar archive: those of its image with its changes. Of volumes and other mounts the\n" +
+			"archive has only the empty folders. gocker import makes an image of such an archive.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return writeArchive(cmd, output, args[0], func(w io.Writer) error { return e.Life().Export(args[0], w) })
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `file`, not to standard output")
+	return cmd
+}
+
+func importCommand(e *engine.Engine) *cobra.Command {
+	var opts images.ImportOptions
+	cmd := &cobra.Command{
+		Use:   "import [flags] FILE|- [NAME[:TAG]]",
+		Short: "Make an image of a tar archive with files",
+		Long: "Make an image of one layer of a tar archive with files, compressed or not, such as gocker export or docker export writes.\n" +
+			"An archive of images is for gocker load.",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := references(args[1:])
+			if err != nil {
+				return err
+			}
+			in := cmd.InOrStdin()
+			if opts.From = args[0]; args[0] != "-" {
+				if strings.Contains(args[0], "://") {
+					return advice.Add(fmt.Errorf("import %q: gocker fetches no addresses", args[0]), "let another program do that: curl %s | gocker import -", args[0])
+				}
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker import FILE")
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			img, err := e.Images().Import(ctx, in, opts, names...)
+			if err != nil {
+				return err
+			}
+			warnLeftOut(img)
+			fmt.Fprintln(cmd.OutOrStdout(), "sha256:"+img.Digest)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.VarP((*list)(&opts.Changes), "change", "c", "make the config with a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
+	f.StringVarP(&opts.Message, "message", "m", "", "`text` about the image, which gocker history shows")
+	platformFlag(f, &opts.Platform)
+	limitFlags(f, &opts.Limits)
 	return cmd
 }
 

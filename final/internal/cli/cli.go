@@ -110,7 +110,7 @@ type named struct {
 var otherCommands = []named{
 	{"inspect", inspectCommand},
 	{"pull", pullCommand}, {"push", pushCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
-	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"login", loginCommand}, {"logout", logoutCommand},
+	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"import", importCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"system", systemCommand},
 	{"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
 	{"completion", completionCommand},

@@ -14,7 +14,7 @@ var containerCommands = []named{
 	{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"stop", stopCommand}, {"restart", restartCommand},
 	{"kill", killCommand}, {"wait", waitCommand}, {"pause", pauseCommand}, {"unpause", unpauseCommand}, {"rm", rmCommand},
 	{"rename", renameCommand}, {"update", updateCommand},
-	{"exec", execCommand}, {"attach", attachCommand}, {"logs", logsCommand}, {"cp", cpCommand}, {"commit", commitCommand},
+	{"exec", execCommand}, {"attach", attachCommand}, {"logs", logsCommand}, {"cp", cpCommand}, {"commit", commitCommand}, {"export", exportCommand},
 	{"ps", psCommand}, {"stats", statsCommand}, {"diff", diffCommand}, {"layers", layersCommand}, {"lsns", lsnsCommand},
 	{"top", topCommand}, {"port", portCommand},
 	{"events", eventsCommand}, {"why", whyCommand},

@@ -28,7 +28,7 @@ func imageCommand(e *engine.Engine) *cobra.Command {
 	remove.Use = "rm" + strings.TrimPrefix(remove.Use, "rmi")
 	remove.Aliases = []string{"remove"}
 	cmd.AddCommand(
-		list, remove, pullCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), tagCommand(e), untagCommand(e),
+		list, remove, pullCommand(e), pushCommand(e), saveCommand(e), loadCommand(e), importCommand(e), tagCommand(e), untagCommand(e),
 		imageInspectCommand(e), historyCommand(e), imagePruneCommand(e), imageHashesCommand(e), imageFilesCommand(e),
 		imageLayersCommand(e),
 	)

@@ -15,8 +15,6 @@ var elsewhere = map[string]string{
 	"build":   "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
-	"export":  "all files of a container as a tar archive: gocker cp CONTAINER:/ -",
-	"import":  "an image of a tar archive: podman import FILE NAME && podman save NAME | gocker load",
 	"network": "containers have no network but their own loopback, the host's, or another container's: see run --network",
 	"search":  "gocker pulls what has a name; to find one, look at the registry's own pages",
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -35,7 +36,7 @@ import (
 
 func pullCommand(e *engine.Engine) *cobra.Command {
 	var opts images.PullOptions
-	var quiet, all bool
+	var quiet, all, tags bool
 	cmd := &cobra.Command{
 		Use:   "pull [flags] IMAGE…",
 		Short: "Fetch images from their registries",
@@ -48,15 +49,21 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			var failed error
-			for _, arg := range args {
-				failed = errors.Join(failed, pullOne(ctx, cmd.OutOrStdout(), e, arg, quiet, opts))
-			}
-			return failed
+			return eachDo(args, func(arg string) error {
+				ref, err := pull.ParseReference(arg)
+				if err == nil && tags {
+					return pullTags(ctx, cmd.OutOrStdout(), e, arg, ref, quiet, opts)
+				}
+				if err == nil {
+					err = pullOne(ctx, cmd.OutOrStdout(), e, ref, quiet, opts)
+				}
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()
 	platformFlag(f, &opts.Platform)
+	f.BoolVarP(&tags, "all-tags", "a", false, "pull all images of a repository")
 	f.BoolVar(&all, "all-platforms", false, "")
 	f.MarkHidden("all-platforms")
 	limitFlags(f, &opts.Limits)
@@ -66,11 +73,36 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, name string, quiet bool, opts images.PullOptions) error {
-	ref, err := pull.ParseReference(name)
+// pullTags pulls all that a repository has.
+func pullTags(ctx context.Context, stdout io.Writer, e *engine.Engine, arg string, ref pull.Reference, quiet bool, opts images.PullOptions) error {
+	if err := noTag(arg, ref); err != nil {
+		return err
+	}
+	all, err := opts.Tags(ctx, ref)
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 {
+		return fmt.Errorf("pull %q: %w: it has no tags", arg, pull.ErrNotFound)
+	}
+	return eachDo(all, func(tag string) error {
+		ref, err := pull.ParseReference(ref.Name + ":" + tag)
+		if err == nil {
+			err = pullOne(ctx, stdout, e, ref, quiet, opts)
+		}
+		return err
+	})
+}
+
+// noTag fails for a name with a tag or a digest: with --all-tags it is to be a repository's.
+func noTag(arg string, ref pull.Reference) error {
+	if strings.HasSuffix(arg, ":"+ref.Tag) || strings.HasSuffix(arg, "@"+ref.Tag) {
+		return advice.Add(fmt.Errorf("%q has a tag, and --all-tags is for all of them", arg), "name the repository: %s", ref.Name)
+	}
+	return nil
+}
+
+func pullOne(ctx context.Context, stdout io.Writer, e *engine.Engine, ref pull.Reference, quiet bool, opts images.PullOptions) error {
 	out := stdout
 	if quiet {
 		out = io.Discard

@@ -16,7 +16,7 @@ import (
 
 func pushCommand(e *engine.Engine) *cobra.Command {
 	var opts images.PushOptions
-	var quiet bool
+	var quiet, all bool
 	cmd := &cobra.Command{
 		Use:   "push [flags] NAME[:TAG]",
 		Short: "Send an image to the registry in its name",
@@ -26,6 +26,15 @@ func pushCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			tags := []string{ref.Tag}
+			if all {
+				if err := noTag(args[0], ref); err != nil {
+					return err
+				}
+				if tags, err = e.Images().Tags(ref); err != nil {
+					return err
+				}
+			}
 			ctx, stop := interruptible()
 			defer stop()
 			out := cmd.OutOrStdout()
@@ -33,20 +42,29 @@ func pushCommand(e *engine.Engine) *cobra.Command {
 				out = io.Discard
 			}
 			fmt.Fprintf(out, "The push refers to repository [%s]\n", strings.TrimSuffix(images.FullName(ref), ":"+ref.Tag))
-			show := newBars(out, "Pushed", "Layer already exists")
-			opts.Progress = show.progress
-			digest, size, err := e.Images().Push(ctx, ref, opts)
-			show.end()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(out, "%s: digest: %s size: %d\n", ref.Tag, digest, size)
-			if quiet {
-				fmt.Fprintln(cmd.OutOrStdout(), images.FullName(ref))
-			}
-			return nil
+			return eachDo(tags, func(tag string) error {
+				ref := ref
+				if all {
+					if ref, err = pull.ParseReference(ref.Name + ":" + tag); err != nil {
+						return err
+					}
+				}
+				show := newBars(out, "Pushed", "Layer already exists")
+				opts.Progress = show.progress
+				digest, size, err := e.Images().Push(ctx, ref, opts)
+				show.end()
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(out, "%s: digest: %s size: %d\n", ref.Tag, digest, size)
+				if quiet {
+					fmt.Fprintln(cmd.OutOrStdout(), images.FullName(ref))
+				}
+				return nil
+			})
 		},
 	}
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "push all images of a repository")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
 	registryFlags(cmd.Flags(), &opts.Options)
 	return cmd

@@ -69,6 +69,7 @@ func (t Tree) open(name string, flags int) (*os.File, error) {
 type Options struct {
 	Follow bool   // a source that is a link stands for what it leads to
 	Owner  *Owner // of all that is made; nil: the same numbers as of the source
+	Bare   bool   // of what is mounted in the source only the empty folder or file: for Pack
 }
 
 // An Owner is who gets the copies. Setuid and setgid bits and file capabilities are not for him: they are dropped, as
@@ -98,7 +99,7 @@ func Copy(source Tree, from string, target Tree, to string, opts Options) error 
 	r, w := io.Pipe()
 	go func() {
 		buffered := bufio.NewWriterSize(w, 256<<10)
-		err := pack(buffered, s, name)
+		err := pack(buffered, s, name, false)
 		w.CloseWithError(errors.Join(err, buffered.Flush()))
 	}()
 	defer r.Close() // so that the other one ends, too
@@ -112,7 +113,7 @@ func Pack(w io.Writer, source Tree, from string, opts Options) error {
 		return err
 	}
 	defer s.file.Close()
-	return pack(w, s, s.name)
+	return pack(w, s, s.name, opts.Bare)
 }
 
 // Unpack writes what is in a tar archive into a folder.

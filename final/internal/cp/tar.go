@@ -20,9 +20,9 @@ import (
 	"gocker/step02-untar/untar"
 )
 
-// pack writes a file, or a folder and all that is in it, as a tar archive.
-func pack(w io.Writer, s source, name string) error {
-	p := packer{tar: tar.NewWriter(w), dev: s.dev, names: map[fileID]string{}}
+// pack writes a file, or a folder and all that is in it, as a tar archive. bare is Options.Bare.
+func pack(w io.Writer, s source, name string, bare bool) error {
+	p := packer{tar: tar.NewWriter(w), dev: s.dev, bare: bare, top: s.file, names: map[fileID]string{}}
 	if err := p.add(s.file, name); err != nil {
 		return err
 	}
@@ -32,6 +32,8 @@ func pack(w io.Writer, s source, name string) error {
 type packer struct {
 	tar   *tar.Writer
 	dev   fileID
+	bare  bool
+	top   *os.File
 	names map[fileID]string // the first name of a file that has several
 }
 
@@ -53,7 +55,14 @@ func (p *packer) add(f *os.File, name string) error {
 	header.Name, header.Format = name, tar.FormatPAX
 	// The host's names of users are not the container's, and it is the file that counts, not who read it.
 	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
+	mounted := p.bare && f != p.top && isMountPoint(f)
 	switch {
+	case mounted && info.IsDir():
+		header.Name += "/"
+		return p.tar.WriteHeader(header)
+	case mounted:
+		header.Size = 0
+		return p.tar.WriteHeader(header)
 	case info.IsDir():
 		header.Name += "/"
 		if err := p.tar.WriteHeader(header); err != nil {
@@ -188,8 +197,12 @@ func isMounted(root *os.Root, name string) bool {
 		return false
 	}
 	defer f.Close()
+	return isMountPoint(f)
+}
+
+func isMountPoint(f *os.File) bool {
 	var stat unix.Statx_t
-	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat)
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat)
 	return err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 

@@ -95,14 +95,7 @@ func (s Store) load(ctx context.Context, fill func(to string) error, opts LoadOp
 		return err
 	}
 	defer partial.Discard()
-	filled := make(chan error, 1) // standard input may not come for hours, and nothing ends a read
-	go func() { filled <- fill(partial.Path) }()
-	select {
-	case err = <-filled:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	if err != nil {
+	if err := inTime(ctx, func() error { return fill(partial.Path) }); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	packages, leftOut, err := readArchive(partial.Path, opts.Platform)
@@ -127,6 +120,19 @@ func (s Store) load(ctx context.Context, fill func(to string) error, opts LoadOp
 		opts.LeftOut(what)
 	}
 	return nil
+}
+
+// inTime calls read, and does not wait for it longer than for ctx: standard input may not come for hours, and nothing ends
+// a read.
+func inTime(ctx context.Context, read func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // untilDone is a reader that ends with its context.

@@ -32,10 +32,7 @@ func TestWhatPodmanHasBuiltIsFoundByItsShortName(t *testing.T) {
 	layer := string(testenv.Tar(t, testenv.File("a", "1")))
 	f := files{}
 	built, other := f.image(t, "built", runtime.GOARCH, layer), f.image(t, "other", runtime.GOARCH, layer)
-	s, _, _, err := load(t, maps.Clone(f).index(t, named(built, refName, "localhost/app:v1"), named(built, refName, "localhost/both:v1"), named(other, refName, "both:v1")), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := load(t, maps.Clone(f).index(t, named(built, refName, "localhost/app:v1"), named(built, refName, "localhost/both:v1"), named(other, refName, "both:v1")))
 	for name, want := range map[string]string{"app:v1": "built", "localhost/app:v1": "built", "both:v1": "other", "localhost/both:v1": "built"} {
 		img, err := s.Get(t.Context(), parse(t, name), "never", "", nil)
 		if got := fmt.Sprint(img.Config.Config.Labels["is"]); err != nil || got != want {

@@ -5,6 +5,8 @@ package images
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -21,6 +23,21 @@ type PushOptions struct {
 
 	// Progress is told, by several goroutines, how many of a layer's bytes are sent; Kept where the registry had it.
 	Progress func(layer v1.Descriptor, done int64)
+}
+
+// Tags are those that the images of a repository have here.
+func (s Store) Tags(ref pull.Reference) (tags []string, err error) {
+	names, err := layers.List(s.Dirs)
+	for tag := range names[ref.Name] {
+		if !strings.HasPrefix(tag, "sha256:") {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	if err == nil && tags == nil {
+		err = advice.Add(fmt.Errorf("%w of the repository %q", local.ErrNoImage, ref.Name), "to see those that are here: gocker images")
+	}
+	return tags, err
 }
 
 // Push sends the image with the name ref to the registry that the name says. An image that came from a registry has the

@@ -43,6 +43,21 @@ func (life Life) CopyFrom(container, from, to string, output io.Writer, opts Cop
 	})
 }
 
+// Export writes all files of a container as a tar archive, but for what is mounted in it.
+func (life Life) Export(container string, output io.Writer) error {
+	err := life.withRoot(container, func(root *os.File, _ *specs.Spec) error {
+		return cp.Pack(output, cp.Inside(root), "/", cp.Options{Bare: true})
+	})
+	if err != nil {
+		return fmt.Errorf("export container %q: %w", container, err)
+	}
+	s, err := life.Containers.Find(container)
+	if err == nil {
+		life.Containers.Note("export", s)
+	}
+	return nil // it may be gone by now
+}
+
 // CopyTo copies a file or folder of the host into a container. With an input it is a tar archive from there.
 func (life Life) CopyTo(from string, input io.Reader, container, to string, opts CopyOptions) error {
 	return life.withRoot(container, func(root *os.File, spec *specs.Spec) error {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -106,6 +107,71 @@ func (o Options) Digest(ctx context.Context, ref pull.Reference) (v1.Hash, error
 	}
 	response.Body.Close()
 	return v1.NewHash(response.Header.Get("Docker-Content-Digest"))
+}
+
+// maxPages is how many pages a list of tags may have: a registry gives them a thousand a page, or a hundred.
+const maxPages = 100
+
+// Tags lists the tags of a repository, at the mirrors or at its own registry.
+func (o Options) Tags(ctx context.Context, ref pull.Reference) (tags []string, err error) {
+	all, err := o.places(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		if tags, err = r.tags(ctx); err == nil {
+			return tags, nil
+		}
+	}
+	return nil, explainPull(ctx, ref, err)
+}
+
+func (r repository) tags(ctx context.Context) (tags []string, err error) {
+	at, err := url.Parse(r.url("tags", "list"))
+	for n := 0; err == nil; n++ {
+		var page struct{ Tags []string }
+		var next string
+		if next, err = r.page(ctx, at, &page); err != nil {
+			break
+		}
+		tags = append(tags, page.Tags...)
+		if next == "" {
+			return tags, nil
+		}
+		if n >= maxPages {
+			return nil, fmt.Errorf("%w: the list of its tags has more than %d pages", ErrManifest, maxPages)
+		}
+		at, err = at.Parse(next)
+	}
+	return nil, err
+}
+
+// page reads one page of a list, and tells where the next one is: see "Listing Tags" in the distribution-spec.
+func (r repository) page(ctx context.Context, at *url.URL, to any) (next string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := r.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	if err := check(response, http.StatusOK); err != nil {
+		return "", err
+	}
+	raw, err := readAll(response.Body, maxManifest)
+	if err == nil {
+		err = dirs.ParseJSON(raw, to)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: read the list of its tags: %w", ErrManifest, err)
+	}
+	link, relation, _ := strings.Cut(response.Header.Get("Link"), ">")
+	if !strings.Contains(relation, "next") {
+		return "", nil
+	}
+	return strings.TrimPrefix(strings.TrimSpace(link), "<"), nil
 }
 
 func (r repository) image(ctx context.Context, wanted v1.Platform) (*Image, error) {

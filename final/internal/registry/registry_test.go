@@ -442,6 +442,40 @@ func TestAMirrorIsAskedFirst(t *testing.T) {
 	find("own")
 }
 
+func TestTagsComeInPages(t *testing.T) {
+	endless := false
+	address := testenv.Registry(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch last := r.URL.Query().Get("last"); {
+			case r.URL.Path != "/v2/some/image/tags/list":
+				w.WriteHeader(http.StatusNotFound)
+			case last == "" || endless:
+				w.Header().Set("Link", `</v2/some/image/tags/list?last=b&n=2>; rel="next"`)
+				fmt.Fprint(w, `{"name":"some/image","tags":["a","b"]}`)
+			default:
+				fmt.Fprint(w, `{"name":"some/image","tags":["c"]}`)
+			}
+		})
+	})
+	parse := func(name string) pull.Reference {
+		ref, err := pull.ParseReference(address + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	if tags, err := (Options{}).Tags(t.Context(), parse("/some/image")); err != nil || !slices.Equal(tags, []string{"a", "b", "c"}) {
+		t.Errorf("Tags = %q, %v; want a, b, c", tags, err)
+	}
+	if tags, err := (Options{}).Tags(t.Context(), parse("/other")); !errors.Is(err, pull.ErrNotFound) {
+		t.Errorf("Tags of what is not there = %q, %v; want ErrNotFound", tags, err)
+	}
+	endless = true
+	if _, err := (Options{}).Tags(t.Context(), parse("/some/image")); !errors.Is(err, ErrManifest) {
+		t.Errorf("Tags of a list without an end = %v, want ErrManifest", err)
+	}
+}
+
 // imageFor is an image whose config says what platform it is for.
 func imageFor(t testing.TB, is v1.Platform) v1.Image {
 	t.Helper()
