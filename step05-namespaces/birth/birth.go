@@ -230,7 +230,7 @@ func (l *List) read() error {
 // failed is the error of a call, as the child says.
 func (l *List) failed(r report) error {
 	if int(r.call) >= len(l.calls) || r.gaveUp == 0 {
-		return errors.New("listen to the child: it says what a child does not say")
+		return errors.New("listen to the child: this is no message of a child")
 	}
 	c := l.calls[r.call]
 	return Failed{c.what, c.number, syscall.Errno(r.errno)}

@@ -134,7 +134,7 @@ func tellRoot(root string, tell story.Story) {
 		root = resolved
 	}
 	tell.Sh(story.Host, "the folder that will be its root", "export root="+story.Quote(root))
-	tell.Run(story.Inside, "what is made gets exactly the modes that are asked for", "umask", "022")
+	tell.Run(story.Inside, "files and folders get exactly the modes that are asked for", "umask", "022")
 	tell.Run(story.Inside, "mounts from here on appear nowhere else", "mount", "--make-rprivate", "/")
 	tell.Run(story.Inside, "pivot_root wants a mount point", "mount", "--rbind", story.Root, story.Root)
 	tell.Sh(story.Pivot, "its root folder becomes the root, and the old one is mounted on top of it",
@@ -176,7 +176,7 @@ func tellChild(spec *specs.Spec, tell story.Story) {
 func tellCommand(process *specs.Process, tell story.Story) {
 	tell.Run(story.Become, "a session of its own: no Ctrl-C from the host's terminal", "setsid")
 	tell.Run(story.Become, "its environment, without gocker's own variables", append([]string{"env", "-i"}, process.Env...)...)
-	tell.Run(story.Command, "the command, in place of what the child was so far", process.Args...)
+	tell.Run(story.Command, "the child becomes the command", process.Args...)
 }
 
 // Missing tells that a folder, or a file, is made, if it is missing.

@@ -218,7 +218,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if withVolumes {
 				what += ", all volumes without a name of their own that no other container has"
 			}
-			if !force && !confirm(cmd, "This removes "+what+", and what broken pulls have left.") {
+			if !force && !confirm(cmd, "This removes "+what+", and the remains of broken pulls.") {
 				return nil
 			}
 			if err := life.CheckPrune(filters); err != nil {

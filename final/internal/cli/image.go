@@ -139,7 +139,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
-			if !force && !confirm(cmd, "This removes all "+what+", and what broken pulls have left.") {
+			if !force && !confirm(cmd, "This removes all "+what+", and the remains of broken pulls.") {
 				return nil
 			}
 			n, err := pruneImages(cmd.OutOrStdout(), e, all, filters)

@@ -16,7 +16,7 @@ var elsewhere = map[string]string{
 	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
 	"network": "containers have no network but their own loopback, the host's, or another container's: see run --network",
-	"search":  "gocker pulls what has a name; to find one, look at the registry's own pages",
+	"search":  "gocker pulls images by their names; to find a name, look at the registry's own pages",
 }
 
 // missingFlags are flags of docker's and podman's run that gocker has not, and what there is instead.

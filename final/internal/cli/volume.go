@@ -32,7 +32,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if driver != "local" {
-				return advice.Add(fmt.Errorf("--driver %q: %w", driver, describe.ErrOption), "there is only local; for what is mounted elsewhere: run -v /DIR:/DIR")
+				return advice.Add(fmt.Errorf("--driver %q: %w", driver, describe.ErrOption), "there is only local; for a folder of another file system: run -v /DIR:/DIR")
 			}
 			known := map[string]string{}
 			for _, label := range labels {

@@ -243,7 +243,7 @@ func (w *wish) addOption(option string) error {
 	case "", "rw", "consistent", "cached", "delegated": // the last three are of Docker Desktop
 	case "nocopy":
 		if w.nocopy = true; w.volume == nil {
-			return fmt.Errorf("%w: nocopy for what is no volume", ErrOption)
+			return fmt.Errorf("%w: nocopy is only for volumes", ErrOption)
 		}
 	case "z", "Z":
 		if isThere("/sys/fs/selinux/enforce") {

@@ -170,7 +170,7 @@ func kernel() check.Result {
 	}
 	release := unix.ByteSliceToString(uts.Release[:])
 	if slices.Compare(numbers(release), numbers(leastKernel)) < 0 {
-		return check.Miss("kernel", release+" is older than "+leastKernel, "what is to be read-only in containers cannot be made so", "install a newer kernel, of the distribution's backports for example")
+		return check.Miss("kernel", release+" is older than "+leastKernel, "nothing can be made read-only for containers", "install a newer kernel, of the distribution's backports for example")
 	}
 	return check.Good("kernel", "%s", release)
 }

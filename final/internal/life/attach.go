@@ -26,9 +26,9 @@ type AttachOptions struct {
 	SigProxy   bool   // signals go on to the container
 }
 
-// What can be wrong with attaching to a container.
+// These errors say why nothing can be attached to a container.
 var (
-	ErrNotAttachable = errors.New("nobody can be attached to the container")
+	ErrNotAttachable = errors.New("no client can attach to the container")
 	ErrNoTerminal    = errors.New("-t: standard input is no terminal")
 )
 

@@ -39,7 +39,7 @@ func explained(ctx context.Context, what, host string, err error) (error, bool) 
 		return nil, false
 	case errors.As(err, &certificate):
 		return advice.Add(fmt.Errorf("%s: %w: %w", what, ErrCertificate, err),
-			"put the certificate of its authority, as NAME.crt, into /etc/docker/certs.d/%s or into a folder that --cert-dir names; or trust anybody: --insecure", host), true
+			"put the certificate of its authority, as NAME.crt, into /etc/docker/certs.d/%s or into a folder that --cert-dir names; or do not check it: --insecure", host), true
 	case isAlert(err):
 		return advice.Add(fmt.Errorf("%s: %w", what, err),
 			"if it wants to see a certificate: NAME.cert and NAME.key in /etc/docker/certs.d/%s, or in a folder that --cert-dir names", host), true

@@ -64,7 +64,7 @@ func checkNamespaces(spec *specs.Spec) error {
 		case own&flag != 0:
 			return fmt.Errorf("namespace %q: there are two of it", ns.Type)
 		case ns.Path != "" && ns.Type == specs.MountNamespace:
-			return fmt.Errorf("join the mount namespace %q: %w: its root would be another for all who are in it", ns.Path, namespaces.ErrShared)
+			return fmt.Errorf("join the mount namespace %q: %w: this would change the root of all processes in it", ns.Path, namespaces.ErrShared)
 		}
 		own |= flag
 	}

@@ -171,7 +171,7 @@ func foreign(name, file string) error {
 	attrs, err := merged.Xattrs(file)
 	for _, attr := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect"} {
 		if _, ok := attrs[attr]; ok {
-			return fmt.Errorf("%w: %q has the xattr %s, so what it is stands elsewhere", ErrPack, name, attr)
+			return fmt.Errorf("%w: %q has the xattr %s, so its content is elsewhere", ErrPack, name, attr)
 		}
 	}
 	return err

@@ -243,6 +243,6 @@ func (s Store) Fill(volume string, f *overlay.FS, destination string) error {
 	if err := cmp.Or(err, to.Finish()); err != nil {
 		return fmt.Errorf("fill volume %s with %q of the image: %w", volume, destination, err)
 	}
-	f.Tell.Run(story.Host, "a new volume begins with what the image has there", "cp", "-a", "--no-target-directory", folder, data)
+	f.Tell.Run(story.Host, "a new volume begins with the image's files of that place", "cp", "-a", "--no-target-directory", folder, data)
 	return nil
 }

@@ -297,7 +297,7 @@ func (c Case) memory() []Reason {
 	if more := int(c.Usage.OOMKills) - len(c.End.Killed); more > 0 && len(c.End.Killed) > 0 {
 		reasons = append(reasons, Reason{What: fmt.Sprintf("and %d more", more)})
 	} else if more > 0 {
-		reasons = append(reasons, Reason{What: fmt.Sprintf("the kernel killed %d processes; its log, which would name them, cannot be read or has it no more", more)})
+		reasons = append(reasons, Reason{What: fmt.Sprintf("the kernel killed %d processes; its log, which would name them, cannot be read, or does not have it any more", more)})
 	}
 	return reasons
 }
@@ -334,8 +334,8 @@ func (c Case) signal() (reasons []Reason) {
 	switch {
 	case c.End.Signal == 0 || c.killedFirst() || c.End.Orphaned || c.lastSent(c.End.Signal) != nil:
 	case c.End.Signal == unix.SIGSYS:
-		reasons = append(reasons, Reason{cmp.Or(c.End.Broke, "the kernel's log, which would name the system call, cannot be read or has it no more"),
-			"a 32-bit program makes calls that no filter of names can look at; --security-opt seccomp=unconfined runs it all the same"})
+		reasons = append(reasons, Reason{cmp.Or(c.End.Broke, "the kernel's log, which would name the system call, cannot be read, or does not have it any more"),
+			"a 32-bit program makes calls that no filter of names can look at; --security-opt seccomp=unconfined runs it anyway"})
 	case slices.Contains(faults, c.End.Signal):
 		reasons = append(reasons, Reason{c.End.Broke, "that is a fault of the program; for a core file: --ulimit core=-1, and see core(5)"})
 	case c.End.Signal == unix.SIGKILL && c.cpuLimit() > 0:
@@ -410,9 +410,9 @@ func (c Case) status() []Reason {
 	}
 	switch c.ExitCode {
 	case 126:
-		return []Reason{{"shells, env(1) and xargs(1) say 126 of a command that they found and could not execute", "look at what it wrote"}}
+		return []Reason{{"shells, env(1) and xargs(1) end with 126 if they find a command, but cannot execute it", "look at its output"}}
 	case 127:
-		return []Reason{{"shells, env(1) and xargs(1) say 127 of a command that they did not find", "look at what it wrote"}}
+		return []Reason{{"shells, env(1) and xargs(1) end with 127 if they do not find a command", "look at its output"}}
 	}
 	return nil
 }

@@ -412,8 +412,8 @@ func TestOwnStatusIsNamed(t *testing.T) {
 		faults = append(faults, planted{name: fmt.Sprint("status ", status), args: []string{"sh", "-c", fmt.Sprint("exit ", status)}, verdict: fmt.Sprintf("status %d, by itself", status)})
 	}
 	ask(t, append(faults,
-		planted{name: "a shell that does not find a command", args: []string{"sh", "-c", "no-such-command"}, verdict: "status 127, by itself", reasons: []string{"say 127 of a command that they did not find"}},
-		planted{name: "a shell that cannot execute a file", args: []string{"sh", "-c", "/etc/passwd"}, verdict: "status 126, by itself", reasons: []string{"say 126"}},
+		planted{name: "a shell that does not find a command", args: []string{"sh", "-c", "no-such-command"}, verdict: "status 127, by itself", reasons: []string{"end with 127 if they do not find a command"}},
+		planted{name: "a shell that cannot execute a file", args: []string{"sh", "-c", "/etc/passwd"}, verdict: "status 126, by itself", reasons: []string{"end with 126"}},
 		planted{name: "what it wrote last", args: []string{"sh", "-c", "echo no such database >&2; exit 1"}, meddle: func(*testing.T, engine.Engine, string, int) {}, verdict: "status 1, by itself", reasons: []string{"no such database"}},
 	))
 }

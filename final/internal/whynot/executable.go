@@ -95,7 +95,7 @@ func faultOf(process *specs.Process, errno syscall.Errno) fault {
 			"one may have 131072 bytes (128 KiB), all together a quarter of the stack's limit (--ulimit stack=…), and at most 6 MiB: put it in a file",
 		}
 	case unix.ETXTBSY:
-		return fault{"somebody has it open for writing", "close it there, or write it under another name and rename that"}
+		return fault{"another process has it open for writing", "close it there, or write it under another name and rename that"}
 	case unix.ENOMEM:
 		return fault{"there is no memory to load it", "give the container more (--memory), or the machine"}
 	}
@@ -175,7 +175,7 @@ func nearest(base, command, path string) (todo string) {
 		all = append(all, file)
 	}
 	slices.Sort(all)
-	return "the image has no shell; what it has in PATH is " + quoted(all)
+	return "the image has no shell; its PATH has " + quoted(all)
 }
 
 // programsIn are the files in the folders of PATH that can be executed, by their names.

@@ -51,7 +51,7 @@ func (e examination) file(path string, depth int) fault {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		to, _ := os.Readlink(path) // it is a link
-		return fault{fmt.Sprintf("it is a symbolic link to %q, which is not in the image", to), "make the link anew, or put there what it leads to"}
+		return fault{fmt.Sprintf("it is a symbolic link to %q, which is not in the image", to), "make the link again, or add the file that it leads to"}
 	case errors.Is(err, unix.ELOOP):
 		return fault{"its symbolic links lead in a circle", "make the link anew"}
 	case err != nil:
@@ -232,7 +232,7 @@ func (e examination) program(file io.ReaderAt, head []byte, depth int) fault {
 		}
 		if typ != elf.ET_EXEC && typ != elf.ET_DYN {
 			what := map[elf.Type]string{elf.ET_REL: "an object file", elf.ET_CORE: "a core dump"}[typ]
-			return fault{"it is " + cmp.Or(what, "of the type "+typ.String()) + ", not a program", "name what the linker made of it"}
+			return fault{"it is " + cmp.Or(what, "of the type "+typ.String()) + ", not a program", "name the program that the linker made of it"}
 		}
 	}
 	program, err := elf.NewFile(file)

@@ -249,7 +249,7 @@ func TestFileThatMayNotBeExecuted(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { f.Close() })
-		}, command: "/app", want: notExecutable, says: "somebody has it open for writing"},
+		}, command: "/app", want: notExecutable, says: "another process has it open for writing"},
 		{name: "more file capabilities than the container has", plant: func(t *testing.T, root string) {
 			ping := filepath.Join(root, "usr/bin/ls")
 			// cap_net_raw+ep, version 2: see linux/capability.h
