@@ -28,7 +28,7 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "docker-archive" && format != "oci-archive" {
-				return exit{exitGocker, advice.Add(fmt.Errorf("--format %q is no kind of archive", format), "it is docker-archive or oci-archive")}
+				return advice.Add(fmt.Errorf("--format %q is no kind of archive", format), "it is docker-archive or oci-archive")
 			}
 			refs, err := references(args)
 			if err != nil {

@@ -33,7 +33,7 @@ func doctorCommand(e *engine.Engine) *cobra.Command {
 			case "":
 				printResults(cmd.OutOrStdout(), results)
 			default:
-				return exit{exitGocker, fmt.Errorf("--format %q: there is only json", format)}
+				return fmt.Errorf("--format %q: there is only json", format)
 			}
 			if !doctor.CanRun(results) {
 				return exit{exitFailed, nil}

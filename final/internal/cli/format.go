@@ -84,6 +84,19 @@ func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T)
 			return err
 		}
 	}
+	if len(rows) == 0 {
+		return namesField[T](tmpl)
+	}
+	return nil
+}
+
+// namesField is an error if a template names a field that rows do not have: also where there is no row, as with docker. Other
+// errors may be the empty row's: there is nothing to cut off its texts.
+func namesField[T any](tmpl *template.Template) error {
+	var none T
+	if err := line(io.Discard, tmpl, none); err != nil && strings.Contains(err.Error(), "can't evaluate field") {
+		return err
+	}
 	return nil
 }
 
@@ -132,7 +145,7 @@ func unescape(format string) string {
 func parseTemplate(text string) (*template.Template, error) {
 	tmpl, err := templates.Parse(text)
 	if err != nil {
-		return nil, exit{exitGocker, advice.Add(fmt.Errorf("--format %q: %w", text, err), "templates are those of https://pkg.go.dev/text/template")}
+		return nil, advice.Add(fmt.Errorf("--format %q: %w", text, err), "templates are those of https://pkg.go.dev/text/template")
 	}
 	tmpl.Funcs(template.FuncMap{"printable": printableText, "json": jsonText})
 	cleanValues(tmpl.Tree, tmpl.Root)
@@ -212,7 +225,7 @@ func (w jsonWriter) Write(p []byte) (int, error) {
 func line(w io.Writer, tmpl *template.Template, data any) error {
 	var out strings.Builder
 	if err := tmpl.Execute(&out, data); err != nil {
-		return exit{exitGocker, fmt.Errorf("--format: %w", err)}
+		return fmt.Errorf("--format: %w", err)
 	}
 	_, err := fmt.Fprintln(w, out.String())
 	return err

@@ -40,7 +40,10 @@ func startCommand(e *engine.Engine) *cobra.Command {
 				streams.Stdin = nil
 			}
 			status, err := e.Life().StartAttached(args[0], attached, streams, tell)
-			return ended(status, err, exitFailed)
+			if err != nil { // also if there is no such command
+				return err
+			}
+			return ended(status, nil, exitFailed)
 		},
 	}
 	f := cmd.Flags()
@@ -200,7 +203,7 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 			opts.Tail = -1
 			if tail != "all" {
 				if opts.Tail, err = strconv.Atoi(tail); err != nil {
-					return exit{exitGocker, fmt.Errorf("--tail %q: want a number of lines, or all", tail)}
+					return fmt.Errorf("--tail %q: want a number of lines, or all", tail)
 				}
 			}
 			if opts.Since, err = parseTime("since", since); err != nil {

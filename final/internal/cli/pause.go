@@ -40,12 +40,12 @@ func updateCommand(e *engine.Engine) *cobra.Command {
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().NFlag() == 0 {
-				return exit{exitGocker, errors.New("update wants a flag that says what to change; see: gocker update --help")}
+				return errors.New("update wants a flag that says what to change; see: gocker update --help")
 			}
 			if cmd.Flags().Changed("restart") {
 				policy, err := describe.ParseRestart(restart)
 				if err != nil {
-					return exit{exitGocker, err}
+					return err
 				}
 				opts.Restart = &policy
 			}

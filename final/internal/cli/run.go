@@ -32,11 +32,11 @@ func runCommand(e *engine.Engine) *cobra.Command {
   gocker run --rm -it -m 64m --cpus 0.5 alpine`,
 		Args: wantImage,
 	}
-	runFlags(e, cmd, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
+	runFlags(e, cmd, exitGocker, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
 		opts.Usage = usage
 		if opts.Detached = detach; detach {
 			if len(streamNames) > 0 {
-				return exit{exitGocker, errors.New("--detach and --attach contradict each other")}
+				return exit{exitFailed, errors.New("--detach and --attach contradict each other")}
 			}
 			if opts.Usage {
 				return exit{exitGocker, advice.Add(errors.New("--detach and --usage contradict each other"), "gocker inspect --format '{{.Usage}}' tells it after the end")}
@@ -69,10 +69,10 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		Short: "Make a container, but do not start it",
 		Args:  wantImage,
 	}
-	runFlags(e, cmd, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
+	runFlags(e, cmd, exitFailed, func(l life.Life, opts describe.Options, say sayer, tell story.Story) error {
 		id, err := l.Create(opts, say, tell)
 		if err != nil {
-			return exit{failedStatus(err, exitGocker), err}
+			return exit{failedStatus(err, exitFailed), err}
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), id)
 		return nil
@@ -82,7 +82,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 
 func wantImage(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return exit{exitGocker, fmt.Errorf("%s wants an IMAGE; see: gocker %[1]s --help", cmd.Name())}
+		return fmt.Errorf("%s wants an IMAGE; see: gocker %[1]s --help", cmd.Name())
 	}
 	return nil
 }
@@ -95,8 +95,8 @@ func say(format string, args ...any) {
 }
 
 // runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
-// it prints a script instead.
-func runFlags(e *engine.Engine, cmd *cobra.Command, do func(life.Life, describe.Options, sayer, story.Story) error) {
+// it prints a script instead. failed is the status if gocker cannot do that.
+func runFlags(e *engine.Engine, cmd *cobra.Command, failed int, do func(life.Life, describe.Options, sayer, story.Story) error) {
 	var opts describe.Options
 	var explained explainFlag
 	var quiet bool
@@ -115,7 +115,7 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, do func(life.Life, describe.
 	network := networkFlags(f, &opts)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
-			return exit{exitGocker, err}
+			return exit{failed, err}
 		}
 		opts.Args = args[1:]
 		if err := errors.Join(general(), network()); err != nil {

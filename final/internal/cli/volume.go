@@ -107,7 +107,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			for _, v := range all {
 				fits, err := volumeFits(v, used != nil && len(used[v.Name]) == 0, filters)
 				if err != nil {
-					return exit{exitGocker, err}
+					return err
 				}
 				if !fits {
 					continue
@@ -199,7 +199,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, filter := range filters {
 				if key, _, _ := strings.Cut(filter, "="); key != "label" && key != "label!" {
-					return exit{exitGocker, advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")}
+					return advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")
 				}
 			}
 			if !force {

@@ -70,6 +70,9 @@ func (o Options) Check() error {
 	if err := CheckProcess(o.Workdir, o.Env); err != nil {
 		return err
 	}
+	if err := o.Restart.Check(); err != nil {
+		return err
+	}
 	if o.StopSignal != "" {
 		if _, err := signame.Parse(o.StopSignal); err != nil {
 			return err

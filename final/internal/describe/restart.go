@@ -4,6 +4,7 @@ package describe
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,18 +23,27 @@ func ParseRestart(s string) (p RestartPolicy, err error) {
 	name, most, limited := strings.Cut(s, ":")
 	p.Name = name
 	if limited {
-		p.Max, err = strconv.Atoi(most)
+		if p.Max, err = strconv.Atoi(most); err != nil {
+			return p, unknownRestart(s)
+		}
 	}
-	switch {
-	case err != nil || p.Max < 0 || limited && name != "on-failure":
-	case name == "", name == "no", name == "on-failure", name == "always", name == "unless-stopped":
-		return p, nil
+	return p, nil
+}
+
+// Check finds what is wrong with a policy.
+func (p RestartPolicy) Check() error {
+	if !slices.Contains([]string{"", "no", "on-failure", "always", "unless-stopped"}, p.Name) || p.Max < 0 || p.Max > 0 && p.Name != "on-failure" {
+		return unknownRestart(p.String())
 	}
-	return p, advice.Add(fmt.Errorf("--restart %q: %w", s, ErrOption), "there are no, on-failure[:times], always and unless-stopped")
+	return nil
+}
+
+func unknownRestart(policy string) error {
+	return advice.Add(fmt.Errorf("--restart %q: %w", policy, ErrOption), "there are no, on-failure[:times], always and unless-stopped")
 }
 
 func (p RestartPolicy) String() string {
-	if p.Max > 0 {
+	if p.Max != 0 {
 		return fmt.Sprintf("%s:%d", p.Name, p.Max)
 	}
 	return p.Name

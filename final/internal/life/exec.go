@@ -23,6 +23,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
+	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
@@ -132,6 +133,9 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	if errors.Is(err, unix.ESRCH) { // it has just ended
 		err = fmt.Errorf("%w: %s", containers.ErrNotRunning, s.Name)
 	}
+	if failed := (birth.Failed{}); errors.As(err, &failed) && failed.Number == unix.SYS_CHDIR {
+		err = fmt.Errorf("%w: %w", namespaces.ErrNotExecutable, err)
+	}
 	if err != nil {
 		return -1, err
 	}
@@ -169,7 +173,7 @@ func (life Life) describeExec(s containers.State, opts ExecOptions) (*specs.Spec
 		}
 		u, err := describe.LookUser(f, opts.User, s.Options.Attributes.GroupAdd...)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", namespaces.ErrNotExecutable, err)
 		}
 		process.User = u.User
 		process.Env = images.LastOfEach(append(process.Env, "HOME="+u.Home))

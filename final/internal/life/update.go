@@ -26,6 +26,11 @@ func (life Life) Update(name string, opts UpdateOptions) error {
 	if err != nil {
 		return err
 	}
+	if opts.Restart != nil {
+		if err := opts.Restart.Check(); err != nil {
+			return err
+		}
+	}
 	if opts.Restart != nil && opts.Restart.Wanted() && s.Options.Remove {
 		return fmt.Errorf("update %s: --restart: %w: it is removed at its end", name, describe.ErrOption)
 	}
