@@ -38,15 +38,18 @@ func (e exit) Unwrap() error { return e.err }
 // Command is the command line for args; without args that of all commands. Each command works on e, which the flags change.
 func Command(e *engine.Engine, args ...string) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "gocker",
-		Short:         "Runs containers, and shows how it is done",
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Use:   "gocker",
+		Short: "Runs containers, and shows how it is done",
+		// of SuggestionsFor
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
 		// completion has a file of its own.
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&e.Dirs.Root, "root", e.Dirs.Root, "`folder` of images and layers (GOCKER_ROOT)")
 	root.PersistentFlags().StringVar(&e.Dirs.Run, "run", e.Dirs.Run, "`folder` of containers (GOCKER_RUN)")
+	globalFlags(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit{exitGocker, advice.Add(err, "%s", cmp.Or(instead(cmd, err), "see: "+cmd.CommandPath()+" --help"))}
 	})
@@ -114,19 +117,6 @@ var otherCommands = []named{
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"system", systemCommand},
 	{"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
 	{"completion", completionCommand},
-}
-
-// firstWord is the name of the command in args, if flags before it do not hide it.
-func firstWord(args []string) string {
-	for i := 0; i < len(args); i++ {
-		switch {
-		case args[i] == "--root" || args[i] == "--run":
-			i++
-		case !strings.HasPrefix(args[i], "-"):
-			return args[i]
-		}
-	}
-	return ""
 }
 
 // Main runs the command line and returns the program's exit status.
