@@ -112,6 +112,24 @@ func CheckName(name string) error {
 	return nil
 }
 
+// Names counts those that somebody keeps in memory. Where folders are here already, one may be as long as all folders together:
+// with a thousand of them in each other, all names have a hundred million bytes.
+type Names struct{ long int }
+
+// maxLong is how many bytes those have together of which each is longer than an archive's may be.
+const maxLong = 64 << 20
+
+// Keep counts one name.
+func (n *Names) Keep(name string) error {
+	if len(name) > maxName {
+		n.long += len(name)
+	}
+	if n.long > maxLong {
+		return fmt.Errorf("%w: names of more than %d bytes have more than %d bytes together", ErrLimit, maxName, maxLong)
+	}
+	return nil
+}
+
 type counter struct {
 	io.Reader
 	add func(n int64) error

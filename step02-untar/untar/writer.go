@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step02-untar/budget"
 )
 
 // A Writer makes files from tar entries below one folder. It never follows a path out of that folder.
@@ -21,7 +23,10 @@ type Writer struct {
 	Root *os.Root
 	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
 	MakeParent func(name string) error
+	// Deep lets folders lie deeper, and names be longer, than an archive from anywhere may have it: as those on a disk may be.
+	Deep bool
 
+	names   budget.Names          // of folders
 	folders map[string]attributes // which Finish gives them
 	chown   bool
 	last    folder
@@ -68,10 +73,13 @@ func (w *Writer) in(dir string) (folder, error) {
 	if w.last.root != nil && w.last.name == dir {
 		return w.last, nil
 	}
-	if err := w.Parent(dir); err != nil {
+	above, name := w.Root, dir
+	if w.last.root != nil && path.Dir(dir) == w.last.name && w.last.has(path.Base(dir)) { // else each step down is one from the top
+		above, name = w.last.root, path.Base(dir)
+	} else if err := w.Parent(dir); err != nil {
 		return folder{}, err
 	}
-	root, err := w.Root.OpenRoot(dir)
+	root, err := above.OpenRoot(name)
 	if err != nil {
 		return folder{}, blame(err)
 	}
@@ -83,6 +91,30 @@ func (w *Writer) in(dir string) (folder, error) {
 	w.last.close()
 	w.last = folder{dir, root, file}
 	return w.last, nil
+}
+
+// has tells whether a folder has one of this name; a link to one is none, as it may lead back up.
+func (f folder) has(name string) bool {
+	info, err := f.root.Lstat(name)
+	return err == nil && info.IsDir()
+}
+
+// Clean is the function Clean, but for a limit that does not hold for this writer.
+func (w *Writer) Clean(name string) (string, error) {
+	name, err := Clean(name)
+	if w.Deep && errors.Is(err, budget.ErrLimit) {
+		err = nil
+	}
+	return name, err
+}
+
+// Lstat looks at what has a name already.
+func (w *Writer) Lstat(name string) (fs.FileInfo, error) {
+	in, err := w.in(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	return in.root.Lstat(path.Base(name))
 }
 
 // Finish gives the folders what their entries say, the last one where there are two. Before, a folder that is closed or
@@ -106,7 +138,7 @@ func (w *Writer) LeftOut() string {
 
 // Write makes the file that header describes, in place of one that has its name.
 func (w *Writer) Write(header *tar.Header, content io.Reader) error {
-	name, err := Clean(header.Name)
+	name, err := w.Clean(header.Name)
 	if err != nil {
 		return err
 	}
@@ -143,7 +175,7 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 	a := attributes{header.FileInfo().Mode(), header.Uid, header.Gid, header.PAXRecords, header.AccessTime, header.ModTime}
 	if header.Typeflag == tar.TypeDir {
 		w.folders[name] = a
-		return nil
+		return w.names.Keep(name)
 	}
 	return w.setAttributes(name, a)
 }
@@ -222,7 +254,7 @@ func (w *Writer) writeFile(dir *os.Root, name string, content io.Reader) error {
 }
 
 func (w *Writer) hardLink(name, target string) error {
-	target, err := Clean(target)
+	target, err := w.Clean(target)
 	if err != nil {
 		return fmt.Errorf("%w: it is a hard link to %q", err, target)
 	}

@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,9 +39,33 @@ func nest(t testing.TB, folder string, n int) {
 	unix.Close(at)
 }
 
+// deepest counts folders called d in each other, and sees that the last one has the file.
+func deepest(t *testing.T, folder string) (n int) {
+	t.Helper()
+	at, err := os.OpenRoot(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		below, err := at.OpenRoot("d")
+		if err != nil {
+			break
+		}
+		at.Close()
+		at = below
+		n++
+	}
+	defer at.Close()
+	if content, err := at.ReadFile("file"); err != nil || string(content) != "deep" {
+		t.Errorf("the file in the last folder has %q, %v", content, err)
+	}
+	return n
+}
+
 // With 2048 of them a name is as long as a system call takes it. And they are more than most processes may have open at first.
 func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
 	const depth = 3000
+	host := t.TempDir() // which is removed when there is no limit any more
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
@@ -67,6 +92,15 @@ func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
 		if output := mustGocker(t, d, strings.Fields(tt.args)...); !strings.Contains(output, tt.want) {
 			t.Errorf("gocker %s: %d bytes, without %.20q…", tt.args, len(output), tt.want)
 		}
+	}
+	// Out, and in again.
+	mustGocker(t, d, "cp", "deep:/d", host)
+	if got := deepest(t, host); got != depth {
+		t.Errorf("gocker cp from the container copied %d folders in each other, want %d", got, depth)
+	}
+	mustGocker(t, d, "cp", filepath.Join(host, "d"), "deep:/srv")
+	if output := mustGocker(t, d, "diff", "deep"); !strings.Contains(output, "A /srv"+file+"\n") {
+		t.Errorf("gocker cp into the container: diff has %d bytes, without the file", len(output))
 	}
 	// A layer may not have so many: nobody could unpack it.
 	if output, err := gocker(t, d, "commit", "deep", "image"); err == nil || !strings.Contains(output, "folders deep; 256 may be") {

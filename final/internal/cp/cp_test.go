@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step02-untar/budget"
 )
 
 // tree makes files: "dir/", "file=content", "link -> target".
@@ -318,5 +319,28 @@ func TestAnArchiveGoesThroughAsItIs(t *testing.T) {
 	}
 	if err := Unpack(&archive, inside(t, target), "file", Options{}); !errors.Is(err, ErrNotFolder) {
 		t.Errorf("Unpack to a file = %v, want ErrNotFolder", err)
+	}
+}
+
+// A thousand folders of long names in each other: all their names together are a hundred megabytes.
+func TestFoldersOfLongNamesDoNotFillTheMemory(t *testing.T) {
+	from, name := t.TempDir(), strings.Repeat("n", 255)
+	at, err := os.OpenRoot(from)
+	for range 1000 {
+		if err == nil {
+			err = at.Mkdir(name, 0o755)
+		}
+		if err == nil {
+			above := at
+			at, err = above.OpenRoot(name)
+			above.Close()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Close()
+	if err := Copy(inside(t, from), "/"+name, Host, t.TempDir(), Options{}); !errors.Is(err, budget.ErrLimit) {
+		t.Errorf("Copy = %.200v, want ErrLimit", err)
 	}
 }

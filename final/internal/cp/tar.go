@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/step02-untar/budget"
 	"gocker/step02-untar/untar"
 )
 
@@ -35,6 +36,7 @@ type packer struct {
 	bare  bool
 	top   *os.File
 	names map[fileID]string // the first name of a file that has several
+	kept  budget.Names
 }
 
 func (p *packer) add(f *os.File, name string) error {
@@ -74,6 +76,9 @@ func (p *packer) add(f *os.File, name string) error {
 			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, first, 0
 		} else {
 			p.names[idOf(info)] = name
+			if err := p.kept.Keep(name); err != nil {
+				return err
+			}
 		}
 	}
 	if header.Typeflag != tar.TypeReg {
@@ -112,6 +117,7 @@ func (p *packer) addAll(folder *os.File, info os.FileInfo, name string) error {
 		return err
 	}
 	defer r.Close()
+	folder.Close() // one descriptor for each folder on the way is enough
 	entries, err := r.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -146,6 +152,7 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 		return err
 	}
 	defer w.Close()
+	w.Deep = true
 	for archive := tar.NewReader(r); ; {
 		header, err := archive.Next()
 		if err == io.EOF {
@@ -154,7 +161,7 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 		if err != nil {
 			return err
 		}
-		name, err := untar.Clean(header.Name)
+		name, err := w.Clean(header.Name)
 		if err == nil && (name == "." || header.Typeflag == tar.TypeXGlobalHeader) {
 			continue // the folder itself stays as it is
 		}
@@ -162,7 +169,7 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 			err = ErrDevice
 		}
 		if err == nil {
-			err = mayReplace(w.Root, name, header.Typeflag == tar.TypeDir)
+			err = mayReplace(w, name, header.Typeflag == tar.TypeDir)
 		}
 		if err == nil {
 			own(header, opts.Owner)
@@ -179,13 +186,13 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 //
 // Nor is a file that is mounted there replaced, such as /etc/hosts. The kernel would do so for us, who are not in the
 // container's mount namespace, and unmount it first.
-func mayReplace(root *os.Root, name string, withFolder bool) error {
-	old, err := root.Lstat(name)
+func mayReplace(w *untar.Writer, name string, withFolder bool) error {
+	old, err := w.Lstat(name)
 	switch {
 	case err != nil: // what is wrong, the writer says
 	case old.IsDir() != withFolder:
 		return ErrReplace
-	case old.Mode().IsRegular() && isMounted(root, name):
+	case old.Mode().IsRegular() && isMounted(w.Root, name):
 		return ErrMounted
 	}
 	return nil
