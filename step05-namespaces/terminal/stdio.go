@@ -166,6 +166,7 @@ func (s *Streams) openPipe(theirs int) (ours *os.File, err error) {
 		return nil, fmt.Errorf("pipe: %w", err)
 	}
 	defer unix.Close(ends[theirs])
+	unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, mostMoved) // if it may not hold more, it holds less
 	unix.SetNonblock(ends[1-theirs], true) // only ours: Go waits for it without a thread
 	ours = os.NewFile(uintptr(ends[1-theirs]), "pipe")
 	s.ours = append(s.ours, ours)
