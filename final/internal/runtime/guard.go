@@ -22,8 +22,8 @@ import (
 
 // A guard is that process, and our end of the socket.
 type guard struct {
-	process *os.Process
-	socket  *os.File
+	pid    int
+	socket *os.File
 }
 
 // guarded are the parts of the guard. It is started beside the setup, and is told whom to guard before the command begins.
@@ -88,8 +88,9 @@ func startGuard() (*guard, error) {
 	theirs := os.NewFile(uintptr(pair[0]), name)
 	defer theirs.Close()
 	g := &guard{socket: os.NewFile(uintptr(pair[1]), name)}
-	g.process, err = os.StartProcess(fmt.Sprint("/proc/self/fd/", program.Fd()), []string{name}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{theirs}, Sys: &syscall.SysProcAttr{Setsid: true},
+	// Not os.StartProcess, which starts one process more, once, to see what it can know of processes.
+	g.pid, err = syscall.ForkExec(fmt.Sprint("/proc/self/fd/", program.Fd()), []string{name}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []uintptr{theirs.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		g.socket.Close()
@@ -114,5 +115,11 @@ func newProgram(name string) (*os.File, error) {
 // end ends the guard: nobody is left whom it could kill. A monitor that starts its container again gathers no zombies.
 func (g *guard) end() {
 	g.socket.Close()
-	go g.process.Wait() // its status is of no interest
+	go func() {
+		for {
+			if _, err := unix.Wait4(g.pid, nil, 0, nil); err != unix.EINTR { // its status is of no interest
+				return
+			}
+		}
+	}()
 }
