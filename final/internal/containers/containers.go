@@ -81,14 +81,19 @@ const (
 // files are what a container's folder has, beside what overlay makes.
 var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new"})
 
-// writeJSON replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
-// the machine has stopped.
+// writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {
 	raw, err := json.MarshalIndent(value, "", "\t")
 	if err != nil {
 		return err
 	}
-	err = writeRoomy(file+".new", raw)
+	return replace(file, raw)
+}
+
+// replace replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
+// the machine has stopped.
+func replace(file string, raw []byte) error {
+	err := writeRoomy(file+".new", raw)
 	if err == nil {
 		return os.Rename(file+".new", file)
 	}

@@ -3,6 +3,7 @@
 package containers
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -55,9 +56,13 @@ func (store Store) ReadProcess(id string) (*specs.Spec, error) {
 	return &specs.Spec{Process: part.Process, Linux: &specs.Linux{Namespaces: part.Linux.Namespaces, Seccomp: part.Linux.Seccomp}}, nil
 }
 
-// WriteSpec writes it.
+// WriteSpec writes it, in one line: it has a name of a system call in every other one else.
 func (store Store) WriteSpec(id string, spec *specs.Spec) error {
-	return writeJSON(filepath.Join(store.Dirs.Container(id), specName), linuxSpec{Spec: spec})
+	raw, err := json.Marshal(linuxSpec{Spec: spec})
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(store.Dirs.Container(id), specName), raw)
 }
 
 // broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;

@@ -3,10 +3,12 @@
 package runtime
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -72,23 +74,30 @@ func ownMappings() ([]mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	code := reflect.ValueOf(ownMappings).Pointer()
+	code := uint64(reflect.ValueOf(ownMappings).Pointer())
 	ofFile := map[string][]mapping{}
 	own := ""
-	for line := range bytes.Lines(raw) {
-		var m mapping
-		var may, device, inode string
-		if _, err := fmt.Sscanf(string(line), "%x-%x %s %x %s %s", &m.from, &m.to, &may, &m.offset, &device, &inode); err != nil {
-			return nil, fmt.Errorf("read /proc/self/maps: %q: %w", line, err)
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line) // from-to, rwxp, offset, device, inode, name
+		if len(fields) < 5 || fields[4] == "0" {
+			continue // no file
 		}
-		for i, protection := range []int{unix.PROT_READ, unix.PROT_WRITE, unix.PROT_EXEC} {
-			if may[i] != '-' {
+		first, second, _ := strings.Cut(fields[0], "-")
+		from, fromErr := strconv.ParseUint(first, 16, 64)
+		to, toErr := strconv.ParseUint(second, 16, 64)
+		offset, offsetErr := strconv.ParseUint(fields[2], 16, 64)
+		if err := errors.Join(fromErr, toErr, offsetErr); err != nil {
+			return nil, fmt.Errorf("read /proc/self/maps: %w", err)
+		}
+		m := mapping{from: uintptr(from), to: uintptr(to), offset: uintptr(offset)}
+		for letter, protection := range map[string]int{"r": unix.PROT_READ, "w": unix.PROT_WRITE, "x": unix.PROT_EXEC} {
+			if strings.Contains(fields[1], letter) {
 				m.protection |= protection
 			}
 		}
-		file := device + " " + inode
+		file := fields[3] + " " + fields[4]
 		ofFile[file] = append(ofFile[file], m)
-		if m.from <= code && code < m.to {
+		if from <= code && code < to {
 			own = file
 		}
 	}
