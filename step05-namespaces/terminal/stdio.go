@@ -167,7 +167,7 @@ func (s *Streams) openPipe(theirs int) (ours *os.File, err error) {
 	}
 	defer unix.Close(ends[theirs])
 	unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, mostMoved) // if it may not hold more, it holds less
-	unix.SetNonblock(ends[1-theirs], true) // only ours: Go waits for it without a thread
+	unix.SetNonblock(ends[1-theirs], true)                        // only ours: Go waits for it without a thread
 	ours = os.NewFile(uintptr(ends[1-theirs]), "pipe")
 	s.ours = append(s.ours, ours)
 	if err := unix.Fchown(ends[theirs], int(s.process.User.UID), -1); err != nil {
