@@ -37,25 +37,16 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 	if err != nil {
 		return nil, nil, err
 	}
+	names := namesOf(images, image)
+	untagged = names
 	_, byName := images[ref.Name][ref.Tag]
-	names := 0
-	for name, tags := range images {
-		for tag, id := range tags {
-			if id != image {
-				continue
-			}
-			names++
-			if !byName || name == ref.Name && tag == ref.Tag {
-				untagged = append(untagged, spell(name, tag))
-			}
-		}
-	}
-	slices.Sort(untagged)
-	if !byName && names > 1 && !force {
-		return nil, nil, advice.Add(fmt.Errorf("image %s is %w: it has the names %s", image, ErrInUse, strings.Join(untagged, ", ")),
+	if byName {
+		untagged = []string{spell(ref.Name, ref.Tag)}
+	} else if len(names) > 1 && !force {
+		return nil, nil, advice.Add(fmt.Errorf("image %s is %w: it has the names %s", image, ErrInUse, strings.Join(names, ", ")),
 			"remove them by name, or all at once: rmi -f %s", image)
 	}
-	last := len(untagged) == names
+	last := len(untagged) == len(names)
 	if last {
 		// A command that makes a container of it holds this lock until the container says so on disk.
 		lock, err := dirs.Lock(d.Image(image))
@@ -90,6 +81,19 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 		unused[i] = "sha256:" + chainID
 	}
 	return untagged, append([]string{"sha256:" + digest}, unused...), err
+}
+
+// namesOf are the names of an image, as spell writes them, sorted.
+func namesOf(images map[string]map[string]string, image string) (names []string) {
+	for name, tags := range images {
+		for tag, id := range tags {
+			if id == image {
+				names = append(names, spell(name, tag))
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // untag removes names, as spell writes them, from images.json.
