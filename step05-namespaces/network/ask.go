@@ -21,7 +21,7 @@ type Listener struct {
 
 // Listen has one answer at an address of the network namespace of a process.
 func Listen(pid int, ip netip.Addr) (l Listener, err error) {
-	err = inNetworkOf(pid, func() (err error) {
+	err = Within(pid, func() (err error) {
 		l.conn, err = net.ListenPacket("udp4", netip.AddrPortFrom(ip, 0).String())
 		return err
 	})
@@ -49,7 +49,7 @@ func (l Listener) Close() error { return l.conn.Close() }
 // Ask sends a packet to the listener from the network namespace of a process, and returns who has sent it, as the
 // listener sees it.
 func (l Listener) Ask(pid int) (seen string, err error) {
-	err = inNetworkOf(pid, func() error {
+	err = Within(pid, func() error {
 		conn, err := net.Dial("udp4", l.Addr.String())
 		if err != nil {
 			return err
@@ -70,9 +70,9 @@ func (l Listener) Ask(pid int) (seen string, err error) {
 	return seen, err
 }
 
-// inNetworkOf calls do on a thread that is in the network namespace of a process. A socket belongs to the namespace that its
+// Within calls do on a thread that is in the network namespace of a process. A socket belongs to the namespace that its
 // thread was in when it was made, and stays there, whoever uses it.
-func inNetworkOf(pid int, do func() error) error {
+func Within(pid int, do func() error) error {
 	return check.OnThread(func() error {
 		ns, err := netns.GetFromPid(pid)
 		if err != nil {

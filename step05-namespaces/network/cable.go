@@ -112,7 +112,7 @@ func (c Cable) Lay() (err error) {
 	if err := netlink.LinkSetUp(pair); err != nil {
 		return fmt.Errorf("set %q up: %w", c.Host, err)
 	}
-	return inNetworkOf(c.Pid, func() error {
+	return Within(c.Pid, func() error {
 		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func Compare(w io.Writer, host, container int) error {
 // rowsOf has a row for each device that is up. All of it is read by netlink, as ip(8) does.
 func rowsOf(pid int) (rows []string, err error) {
 	var at *netlink.Handle
-	err = inNetworkOf(pid, func() (err error) {
+	err = Within(pid, func() (err error) {
 		at, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
 	})

@@ -146,5 +146,5 @@ func (store Store) Rename(name, to string) error {
 	}
 	store.unlink(old, s.ID)
 	store.Note("rename", changed, "oldName", old)
-	return nil
+	return store.Networks().Rename(s.ID, old, to)
 }

@@ -48,9 +48,10 @@ type Connected struct {
 	Resolver bool                // gocker answers its questions for names, at networks.ResolverAddr
 }
 
-// ConnectedTo is what the networks add that a container is on.
-func ConnectedTo(a *networks.Attachment) (c Connected, err error) {
-	for _, e := range a.Endpoints {
+// ConnectedTo is what the networks add that a container is on. linked are the others that it is to find by name.
+func ConnectedTo(endpoints []networks.Endpoint, linked map[string][]string) Connected {
+	c := Connected{Links: linked}
+	for _, e := range endpoints {
 		for _, addr := range e.Addrs {
 			c.Addrs = append(c.Addrs, addr.Addr())
 		}
@@ -58,9 +59,7 @@ func ConnectedTo(a *networks.Attachment) (c Connected, err error) {
 			c.Gateway = e.Routers[0]
 		}
 	}
-	c.Resolver = a.NeedsResolver()
-	c.Links, err = a.Linked()
-	return c, err
+	return c
 }
 
 // addNames mounts the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
@@ -111,6 +110,15 @@ func WriteNames(f *overlay.FS, hostname string, options Options, c Connected) er
 		}
 	}
 	return nil
+}
+
+// WriteHosts writes only what is /etc/hosts of a container that runs.
+func WriteHosts(f *overlay.FS, hostname string, options Options, c Connected) error {
+	hosts, err := hostsOf(hostname, options, c)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(f.Dir, nameFiles[0]), hosts, 0o644)
 }
 
 func hostsOf(hostname string, options Options, c Connected) ([]byte, error) {

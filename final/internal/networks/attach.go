@@ -3,12 +3,10 @@
 package networks
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
@@ -71,6 +69,7 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 		if err := s.writeEndpoint(e); err != nil {
 			return nil, err
 		}
+		s.noteOn("connect", e)
 	}
 	// One default route is enough: it leads through the first network that leads out.
 	first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
@@ -171,30 +170,6 @@ func (p Publish) at(addrs []netip.Prefix) (ports []published.Port) {
 // not find its neighbours, and those that the host has at a loopback address it would not find itself.
 func (a *Attachment) NeedsResolver() bool { return a.resolver != nil && a.resolver.needed }
 
-// Linked are the containers that a container on the default network is to find by name, which has no resolver.
-func (a *Attachment) Linked() (map[string][]string, error) {
-	linked := map[string][]string{}
-	for _, e := range a.Endpoints {
-		if e.Network != Default || len(e.Links) == 0 {
-			continue
-		}
-		on, err := a.store.On(Network{ID: e.NetworkID})
-		if err != nil {
-			return nil, err
-		}
-		for _, link := range e.Links {
-			name, alias, _ := strings.Cut(link, ":")
-			i := slices.IndexFunc(on, func(other Endpoint) bool { return slices.Contains(other.Names, name) })
-			if i < 0 {
-				return nil, advice.Add(fmt.Errorf("--link %s: no container of that name is on network %s", link, Default), "start it first: gocker start %s", name)
-			}
-			addr := on[i].Addrs[0].Addr().String()
-			linked[addr] = append(linked[addr], cmp.Or(alias, name), name)
-		}
-	}
-	return linked, nil
-}
-
 // Part lays the cables before the command begins.
 func (a *Attachment) Part() namespaces.Part {
 	return namespaces.Part{Ready: func(p *namespaces.Process) (err error) {
@@ -238,7 +213,7 @@ func (a *Attachment) Serve() {
 // Leave gives all of it back, after the container's end. The kernel takes the cables away with the container's network
 // namespace, and nobody waits for that.
 func (a *Attachment) Leave() error {
-	if len(a.Endpoints) == 0 {
+	if a.container == "" {
 		return nil
 	}
 	lock, err := a.store.lock()

@@ -38,6 +38,9 @@ type Want struct {
 	MAC     string     `json:",omitempty"`
 }
 
+// Is tells whether this is the network that is wanted.
+func (w Want) Is(n Network) bool { return w.Name == n.Name || strings.HasPrefix(n.ID, w.Name) }
+
 // An Endpoint is a container's place on a network: {run}/networks/{network's id}/{container's id}.json.
 type Endpoint struct {
 	ID        string // 64 hex digits
@@ -93,6 +96,17 @@ func (s Store) Of(container string) ([]Endpoint, error) {
 	endpoints, err := readEndpoints(s.running(), "*/"+container+".json")
 	slices.SortFunc(endpoints, func(a, b Endpoint) int { return cmp.Compare(a.Device, b.Device) })
 	return endpoints, err
+}
+
+// All lists who is on any network, by the container's id.
+func (s Store) All() (map[string][]Endpoint, error) {
+	endpoints, err := readEndpoints(s.running(), "*/*.json")
+	of := map[string][]Endpoint{}
+	slices.SortFunc(endpoints, func(a, b Endpoint) int { return cmp.Compare(a.Device, b.Device) })
+	for _, e := range endpoints {
+		of[e.Container] = append(of[e.Container], e)
+	}
+	return of, err
 }
 
 func readEndpoints(folder, pattern string) (endpoints []Endpoint, err error) {
@@ -284,7 +298,7 @@ func (s Store) release(e Endpoint) error {
 	if err := os.Remove(s.endpointFile(e)); err != nil {
 		return err
 	}
-	s.note("disconnect", Network{Name: e.Network, ID: e.NetworkID}, "container", e.Container)
+	s.noteOn("disconnect", e)
 	if areGone { // some of them, or all rules
 		return s.writeRules()
 	}

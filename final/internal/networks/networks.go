@@ -94,6 +94,11 @@ func (s Store) folder() string {
 	return filepath.Join(s.Dirs.Root, name)
 }
 
+// noteOn notes that a container is on a network, or no more.
+func (s Store) noteOn(what string, e Endpoint) {
+	s.note(what, Network{Name: e.Network, ID: e.NetworkID}, "container", e.Container)
+}
+
 // scope tells the devices and rules of several pairs of folders apart: all of them are the machine's. Root's own pair needs
 // no mark.
 func (s Store) scope() string {

@@ -1,0 +1,163 @@
+//go:build linux
+
+package networks
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"gocker/step01-pull/shared/advice"
+	"gocker/step05-namespaces/network"
+)
+
+// ErrNotOn says that a container is not on a network.
+var ErrNotOn = errors.New("the container is not on the network")
+
+// Connect puts a container that runs on one more network. pid is its first process, and still is an error if that has ended
+// since. The process that holds the container hears nothing of it: at the container's end it gives back what it finds then.
+func (s Store) Connect(container string, pid int, want Want, names []string, still func() error) (err error) {
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := still(); err != nil {
+		return err
+	}
+	others, err := s.Of(container)
+	if err != nil {
+		return err
+	}
+	e, bridge, err := s.join(container, want, others)
+	if err != nil {
+		return err
+	}
+	e.Names = append(slices.Clone(names), want.Aliases...)
+	e.Routers = slices.DeleteFunc(e.Routers, func(router netip.Addr) bool {
+		return slices.ContainsFunc(others, func(other Endpoint) bool { return other.leads(router.Is4()) })
+	})
+	if err := s.writeEndpoint(e); err != nil {
+		return err
+	}
+	s.noteOn("connect", e)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.cable(0, "").Pull(), s.release(e))
+		}
+	}()
+	if err := e.cable(pid, bridge).Lay(); err != nil {
+		return errors.Join(fmt.Errorf("network %s: %w", e.Network, err), still())
+	}
+	if e.Network != Default {
+		if err := network.Within(pid, divert); err != nil {
+			return err
+		}
+	}
+	return still() // else its number may be another process's by now, which has got the cable
+}
+
+// leads tells whether a default route leads through the endpoint, of IPv4 or IPv6.
+func (e Endpoint) leads(v4 bool) bool {
+	return slices.ContainsFunc(e.Routers, func(router netip.Addr) bool { return router.Is4() == v4 })
+}
+
+// Disconnect takes a container off a network. pid is its first process, or 0 if there is none. If its default route led
+// there, another network gets it.
+func (s Store) Disconnect(container string, pid int, n Network) error {
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	rest, err := s.Of(container)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rest, func(e Endpoint) bool { return e.NetworkID == n.ID })
+	if i < 0 {
+		return advice.Add(fmt.Errorf("%w: container %s, network %s", ErrNotOn, container, n.Name), "to see who is: gocker network inspect %s", n.Name)
+	}
+	e := rest[i]
+	rest = slices.Delete(rest, i, i+1)
+	if err := errors.Join(e.cable(0, "").Pull(), s.release(e)); err != nil || pid == 0 {
+		return err
+	}
+	for _, lost := range e.Routers {
+		if err := s.reroute(pid, rest, lost.Is4()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reroute gives a container a default route through the first of its networks that leads out.
+func (s Store) reroute(pid int, endpoints []Endpoint, v4 bool) error {
+	for _, e := range endpoints {
+		n, err := s.Find(e.NetworkID)
+		if err != nil {
+			return err
+		}
+		for _, subnet := range n.Subnets {
+			if subnet.Gateway.Is4() != v4 || n.Internal {
+				continue
+			}
+			err := network.Within(pid, func() error { return netlink.RouteAdd(&netlink.Route{Gw: subnet.Gateway.AsSlice()}) })
+			if err != nil {
+				return fmt.Errorf("network %s: route through %s: %w", n.Name, subnet.Gateway, err)
+			}
+			e.Routers = append(e.Routers, subnet.Gateway)
+			return s.writeEndpoint(e)
+		}
+	}
+	return nil
+}
+
+// Rename changes a container's name in what the others know it by.
+func (s Store) Rename(container, from, to string) error {
+	if endpoints, err := s.Of(container); len(endpoints) == 0 {
+		return err
+	}
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	endpoints, err := s.Of(container)
+	for _, e := range endpoints {
+		if i := slices.Index(e.Names, from); i >= 0 { // the first: a hostname may be the same
+			e.Names[i] = to
+			err = errors.Join(err, s.writeEndpoint(e))
+		}
+	}
+	return err
+}
+
+// Linked are the containers that a container on the default network is to find by name, which has no resolver.
+func (s Store) Linked(endpoints []Endpoint) (map[string][]string, error) {
+	linked := map[string][]string{}
+	for _, e := range endpoints {
+		if e.Network != Default || len(e.Links) == 0 {
+			continue
+		}
+		on, err := s.On(Network{ID: e.NetworkID})
+		if err != nil {
+			return nil, err
+		}
+		for _, link := range e.Links {
+			name, alias, _ := strings.Cut(link, ":")
+			i := slices.IndexFunc(on, func(other Endpoint) bool { return slices.Contains(other.Names, name) })
+			if i < 0 {
+				return nil, advice.Add(fmt.Errorf("--link %s: no container of that name is on network %s", link, Default), "start it first: gocker start %s", name)
+			}
+			addr := on[i].Addrs[0].Addr().String()
+			linked[addr] = append(linked[addr], cmp.Or(alias, name), name)
+		}
+	}
+	return linked, nil
+}
