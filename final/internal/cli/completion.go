@@ -17,8 +17,8 @@ import (
 func completionCommand(*engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
-		Short: "Print a script with which a shell completes commands, flags, and names of containers, images and volumes",
-		Long: `Print a script with which a shell completes commands, flags, and names of containers, images and volumes.
+		Short: "Print a script with which a shell completes commands, flags, and names of containers, images, volumes and networks",
+		Long: `Print a script with which a shell completes commands, flags, and names of containers, images, volumes and networks.
 
   bash    source <(gocker completion bash)
   zsh     source <(gocker completion zsh)
@@ -50,6 +50,11 @@ To have it always, write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/con
 func complete(e *engine.Engine, cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		complete(e, sub)
+		if sub.Flags().Lookup("network") != nil {
+			sub.RegisterFlagCompletionFunc("network", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+				return networkNames(e), cobra.ShellCompDirectiveNoFileComp
+			})
+		}
 		_, usage, _ := strings.Cut(sub.Use, " ")
 		first, rest, _ := strings.Cut(strings.TrimPrefix(usage, "[flags] "), " ")
 		var names func(cmd *cobra.Command) []string
@@ -60,9 +65,11 @@ func complete(e *engine.Engine, cmd *cobra.Command) {
 			names = func(*cobra.Command) []string { return imageNames(e) }
 		case "VOLUME":
 			names = func(*cobra.Command) []string { return volumeNames(e) }
+		case "NETWORK":
+			names = func(*cobra.Command) []string { return networkNames(e) }
 		case "NAME":
 			names = func(cmd *cobra.Command) []string {
-				return slices.Concat(containerNames(e, cmd.Name()), imageNames(e), volumeNames(e))
+				return slices.Concat(containerNames(e, cmd.Name()), imageNames(e), volumeNames(e), networkNames(e))
 			}
 		}
 		if names == nil || sub.ValidArgsFunction != nil {
@@ -72,6 +79,9 @@ func complete(e *engine.Engine, cmd *cobra.Command) {
 		sub.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if cmd.Name() == "cp" { // either may be in the container; else it is a file
 				return names(cmd), cobra.ShellCompDirectiveNoSpace
+			}
+			if len(args) == 1 && rest == "CONTAINER" { // network connect NETWORK CONTAINER
+				return containerNames(e, cmd.Name()), cobra.ShellCompDirectiveNoFileComp
 			}
 			if len(args) > 0 && !many {
 				return nil, cobra.ShellCompDirectiveDefault
@@ -129,6 +139,14 @@ func volumeNames(e *engine.Engine) (names []string) {
 	volumes, _ := e.Volumes().List()
 	for _, v := range volumes {
 		names = append(names, v.Name)
+	}
+	return names
+}
+
+func networkNames(e *engine.Engine) (names []string) {
+	networks, _ := e.Networks().ListAll()
+	for _, n := range networks {
+		names = append(names, n.Name)
 	}
 	return names
 }

@@ -165,9 +165,11 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
+	cmd.Flags().Var((*list)(&filters), "filter", pruneFilterHelp)
 	return cmd
 }
+
+const pruneFilterHelp = "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE], label!=KEY[=VALUE]"
 
 // pruneContainers prints as docker does.
 func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, error) {
@@ -208,12 +210,12 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
-		Short: "Remove the containers that do not run, the images that no container needs, and the remains of crashes",
+		Short: "Remove the containers that do not run, the networks and images that no container needs, and the remains of crashes",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what := "all containers that do not run, all images without a name"
+			what := "all containers that do not run, all networks that no other container has, all images without a name"
 			if all {
-				what = "all containers that do not run, all images that no other container uses"
+				what = "all containers that do not run, all networks and images that no other container has"
 			}
 			if withVolumes {
 				what += ", all volumes without a name of their own that no other container has"
@@ -226,6 +228,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			n, err := pruneContainers(out, e, filters)
+			err = errors.Join(err, pruneNetworks(out, e, filters))
 			if withVolumes {
 				more, volumesErr := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous })
 				n, err = n+more, errors.Join(err, volumesErr)
@@ -239,7 +242,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
 	f.BoolVar(&withVolumes, "volumes", false, "also volumes without a name, if no container uses them")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
-	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]; not for volumes")
+	f.Var((*list)(&filters), "filter", pruneFilterHelp+"; not for volumes")
 	return cmd
 }
 

@@ -22,7 +22,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "events [flags]",
-		Short: "Show what happens to containers, images and volumes, as it happens",
+		Short: "Show what happens to containers, images, volumes and networks, as it happens",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, fromErr := parseTime("since", since)
@@ -43,7 +43,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	timeFlags(f, &since, &until)
 	f.StringVar(&format, "format", "", "`json`, or a template of Go: {{.Action}} {{.Actor.ID}}")
-	f.VarP((*list)(&filters), "filter", "f", "show only events with `KEY=VALUE`; KEY is container, event, image, label, type (its VALUE is container, image or volume) or volume")
+	f.VarP((*list)(&filters), "filter", "f", "show only events with `KEY=VALUE`; KEY is container, event, image, label, network, type (its VALUE is container, image, network or volume) or volume")
 	return cmd
 }
 
@@ -52,15 +52,15 @@ func eventFilter(filters []string) (wanted func(events.Event) bool, err error) {
 	keys := map[string][]string{}
 	for _, filter := range filters {
 		key, value, _ := strings.Cut(filter, "=")
-		if !slices.Contains([]string{"container", "event", "image", "label", "type", "volume"}, key) {
-			return nil, fmt.Errorf("--filter %q: there are container, event, image, label, type and volume", filter)
+		if !slices.Contains([]string{"container", "event", "image", "label", "network", "type", "volume"}, key) {
+			return nil, fmt.Errorf("--filter %q: there are container, event, image, label, network, type and volume", filter)
 		}
 		keys[key] = append(keys[key], value)
 	}
 	has := func(event events.Event, key, value string) bool {
 		attributes := event.Actor.Attributes
 		switch key {
-		case "container", "volume":
+		case "container", "network", "volume":
 			return key == event.Type && (value == attributes["name"] || value != "" && strings.HasPrefix(event.Actor.ID, value))
 		case "event":
 			action, _, _ := strings.Cut(event.Action, ": ") // exec_start: COMMAND

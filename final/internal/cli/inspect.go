@@ -13,6 +13,7 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/final/internal/networks"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -23,14 +24,14 @@ import (
 const inspectHelp = "`json` (one object in each line), or a Go template such as '{{.State.Status}}'"
 
 // inspectKinds are what can be inspected, in the order in which a name is looked for.
-var inspectKinds = []string{"container", "image", "volume"}
+var inspectKinds = []string{"container", "image", "network", "volume"}
 
 func inspectCommand(e *engine.Engine) *cobra.Command {
 	var format, kind string
 	var size bool
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] NAME…",
-		Short: "Show everything about containers, images or volumes, as JSON",
+		Short: "Show everything about containers, images, networks or volumes, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kinds := inspectKinds
@@ -55,7 +56,7 @@ func inspectCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&format, "format", "f", "", inspectHelp)
 	f.BoolVarP(&size, "size", "s", false, "for containers also show SizeRw, the size of what they added and changed, and SizeRootFs, the size with the image")
-	f.StringVar(&kind, "type", "", "only a `container`, image or volume of that name")
+	f.StringVar(&kind, "type", "", "only a `container`, image, network or volume of that name")
 	return cmd
 }
 
@@ -102,13 +103,15 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 			return nil, err
 		}
 		return e.Images().Inspect(ref)
+	case "network":
+		return e.Look().Network(name)
 	}
 	return inspectVolume(e, name)
 }
 
 // isMissing tells whether an error says that nothing has a name, or can have it.
 func isMissing(err error) bool {
-	for _, missing := range []error{containers.ErrNoContainer, local.ErrNoImage, pull.ErrReference, volumes.ErrNoVolume} {
+	for _, missing := range []error{containers.ErrNoContainer, local.ErrNoImage, pull.ErrReference, networks.ErrNoNetwork, volumes.ErrNoVolume} {
 		if errors.Is(err, missing) {
 			return true
 		}

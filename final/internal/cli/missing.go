@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,29 +16,48 @@ var elsewhere = map[string]string{
 	"build":   "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
-	"network": "containers have no network but their own loopback, the host's, or another container's: see run --network",
 	"search":  "gocker pulls images by their names; to find a name, look at the registry's own pages",
 }
 
-// missingFlags are flags of docker's and podman's run that gocker has not, and what there is instead.
-var missingFlags = []struct {
+// A missingFlag is one or several of docker's and podman's that gocker has not, and what there is instead.
+type missingFlag struct {
 	names   []string
 	instead string
-}{
-	{[]string{"gpus"}, "--device gives it devices by their names"},
-	{[]string{"uidmap", "gidmap"}, "there are no user namespaces yet: root in a container is the host's root, with fewer capabilities"},
-	{[]string{"health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period"},
-		"health is not checked; a check from outside: gocker exec CONTAINER COMMAND"},
-	{[]string{"runtime"}, "gocker is its own runtime"},
+}
+
+// missingFlags are those of commands, by their names behind gocker's own.
+var missingFlags = map[string][]missingFlag{
+	"run": {
+		{[]string{"gpus"}, "--device gives it devices by their names"},
+		{[]string{"uidmap", "gidmap"}, "there are no user namespaces yet: root in a container is the host's root, with fewer capabilities"},
+		{[]string{"health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period"},
+			"health is not checked; a check from outside: gocker exec CONTAINER COMMAND"},
+		{[]string{"runtime"}, "gocker is its own runtime"},
+		{[]string{"link-local-ip"}, "--ip and --ip6 choose addresses of the network's own"},
+	},
+	"network create": {
+		{[]string{"config-from", "config-only", "ingress"}, "these are for clusters of machines; gocker's networks are of this machine"},
+		{[]string{"ipam-opt"}, "--subnet, --gateway, --ip-range and --aux-address choose its addresses"},
+	},
+	"network connect": {
+		{[]string{"driver-opt"}, "options are those of a network: gocker network create --opt"},
+		{[]string{"gw-priority"}, "the default route leads through the network that a container was on first"},
+		{[]string{"link-local-ip"}, "--ip and --ip6 choose addresses of the network's own"},
+	},
 }
 
 // instead says what to do in place of a flag that is not there, if there is something.
 func instead(cmd *cobra.Command, err error) string {
 	var missing *pflag.NotExistError
-	if !errors.As(err, &missing) || cmd.Name() != "run" && cmd.Name() != "create" {
+	if !errors.As(err, &missing) {
 		return ""
 	}
-	for _, m := range missingFlags {
+	_, command, _ := strings.Cut(cmd.CommandPath(), " ")
+	switch command {
+	case "create", "container create", "container run":
+		command = "run"
+	}
+	for _, m := range missingFlags[command] {
 		if slices.Contains(m.names, missing.GetSpecifiedName()) {
 			return m.instead
 		}

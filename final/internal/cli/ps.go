@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&opts.All, "all", "a", false, "also show containers that do not run")
-	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=")
+	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=, publish=PORT[-PORT][/PROTOCOL], expose=PORT")
 	f.IntVarP(&opts.Last, "last", "n", 0, "show the newest containers, at most this `number`, running or not")
 	f.BoolVarP(&latest, "latest", "l", false, "show the newest container, running or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
@@ -120,9 +121,52 @@ func psRowOf(l look.Listed, names map[string]map[string]string, whole bool) psRo
 	return psRow{
 		ID: l.ID, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
 		RunningFor: ago(l.Created), State: l.Condition(), Status: status(l.State), Size: "0B", Names: l.Name,
-		Labels: pairs(l.Labels), Networks: l.Network, labels: l.Labels,
+		Labels: pairs(l.Labels), Networks: strings.Join(l.Networks, ","), Ports: ports(l.Ports), labels: l.Labels,
 		LocalVolumes: strconv.Itoa(volumes), Mounts: strings.Join(mounts, ","),
 	}
+}
+
+// ports are those of a container as docker lists them. Neighbours that differ only in their number, the same for the host and the
+// container, are one range; those that lead to another number stand behind them.
+func ports(all []look.Port) string {
+	type kind struct{ ip, protocol string }
+	var ranges, others []string
+	var open []kind // in the order of their first ports
+	first, last := map[kind]uint16{}, map[kind]uint16{}
+	end := func(k kind) {
+		numbers := strconv.Itoa(int(first[k]))
+		if last[k] > first[k] {
+			numbers += fmt.Sprint("-", last[k])
+		}
+		text := numbers + "/" + k.protocol
+		if k.ip != "" {
+			text = net.JoinHostPort(k.ip, numbers) + "->" + text
+		}
+		ranges = append(ranges, text)
+	}
+	for _, p := range all {
+		k := kind{protocol: p.Protocol}
+		if p.Host.IsValid() {
+			k.ip = p.Host.Addr().String()
+			if p.Host.Port() != p.Container {
+				others = append(others, fmt.Sprintf("%s->%s", p.Host, p))
+				continue
+			}
+		}
+		switch {
+		case first[k] == 0:
+			open = append(open, k)
+			first[k] = p.Container
+		case last[k]+1 != p.Container:
+			end(k)
+			first[k] = p.Container
+		}
+		last[k] = p.Container
+	}
+	for _, k := range open {
+		end(k)
+	}
+	return strings.Join(append(ranges, others...), ", ")
 }
 
 // timeFormat is how docker writes a time in a list.

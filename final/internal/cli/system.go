@@ -39,6 +39,13 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			lost, err := e.Networks().Strays(e.Containers().IsHeld)
+			for _, s := range lost {
+				found(images.Finding{Path: s.Path, What: s.What, Advice: s.Advice})
+			}
+			if err != nil {
+				return err
+			}
 			checked, err := e.Images().Check(found)
 			if err != nil {
 				return err

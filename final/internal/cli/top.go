@@ -37,24 +37,3 @@ func topCommand(e *engine.Engine) *cobra.Command {
 	cmd.Flags().SetInterspersed(false) // what stands behind CONTAINER is for ps
 	return cmd
 }
-
-func portCommand(e *engine.Engine) *cobra.Command {
-	return &cobra.Command{
-		Use:   "port CONTAINER [PORT[/PROTOCOL]]",
-		Short: "Show which ports of a container are published: none, as gocker has no network to publish them from",
-		Args:  cobra.RangeArgs(1, 2),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := e.Look().Inspect(args[0], false); err != nil {
-				return err
-			}
-			if len(args) == 1 {
-				return nil
-			}
-			port := args[1]
-			if !strings.Contains(port, "/") {
-				port += "/tcp"
-			}
-			return exit{exitFailed, fmt.Errorf("no public port %q published for %s", port, args[0])}
-		},
-	}
-}

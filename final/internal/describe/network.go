@@ -61,6 +61,15 @@ func (f NetworkFlags) Parse() (mode string, n Network, err error) {
 	return mode, n, errors.Join(n.parsePublished(f.Publish), n.parseExposed(f.Expose))
 }
 
+// Want reads the flags of "network connect": those of one network. One that stands for none has its mode as its name.
+func (f NetworkFlags) Want() (networks.Want, error) {
+	mode, n, err := f.Parse()
+	if err != nil || mode != "" {
+		return networks.Want{Name: mode}, err
+	}
+	return n.Wants[0], nil
+}
+
 // ofOne reads those flags that belong to the only network.
 func (f NetworkFlags) ofOne(mode string, n *Network) error {
 	if f.IP == "" && f.IP6 == "" && f.MAC == "" && len(f.Aliases) == 0 && len(f.Links) == 0 {

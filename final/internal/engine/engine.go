@@ -34,7 +34,7 @@ func (e Engine) Containers() containers.Store { return containers.Store{Dirs: e.
 
 // Look tells what is here.
 func (e Engine) Look() look.Look {
-	return look.Look{Containers: e.Containers(), Images: e.Images(), Volumes: e.Volumes()}
+	return look.Look{Containers: e.Containers(), Images: e.Images(), Volumes: e.Volumes(), Networks: e.Networks()}
 }
 
 // Life is what containers do.

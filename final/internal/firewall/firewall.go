@@ -46,6 +46,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -109,6 +110,22 @@ func (t Table) Present() (bool, error) {
 	}
 	return err == nil, explained("read the rules of table inet "+string(t), err)
 }
+
+// Bridges are the devices of the networks that the table has rules for.
+func (t Table) Bridges() (devices []string, err error) {
+	if present, err := t.Present(); err != nil || !present {
+		return nil, err
+	}
+	var c nftables.Conn
+	elements, err := c.GetSetElements(&nftables.Set{Table: t.table(), Name: bridgesName, KeyType: nftables.TypeIFName})
+	for _, e := range elements {
+		devices = append(devices, strings.TrimRight(string(e.Key), "\x00"))
+	}
+	return devices, explained("read the rules of table inet "+string(t), err)
+}
+
+// bridgesName is the set of them.
+const bridgesName = "bridges"
 
 // Publish adds ports, all or none: ErrTaken if one is there already.
 func (t Table) Publish(ports []Port) error {
@@ -258,7 +275,7 @@ func (m portMap) dnat() []expr.Any {
 
 func (t Table) addRules(c *nftables.Conn, networks []Network, ports []Port) error {
 	table := t.table()
-	bridges := &nftables.Set{Table: table, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
+	bridges := &nftables.Set{Table: table, Name: bridgesName, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	var names []nftables.SetElement
 	for _, n := range networks {
 		names = append(names, nftables.SetElement{Key: network.Device(n.Bridge)})

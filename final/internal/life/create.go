@@ -43,6 +43,9 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	if err := life.Containers.NameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}
+	if err := life.nameNetworks(&opts.Network); err != nil {
+		return nil, err
+	}
 	life.warn(opts, say)
 	lent, err := life.Containers.Lent(opts.Mounts.From)
 	if err != nil {

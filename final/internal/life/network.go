@@ -61,6 +61,21 @@ func (c *container) attach() (*networks.Attachment, error) {
 	return a, nil
 }
 
+// nameNetworks puts the names of networks in the place of what the user has typed of their ids.
+func (life Life) nameNetworks(wanted *describe.Network) error {
+	for i, want := range wanted.Wants {
+		if want.Name == networks.Default {
+			continue // it is made when it is needed
+		}
+		n, err := life.Containers.Networks().Find(want.Name)
+		if err != nil {
+			return fmt.Errorf("--network %s: %w", want.Name, err)
+		}
+		wanted.Wants[i].Name = n.Name
+	}
+	return nil
+}
+
 // namesOf are what others on its networks know a container by.
 func namesOf(s containers.State, hostname string) []string { return []string{s.Name, s.ID, hostname} }
 
@@ -147,19 +162,19 @@ func (life Life) Disconnect(name, network string) error {
 	})
 }
 
-// DisconnectGone takes off a network what a container has left there that is gone, and tells whether there was something.
-func (life Life) DisconnectGone(name, network string) (bool, error) {
+// DisconnectGone takes off a network what a container has left there that is gone.
+func (life Life) DisconnectGone(name, network string) error {
 	n, err := life.findNetwork(network)
 	if err != nil {
-		return false, err
+		return err
 	}
 	on, err := life.Containers.Networks().On(n)
 	for _, e := range on {
 		if slices.Contains(e.Names, name) || strings.HasPrefix(e.Container, name) {
-			return true, life.Containers.Networks().Disconnect(e.Container, 0, n)
+			return life.Containers.Networks().Disconnect(e.Container, 0, n)
 		}
 	}
-	return false, err
+	return errors.Join(fmt.Errorf("container %s: %w %s", name, networks.ErrNotOn, n.Name), err)
 }
 
 // changeNetworks changes the networks that a container wants. If it runs, it also has now be called, and then its names

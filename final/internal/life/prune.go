@@ -12,43 +12,52 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
 	"gocker/final/internal/filter"
+	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/advice"
 )
 
-// CheckPrune tells whether these are filters of a prune: until=TIME and label=KEY[=VALUE].
+// CheckPrune tells whether these are filters of a prune: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE].
 func CheckPrune(filters []string) error {
-	_, _, err := parsePrune(filters)
+	_, err := parsePrune(filters)
 	return err
 }
 
-func parsePrune(filters []string) (until time.Time, labels []string, err error) {
+// parsePrune returns what tells whether something is to be removed.
+func parsePrune(filters []string) (unwanted func(created time.Time, labels map[string]string) bool, err error) {
+	var until time.Time
+	var has, lacks []string
 	for _, f := range filters {
-		if text, ok := strings.CutPrefix(f, "until="); ok {
-			if until, err = filter.Until(text); err != nil {
-				return until, nil, err
+		key, value, _ := strings.Cut(f, "=")
+		switch key {
+		case "until":
+			if until, err = filter.Until(value); err != nil {
+				return nil, err
 			}
-			continue
+		case "label":
+			has = append(has, value)
+		case "label!":
+			lacks = append(lacks, value)
+		default:
+			return nil, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=, label!=")
 		}
-		label, ok := strings.CutPrefix(f, "label=")
-		if !ok {
-			return until, nil, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=")
-		}
-		labels = append(labels, label)
 	}
-	return until, labels, nil
+	return func(created time.Time, labels map[string]string) bool {
+		is := func(label string) bool { return filter.HasLabel(labels, label) }
+		isNot := func(label string) bool { return !is(label) }
+		return (until.IsZero() || created.Before(until)) && !slices.ContainsFunc(has, isNot) && !slices.ContainsFunc(lacks, is)
+	}, nil
 }
 
 // Prune removes the containers that do not run. Filters are those of CheckPrune. One that cannot be read is
 // kept.
 func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, err error) {
-	until, labels, err := parsePrune(filters)
+	unwanted, err := parsePrune(filters)
 	if err != nil {
 		return 0, err
 	}
 	all, err := life.Containers.List()
 	for _, s := range all {
-		lacks := slices.ContainsFunc(labels, func(label string) bool { return !filter.HasLabel(s.Annotations, label) })
-		if c := s.Condition(); c != "exited" && c != "created" || lacks || !until.IsZero() && !s.Created.Before(until) {
+		if c := s.Condition(); c != "exited" && c != "created" || !unwanted(s.Created, s.Annotations) {
 			continue
 		}
 		size := life.Containers.Bytes(s.ID)
@@ -62,4 +71,62 @@ func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, 
 		}
 	}
 	return bytes, err
+}
+
+// NetworkUsers are the containers that have each network, by the network's id, whether they run or not. It is nil if that cannot
+// be known of all.
+func (life Life) NetworkUsers() (map[string][]string, error) {
+	states, err := life.Containers.List()
+	if err != nil {
+		return nil, err
+	}
+	on, err := life.Containers.Networks().All()
+	if err != nil {
+		return nil, err
+	}
+	all, err := life.Containers.Networks().List()
+	used := map[string][]string{}
+	for id, endpoints := range on {
+		for _, e := range endpoints {
+			used[e.NetworkID] = append(used[e.NetworkID], id)
+		}
+	}
+	for _, s := range states {
+		for _, want := range s.Options.Network.Wants {
+			i := slices.IndexFunc(all, want.Is)
+			if i >= 0 && !slices.Contains(used[all[i].ID], s.ID) {
+				used[all[i].ID] = append(used[all[i].ID], s.ID)
+			}
+		}
+	}
+	return used, err
+}
+
+// PruneNetworks removes the networks that no container has, running or not, and takes out of the kernel what nobody uses of the
+// default one. One that cannot be read is kept.
+func (life Life) PruneNetworks(filters []string, removed func(name string)) error {
+	unwanted, err := parsePrune(filters)
+	if err != nil {
+		return err
+	}
+	used, err := life.NetworkUsers()
+	if used == nil {
+		return fmt.Errorf("all networks are kept, containers may have them: %w", err)
+	}
+	store := life.Containers.Networks()
+	all, listErr := store.List()
+	err = errors.Join(err, listErr)
+	for _, n := range all {
+		if n.Builtin() || len(used[n.ID]) > 0 || !unwanted(n.Created, n.Labels) {
+			continue
+		}
+		switch _, rmErr := store.Remove(n.Name); {
+		case errors.Is(rmErr, networks.ErrNoNetwork) || errors.Is(rmErr, networks.ErrUsed): // somebody was faster
+		case rmErr != nil:
+			err = errors.Join(err, rmErr)
+		default:
+			removed(n.Name)
+		}
+	}
+	return errors.Join(err, store.Rest())
 }

@@ -3,9 +3,11 @@
 package look
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +59,9 @@ func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
 			"LowerDir": strings.Join(topmostFirst(f.Lower), ":"), "UpperDir": f.Upperdir(), "WorkDir": f.Workdir(), "MergedDir": f.Mnt(),
 		}},
 	}
-	i.NetworkSettings = inspectNetwork(s)
+	if i.NetworkSettings, err = look.inspectNetwork(s); err != nil {
+		return i, err
+	}
 	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
 		file := filepath.Join(look.Containers.Dirs.Container(s.ID), name)
 		if name == "log.json" {
@@ -123,7 +127,11 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 		}
 	}
 	c.ExposedPorts = network.PortSet{}
-	for name := range image.ExposedPorts {
+	exposed := slices.Concat(o.Network.Expose, slices.Collect(maps.Keys(image.ExposedPorts)))
+	for _, p := range o.Network.Publish { // docker counts them in
+		exposed = append(exposed, Port{Container: p.Port, Protocol: p.Protocol}.String())
+	}
+	for _, name := range exposed {
 		if port, err := network.ParsePort(name); err == nil { // it is the image's word, and nobody opens it
 			c.ExposedPorts[port] = struct{}{}
 		}
@@ -131,34 +139,11 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 	return c
 }
 
-// networkSettings has the fields that templates ask for. No container has an address or ports of its own yet.
-type networkSettings struct {
-	SandboxKey string
-	endpoint
-	Ports    map[string][]portBinding
-	Networks map[string]endpoint
-}
-
-type (
-	endpoint    struct{ IPAddress, Gateway, MacAddress string }
-	portBinding struct{ HostIp, HostPort string }
-)
-
-func inspectNetwork(s containers.State) networkSettings {
-	n := networkSettings{Ports: map[string][]portBinding{}, Networks: map[string]endpoint{}}
-	if s.Pid > 0 {
-		n.SandboxKey = filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
-	}
-	if mode := networkOf(s); !strings.Contains(mode, ":") { // not another container's
-		n.Networks[mode] = endpoint{}
-	}
-	return n
-}
-
 func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig {
 	o := s.Options
 	h := &docker.HostConfig{
-		Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: network.PortMap{},
+		Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: bindings(o.Network.Publish),
+		PublishAllPorts: o.Network.PublishAll, Links: links(s),
 		LogConfig:     docker.LogConfig{Type: o.Log.Name, Config: map[string]string{}},
 		RestartPolicy: docker.RestartPolicy{Name: docker.RestartPolicyMode(o.Restart.Name), MaximumRetryCount: o.Restart.Max},
 		AutoRemove:    o.Remove, CapAdd: o.Isolation.CapAdd, CapDrop: o.Isolation.CapDrop, CgroupnsMode: docker.CgroupnsMode(o.Isolation.Cgroupns),

@@ -24,12 +24,19 @@ import (
 	"gocker/step03-layers/local"
 )
 
-func networkOf(s containers.State) string { return cmp.Or(s.Options.Isolation.Network, "none") }
+// networkOf is what docker calls a container's network mode: with several networks the first.
+func networkOf(s containers.State) string {
+	if wants := s.Options.Network.Wants; len(wants) > 0 {
+		return wants[0].Name
+	}
+	return cmp.Or(s.Options.Isolation.Network, "none")
+}
 
 // A Listed container is a line of "gocker ps".
 type Listed struct {
 	containers.State
-	Network string
+	Networks []string // by name
+	Ports    []Port
 
 	// Details, which are read only if they are wanted.
 	Labels map[string]string // the image's and its own
@@ -51,6 +58,8 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 		return nil, err
 	}
 	states, err := look.Containers.List()
+	endpoints, endpointsErr := look.Networks.All()
+	err = errors.Join(err, endpointsErr)
 	opts.Details = opts.Details || slices.ContainsFunc(opts.Filters, func(f string) bool {
 		return strings.HasPrefix(f, "label=") || strings.HasPrefix(f, "volume=")
 	})
@@ -62,7 +71,7 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 		if !alive && !opts.All && opts.Last == 0 && !all {
 			continue
 		}
-		l := Listed{State: s, Network: networkOf(s)}
+		l := Listed{State: s, Networks: networksOf(s, endpoints[s.ID]), Ports: portsOf(s, endpoints[s.ID])}
 		if opts.Details {
 			spec, specErr := look.Containers.ReadSpec(s.ID)
 			if specErr == nil {
@@ -81,7 +90,7 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 	return listed, err
 }
 
-const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network="
+const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network=, publish=, expose="
 
 // listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
 // all says that containers are wanted whether they run or not.
@@ -119,7 +128,13 @@ func (look Look) listFilter(filters []string) (passes func(Listed) bool, all boo
 				return slices.ContainsFunc(l.Mounts, func(m docker.MountPoint) bool { return value == m.Name || value == m.Destination || value == m.Source })
 			}
 		case "network":
-			pass = func(l Listed) bool { return l.Network == value }
+			name := value
+			if n, findErr := look.Networks.FindAny(value); findErr == nil {
+				name = n.Name
+			}
+			pass = func(l Listed) bool { return slices.Contains(l.Networks, name) }
+		case "publish", "expose":
+			pass, err = hasPort(key, value)
 		default:
 			ok = false
 		}

@@ -6,6 +6,7 @@ package look
 import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/images"
+	"gocker/final/internal/networks"
 	"gocker/final/internal/volumes"
 )
 
@@ -14,4 +15,5 @@ type Look struct {
 	Containers containers.Store
 	Images     images.Store
 	Volumes    volumes.Store
+	Networks   networks.Store
 }

@@ -356,25 +356,27 @@ func (s Store) writeRules(coming ...Network) error {
 
 // Remove removes a network that nobody is on.
 func (s Store) Remove(name string) (Network, error) {
-	if name == Default {
-		return Network{}, fmt.Errorf("network %s is always there; gocker network prune takes away what it has in the kernel while nobody is on it", name)
-	}
 	lock, err := s.lock()
 	if err != nil {
 		return Network{}, err
 	}
 	defer lock.Close()
-	n, err := s.Find(name)
-	if err != nil && !errors.Is(err, dirs.ErrDamaged) {
+	n, err := s.FindAny(name)
+	damaged := errors.Is(err, dirs.ErrDamaged)
+	if damaged {
+		n, err = Network{Name: name}, nil // nothing else is known of it
+	}
+	if err != nil {
 		return n, err
 	}
-	if err == nil {
+	if n.Builtin() && !damaged {
+		return n, advice.Add(fmt.Errorf("%w: %s", ErrBuiltin, n.Name), "what it has in the kernel goes, unless somebody uses it: gocker network prune")
+	}
+	if !damaged {
 		if err := s.down(n); err != nil {
 			return n, err
 		}
 	}
-	damaged := err != nil
-	n.Name = max(n.Name, name) // of a damaged one nothing else is known
 	if err := dirs.RemoveAll(filepath.Dir(s.file(n.Name))); err != nil {
 		return n, err
 	}
@@ -403,7 +405,7 @@ func (s Store) down(n Network) error {
 	return s.writeRules()
 }
 
-// Rest takes away what the default network has in the kernel, if nobody is on it.
+// Rest takes away what the default network has in the kernel, if nobody is on it, and rules of networks that are gone.
 func (s Store) Rest() error {
 	lock, err := s.lock()
 	if err != nil {
@@ -412,13 +414,16 @@ func (s Store) Rest() error {
 	defer lock.Close()
 	n, err := s.read(Default)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		if present, err := s.table().Present(); err != nil || !present { // a kernel without rules has none of ours
+			return nil
+		}
+		return s.writeRules()
 	}
 	if err == nil {
 		err = s.down(n)
 	}
 	if errors.Is(err, ErrUsed) {
-		return nil
+		return s.writeRules() // without those of networks that are gone
 	}
 	return err
 }
