@@ -64,6 +64,10 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 			return nil, err
 		}
 		e.Names = append(slices.Clone(r.Names), want.Aliases...)
+		// One default route is enough: it leads through the first network that leads out.
+		if slices.ContainsFunc(a.Endpoints, func(other Endpoint) bool { return len(other.Routers) > 0 }) {
+			e.Routers = nil
+		}
 		a.bridges[e.NetworkID] = bridge
 		a.Endpoints = append(a.Endpoints, e)
 		if err := s.writeEndpoint(e); err != nil {
@@ -71,14 +75,8 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 		}
 		s.noteOn("connect", e)
 	}
-	// One default route is enough: it leads through the first network that leads out.
-	first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
-	for i := range a.Endpoints {
-		if i != first {
-			a.Endpoints[i].Routers = nil
-		}
-	}
 	if len(r.Publish) > 0 {
+		first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
 		if first < 0 {
 			return nil, advice.Add(errors.New("publish ports: none of the container's networks leads out"), "leave out -p, or add a network that was made without --internal")
 		}
