@@ -169,7 +169,7 @@ func resolvOf(opts Names, c Connected) ([]byte, error) {
 			return nil, fmt.Errorf("--dns %q: %w: it is no address", server, ErrOption)
 		}
 	}
-	servers := opts.DNS
+	servers := slices.Clip(opts.DNS)
 	if c.Resolver {
 		servers = []string{networks.ResolverAddr}
 	}
@@ -179,22 +179,27 @@ func resolvOf(opts Names, c Connected) ([]byte, error) {
 			return nil, fmt.Errorf("--dns-%s %q: %w", word, values, ErrOption)
 		}
 	}
+	for line := range strings.Lines(string(host)) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) < 2:
+		case words[0] == "nameserver" && len(opts.DNS) == 0 && !c.Resolver:
+			servers = append(servers, words[1])
+		case (words[0] == "search" || words[0] == "domain") && len(opts.DNSSearch) == 0:
+			own["search"] = words[1:] // the last line counts
+		case words[0] == "options" && len(opts.DNSOptions) == 0:
+			own["options"] = append(own["options"], words[1:]...)
+		}
+	}
+	// Else a client asks the world for "db.example.com" before it asks for "db": see resolv.conf(5).
+	if c.Resolver && !slices.ContainsFunc(own["options"], func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
+		own["options"] = append(slices.Clip(own["options"]), "ndots:0")
+	}
 	var b bytes.Buffer
 	for _, server := range servers {
 		fmt.Fprintf(&b, "nameserver %s\n", server)
 	}
-	for line := range strings.Lines(string(host)) {
-		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		switch {
-		case word == "nameserver" && len(servers) == 0:
-		case (word == "search" || word == "domain") && len(own["search"]) == 0:
-		case word == "options" && len(own["options"]) == 0:
-		default:
-			continue
-		}
-		b.WriteString(strings.TrimSpace(line) + "\n")
-	}
-	for _, word := range slices.Sorted(maps.Keys(own)) {
+	for _, word := range []string{"search", "options"} {
 		if len(own[word]) > 0 {
 			fmt.Fprintf(&b, "%s %s\n", word, strings.Join(own[word], " "))
 		}
