@@ -130,14 +130,18 @@ func TestNobodyInsideStopsTheStartOfASecondProcess(t *testing.T) {
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for name, times := range map[string]int{"once": 1, "again and again": 1 << 30} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		times    int
+		mayTrace bool
+	}{{"once", 1, false}, {"again and again", 1 << 30, false}, {"once, by one who may trace", 1, true}, {"again and again, by one who may trace", 1 << 30, true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			started, stopped := make(chan bool), make(chan bool)
 			attack := namespaces.Part{Ready: func(p *namespaces.Process) error {
 				unix.Kill(p.Pid, unix.SIGSTOP)
 				go func() {
 					defer close(stopped)
-					for range times - 1 {
+					for range tt.times - 1 {
 						select {
 						case <-started:
 							return
@@ -148,15 +152,18 @@ func TestNobodyInsideStopsTheStartOfASecondProcess(t *testing.T) {
 				}()
 				return nil
 			}}
-			process := sh(f, "exit 7").Process
-			second, err := namespaces.Join(first.Pid, process, terminal.New(process, terminal.Stdio{}), attack)
+			spec := sh(f, "exit 7")
+			if !tt.mayTrace {
+				spec.Process.Capabilities = notTracing(t)
+			}
+			second, err := runtime.Join(first.Pid, spec, terminal.New(spec.Process, terminal.Stdio{}), first.Cgroup, nil, attack)
 			close(started)
 			if err != nil {
 				t.Fatal(err)
 			}
 			<-stopped
 			second.Signal(unix.SIGCONT)
-			if status, err := second.Wait(); status != 7 && status != 128+9 || times == 1 && status != 7 {
+			if status, err := second.Wait(); status != 7 && status != 128+9 || tt.times == 1 && status != 7 {
 				t.Errorf("Wait = %d, %v", status, err)
 			}
 		})

@@ -266,6 +266,34 @@ func TestWhoIsDeniedEndlesslyWaits(t *testing.T) {
 	}
 }
 
+// Answers take gocker's time, which no limit of the container's counts.
+func TestAStormOfDeniedCallsTakesLittleOfGocker(t *testing.T) {
+	f := testroot.Mount(t)
+	used := func() time.Duration {
+		var usage unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := sh(f, "for i in 1 2 3 4; do /tmp/probe probe getppid 1000 '' & done; wait")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp/probe", Type: "bind", Source: self, Options: []string{"bind", "ro"}})
+	spec.Linux.Seccomp = denies(unix.EPERM, "getppid")
+	begin, before := time.Now(), used()
+	if out, status := output(t, f, spec); status != 0 {
+		t.Fatalf("the probes ended with %d: %s", status, out)
+	}
+	took, own := time.Since(begin), used()-before
+	t.Logf("4000 answers took %s, and %s of a processor", took, own)
+	if took < 2*time.Second || own > took/4 { // the last 3000 wait a millisecond each
+		t.Errorf("4000 answers took %s, and %s of a processor: want 3 s, and less than a quarter of a processor", took, own)
+	}
+}
+
 func TestListenerEndsWithTheContainer(t *testing.T) {
 	f := testroot.Mount(t)
 	before := openFiles(t)
