@@ -336,9 +336,13 @@ func TestErrorsSayWhatIsWrongAndWhatHelps(t *testing.T) {
 			}
 			t.Setenv("DOCKER_CONFIG", dir)
 			pushed, _, pulled := everything(t, Options{}, host)
-			for _, err := range []error{pushed, pulled} {
-				if !errors.Is(err, tt.want) || !strings.Contains(advice.Of(err), "gocker login "+host) {
-					t.Errorf("%s: %v, advice %q; want %v, and gocker login", what, err, advice.Of(err), tt.want)
+			for i, err := range []error{pushed, pulled} {
+				want := tt.want
+				if i == 0 && want == pull.ErrUnauthorized {
+					want = ErrDenied
+				}
+				if !errors.Is(err, want) || !strings.Contains(advice.Of(err), "gocker login "+host) {
+					t.Errorf("%s: %v, advice %q; want %v, and gocker login", what, err, advice.Of(err), want)
 				}
 				for _, wrong := range []string{"map[", "cannot reach"} {
 					if strings.Contains(fmt.Sprint(err), wrong) {

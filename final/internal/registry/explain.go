@@ -15,10 +15,14 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// explain says what went wrong with a request to a registry, and what the user can do about it.
+// explain says what went wrong with a push or a login, and what the user can do about it.
 func explain(ctx context.Context, what, host string, err error) error {
 	if err, ok := explained(ctx, what, host, err); ok {
 		return err
+	}
+	var status *transport.Error
+	if ctx.Err() == nil && errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden) {
+		return advice.Add(fmt.Errorf("%s: %w: %w", what, ErrDenied, pull.Plain(err)), "log in as a user who may: gocker login %s", host)
 	}
 	return pull.ExplainRequest(ctx, what, host, err)
 }

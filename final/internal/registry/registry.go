@@ -43,6 +43,7 @@ var (
 	ErrBroken    = errors.New("the download broke off")
 
 	ErrCertificate = errors.New("the certificate of the registry is not one that this machine trusts")
+	ErrDenied      = errors.New("the registry does not allow it")
 	ErrPassword    = errors.New("the registry does not take this user and password")
 )
 
