@@ -18,9 +18,9 @@ import (
 )
 
 // FullName is a reference with all defaults filled in, as docker spells it: "docker.io/library/alpine:latest". The image
-// that needs no network has no registry, and what was built on a machine has none.
+// that needs no network has no registry.
 func FullName(ref pull.Reference) string {
-	if ref.IsSample() || strings.HasPrefix(ref.Name, localPrefix) {
+	if ref.IsSample() {
 		return ref.String()
 	}
 	return strings.Replace(ref.Full(), name.DefaultRegistry+"/", "docker.io/", 1)
