@@ -15,7 +15,7 @@ import (
 )
 
 // A Server is where people connect with a container. A person whose connection is too slow is left behind: the container does not wait for
-// anybody, except for the one whom it was started for.
+// any client, except the one that it was started for.
 type Server struct {
 	Stopped chan struct{} // closed when somebody does not want it to be started again
 
@@ -26,7 +26,7 @@ type Server struct {
 	mu      sync.Mutex
 	clients map[*client]bool
 	input   *os.File // the container's standard input or its terminal; may be nil
-	once    bool     // input ends with that of the first who is connected
+	once    bool     // input ends with that of the first client
 	window  *unix.Winsize
 }
 
@@ -54,7 +54,7 @@ func Listen(folder string) (s *Server, err error) {
 	return s, nil
 }
 
-// Serve adds the other end of a Pair: the one whom the container is started for.
+// Serve adds the other end of a Pair: the client that the container is started for.
 func (s *Server) Serve(end *os.File) error {
 	defer end.Close()
 	conn, err := net.FileConn(end)
@@ -80,7 +80,7 @@ func (s *Server) resize() {
 	}
 }
 
-// Stdout and Stderr are writers that write to all who are connected. They do not fail.
+// Stdout and Stderr are writers that write to all clients. They do not fail.
 func (s *Server) Stdout() io.Writer { return output{s, stdout} }
 func (s *Server) Stderr() io.Writer { return output{s, stderr} }
 
@@ -122,7 +122,7 @@ func (s *Server) all(kind byte, payload []byte) {
 	}
 }
 
-// Ended tells all who are connected the status. With that their connections end; the slow have a moment to take what
+// Ended tells all clients the status. With that their connections end; the slow have a moment to take what
 // the container wrote last. See Close.
 func (s *Server) Ended(status int) {
 	s.mu.Lock()
@@ -149,7 +149,7 @@ func (s *Server) Close() {
 	s.sending.Wait()
 }
 
-// A client is one who is connected. What it is to get waits in a queue; nil is the end.
+// A client is one connection. Its packets wait in a queue; nil is the end.
 type client struct {
 	conn  *net.UnixConn
 	first bool // the container was started for it

@@ -53,7 +53,7 @@ func writeArchive(cmd *cobra.Command, file, what string, write func(io.Writer) e
 	return write(cmd.OutOrStdout())
 }
 
-// writeFile writes a file that appears whole or not at all. What is there and no file, such as a pipe, is written to.
+// writeFile writes a file that appears whole or not at all. If the name is there and is no file, such as a pipe, it is written to.
 func writeFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)

@@ -53,7 +53,7 @@ func nameFlags(f *pflag.FlagSet, opts *describe.Names) {
 	f.Var((*list)(&opts.DNSOptions), "dns-option", "`option` of resolv.conf")
 }
 
-// networkFlags say which networks a container is on, and how it is reached from outside. What it returns reads them.
+// networkFlags say which networks a container is on, and how it is reached from outside. The function that it returns reads them.
 func networkFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error) {
 	var flags describe.NetworkFlags
 	f.Var((*list)(&flags.Networks), "network", "connect it to the network `NAME`; or none, host, container:NAME; or name=NAME,ip=…,alias=… (default bridge)")

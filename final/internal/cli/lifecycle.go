@@ -117,7 +117,7 @@ func stopFlags(f *pflag.FlagSet) func() life.StopOptions {
 	}
 }
 
-// timeFlag registers -t. What it returns is nil where the user has not said it.
+// timeFlag registers -t. Its result is nil if the user has not set the flag.
 func timeFlag(f *pflag.FlagSet, usage string) func() *int {
 	seconds := f.IntP("time", "t", 0, usage)
 	f.Lookup("time").DefValue = "" // it is not 0

@@ -145,7 +145,7 @@ func oneName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// generalFlags registers the flags that are of no other group. What it returns puts those into opts that are to be read
+// generalFlags registers the flags that are of no other group. The function that it returns puts those into opts that are to be read
 // first.
 func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error) {
 	var entrypoint, restart, logDriver string

@@ -67,7 +67,7 @@ func versionCommand(*engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			if format != "" {
-				// There is no daemon: for whoever asks for a server, this program is it.
+				// There is no daemon: if a user asks for the server, this program is it.
 				return printInspected(cmd.OutOrStdout(), format, []struct{ Client, Server build }{{b, b}})
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 1, ' ', 0)

@@ -29,7 +29,7 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// What can be wrong with a container, for what is wanted of it.
+// These errors say why a container cannot do what a command wants.
 var (
 	ErrNoContainer = errors.New("no such container")
 	ErrNameTaken   = errors.New("the name is taken")
@@ -152,7 +152,7 @@ func readState(folder string) (State, error) {
 	return s, nil
 }
 
-// Change changes a container's state, and returns it. Its gocker does so, and whoever renames it: so there is a lock for
+// Change changes a container's state, and returns it. Its gocker does so, and a command that renames it: so there is a lock for
 // this moment, on the folder fs in the container's folder.
 func (store Store) Change(id string, do func(*State)) (State, error) {
 	folder := store.Dirs.Container(id)

@@ -125,7 +125,7 @@ func (c *Held) Remove(volumes bool) error {
 	if removed == nil { // else it never was a container
 		c.Note("destroy", c.State)
 	}
-	return errors.Join(err, c.FS.Remove()) // last: who waits for its end waits for the lock
+	return errors.Join(err, c.FS.Remove()) // last: a command that waits for its end waits for the lock
 }
 
 // Close keeps a container that does not run.
@@ -133,7 +133,7 @@ func (c *Held) Close() error {
 	return errors.Join(c.FS.Unmount(), c.FS.Close())
 }
 
-// Change is Store.Change. What is known here is the same even if it cannot be written.
+// Change is Store.Change. The state in memory changes even if it cannot be written.
 func (c *Held) Change(do func(*State)) error {
 	s, err := c.Store.Change(c.State.ID, do)
 	if err != nil {
@@ -167,7 +167,7 @@ func (store Store) Take(name string) (*Held, error) {
 			f.Close()
 			continue // that was a moment ago
 		}
-		if err := cgroups.RemoveRecorded(f); err != nil { // whoever ran it may have died at the very end
+		if err := cgroups.RemoveRecorded(f); err != nil { // its gocker may have died at the very end
 			return nil, errors.Join(err, f.Close())
 		}
 		return c, nil
@@ -184,7 +184,7 @@ func (c *Held) Ready(tell story.Story) error {
 	if c.Spec, err = c.ReadSpec(c.State.ID); err != nil {
 		return err
 	}
-	if err := c.FS.Unmount(); err != nil { // whoever began to start it may have died
+	if err := c.FS.Unmount(); err != nil { // a gocker that began to start it may have died
 		return err
 	}
 	return c.FS.Mount()

@@ -13,7 +13,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 )
 
-// What may grow, and what should outlast the machine's next start, is not for the run folder, which is memory on many
+// Files that may grow, or should outlast the machine's next start, are not for the run folder, which is memory on many
 // machines. It lies in {root}/containers/{id}: so far a container's log. Links lead there and back:
 //
 //	{run}/containers/{id}/log.json    to {root}/containers/{id}/log.json

@@ -32,7 +32,7 @@ func (store Store) WaitEnd(s State, timeout time.Duration) error {
 		select {
 		case err := <-free:
 			return err
-		case <-look.C: // who starts it again may have been faster to lock it
+		case <-look.C: // a process that starts it again may have been faster to lock it
 			if now, err := readState(folder); err == nil && s.Monitor != 0 && now.Monitor != 0 && now.Monitor != s.Monitor {
 				return nil
 			}

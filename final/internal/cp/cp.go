@@ -6,8 +6,8 @@
 //	root, err := os.OpenFile("/proc/4711/root", unix.O_PATH, 0)
 //	err = cp.Copy(cp.Inside(root), "/etc/hosts", cp.Host, "hosts", cp.Options{})
 //
-// What a copy is called, and where it goes, is as docker cp has it: see Copy. What is copied flows as a tar archive from
-// who reads to who writes; "docker cp" with - in place of a name is one half of it.
+// The name and the place of a copy are as docker cp has them: see Copy. The files flow as a tar archive from
+// the reading side to the writing side; "docker cp" with - in place of a name is one half of it.
 //
 // A name in the root folder is resolved by openat2(2) with RESOLVE_IN_ROOT: its links begin at that root, whatever changes
 // meanwhile, and no name is resolved twice. From there on all goes by descriptors. Files are looked at before they are
@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What can be wrong with the two names.
+// These errors say what is wrong with the two names.
 var (
 	ErrNoFolder   = errors.New("no such folder")
 	ErrOntoFile   = errors.New("a folder cannot be copied onto a file")
@@ -72,7 +72,7 @@ type Options struct {
 	Bare   bool   // of what is mounted in the source only the empty folder or file: for Pack
 }
 
-// An Owner is who gets the copies. Setuid and setgid bits and file capabilities are not for him: they are dropped, as
+// An Owner is the user that gets the copies. Setuid and setgid bits and file capabilities are not for him: they are dropped, as
 // chown(2) drops them.
 type Owner struct{ UID, GID int }
 
@@ -177,7 +177,7 @@ func idOf(info os.FileInfo) fileID {
 	return fileID{uint64(stat.Dev), stat.Ino}
 }
 
-// devices is a container's /dev: what is in it was made by who runs the container, and means something only there.
+// devices is a container's /dev: its files were made by the container's runtime, and mean something only there.
 func (t Tree) devices() fileID {
 	dev, err := t.open("/dev", unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {

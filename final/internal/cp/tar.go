@@ -55,7 +55,7 @@ func (p *packer) add(f *os.File, name string) error {
 		return err
 	}
 	header.Name, header.Format = name, tar.FormatPAX
-	// The host's names of users are not the container's, and it is the file that counts, not who read it.
+	// The host's names of users are not the container's, and the file counts, not the user who read it.
 	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
 	mounted := p.bare && f != p.top && isMountPoint(f)
 	switch {
@@ -142,10 +142,10 @@ func (p *packer) addAll(folder *os.File, info os.FileInfo, name string) error {
 
 const (
 	xattrRecord = "SCHILY.xattr."
-	capability  = "security.capability" // what a program may do, whoever starts it: see capabilities(7)
+	capability  = "security.capability" // rights of a program for any user that starts it: see capabilities(7)
 )
 
-// unpack writes an archive into a folder. What is there gets new files in place of old ones, and keeps its folders.
+// unpack writes an archive into a folder. New files replace old ones, and folders that are there stay.
 func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 	w, err := untar.NewWriter(byDescriptor(folder))
 	if err != nil {

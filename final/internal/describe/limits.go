@@ -24,7 +24,7 @@ import (
 // while it runs.
 type Limits struct {
 	resources.Limits
-	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of who makes it
+	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of the gocker that makes it
 	OOMScoreAdj  int      // -1000 to 1000: what it has of it, is sooner killed when the machine has no memory left
 	Devices      []string // HOST[:CONTAINER][:rwm]
 	DeviceRules  []string // "c 189:* rwm"

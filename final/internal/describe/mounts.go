@@ -75,7 +75,7 @@ func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opt
 			wishes = append(wishes, w)
 		}
 	}
-	// What is below comes later, as docker has it.
+	// A mount below another one comes later, as docker has it.
 	slices.SortStableFunc(wishes, func(a, b wish) int {
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
@@ -99,7 +99,7 @@ func isWished(wishes []wish, destination string) bool {
 	return slices.ContainsFunc(wishes, func(w wish) bool { return w.Destination == destination })
 }
 
-// wishesOf are what a container has of volumes, and of the host. What is read-only there is so here.
+// wishesOf are what a container has of volumes, and of the host. A mount that is read-only there is read-only here.
 func wishesOf(from string, points []docker.MountPoint) (wishes []wish, err error) {
 	_, mode, _ := strings.Cut(from, ":")
 	if !slices.Contains([]string{"", "ro", "rw"}, mode) {

@@ -18,10 +18,10 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// What can be wrong with options.
+// These errors say what is wrong with options.
 var ErrOption = errors.New("not supported") // a flag's value is not one that gocker knows
 
-// Options are the flags of "gocker create" and "gocker run". What is empty is the image's choice. A container's
+// Options are the flags of "gocker create" and "gocker run". An empty field is the image's choice. A container's
 // state keeps them, without groups that nobody has used: there the lists of containers would spend most of their time.
 type Options struct {
 	Image       pull.Reference

@@ -29,7 +29,7 @@ type User struct {
 	Home string
 }
 
-// LookUser finds who "user[:group]" is, by the image's /etc/passwd and /etc/group; both are names or numbers, and a
+// LookUser finds the user of "user[:group]", by the image's /etc/passwd and /etc/group; both are names or numbers, and a
 // number need not be listed. Without a group it is the user's own and all that list it; more are added in any case. See
 // passwd(5) and group(5).
 func LookUser(f *overlay.FS, wanted string, more ...string) (User, error) {
@@ -107,7 +107,7 @@ func lookGroup(groups [][]string, wanted string) (uint32, error) {
 	return gid, nil
 }
 
-// parseID reads a uid or gid. What is no number is nobody's: never 0, which would be root's.
+// parseID reads a uid or gid. A word that is no number is an error: never 0, which would be root.
 func parseID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 31)
 	return uint32(n), err == nil && s[0] != '+'
@@ -144,7 +144,7 @@ func lines(f *overlay.FS, name string, fields int) ([][]string, error) {
 		return nil, fmt.Errorf("read /%s of the image: it has %d bytes, and at most %d are read", name, info.Size(), maxLines)
 	}
 	var out [][]string
-	scanner := bufio.NewScanner(io.LimitReader(file, maxLines)) // who is in a container that runs may add to it
+	scanner := bufio.NewScanner(io.LimitReader(file, maxLines)) // a process in a running container may add to it
 	scanner.Buffer(nil, maxLines)
 	for scanner.Scan() {
 		if line := strings.Split(scanner.Text(), ":"); len(line) >= fields {

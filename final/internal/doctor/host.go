@@ -82,7 +82,7 @@ func probeOverlay(dir string) {
 			os.Exit(1)
 		}
 	}
-	// userxattr: who is root only in a user namespace cannot write trusted.overlay.*, but user.overlay.*.
+	// userxattr: a process that is root only in a user namespace cannot write trusted.overlay.*, but user.overlay.*.
 	err := unix.Mount("overlay", filepath.Join(dir, "lowerdir"), "overlay", 0, strings.Join(options, ",")+",userxattr")
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "mount overlay: %v", err)

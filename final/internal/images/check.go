@@ -41,7 +41,7 @@ func (s Store) Check(found func(Finding)) (Checked, error) {
 		return Checked{}, err
 	}
 	defer lock.Close()
-	if err := s.leftovers(found); err != nil { // first: who makes a partial removes those that nobody holds
+	if err := s.leftovers(found); err != nil { // first: a command that makes a partial removes those that nobody holds
 		return Checked{}, err
 	}
 	ids, err := s.ids()

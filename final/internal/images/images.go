@@ -34,7 +34,7 @@ type Store struct {
 	Watch func(ref pull.Reference) (progress func(layer v1.Descriptor, done int64), end func(Pulled, error))
 }
 
-// Note notes what happens to an image. To registries and who pulls it is known by a name, to all others by its digest.
+// Note notes what happens to an image. Events of registries name it by its name, all others by its digest.
 func (s Store) Note(action string, img layers.Image, id, name string) {
 	events.Log{Dirs: s.Dirs}.Note("image", action, id, img.Config.Config.Labels, "name", name)
 }

@@ -123,7 +123,7 @@ func readIndex(dir string) (index v1.IndexManifest, err error) {
 	return index, nil
 }
 
-// byName puts those together that have the same name. What has none is alone.
+// byName puts those together that have the same name. One without a name is alone.
 func byName(all []v1.Descriptor) (groups [][]v1.Descriptor) {
 	at := map[string]int{}
 	for _, desc := range all {

@@ -41,7 +41,7 @@ type Loaded struct {
 	Names []pull.Reference
 }
 
-// LoadOptions are the flags of "gocker load", and who is told what comes of it.
+// LoadOptions are the flags of "gocker load", and the function that hears the result.
 type LoadOptions struct {
 	Limits   budget.Limits
 	Platform *v1.Platform // of what is there for several; nil: this machine's

@@ -27,7 +27,7 @@ const (
 )
 
 // Save writes images as one archive: an OCI layout in a tar, and for docker, which asks for it, with its manifest.json
-// beside. What an image came with is in it byte for byte, so the same images always give the same archive.
+// beside. The bytes that an image came with are in it unchanged, so the same images always give the same archive.
 // See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 func (s Store) Save(out io.Writer, refs []pull.Reference, forDocker bool) error {
 	names, err := layers.List(s.Dirs)

@@ -17,7 +17,7 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// gocker has no daemon. What is to go on when the command has ended, this program does, started once more by another name:
+// gocker has no daemon. Work that continues after the end of a command is done by this program, started once more by another name:
 // it is told on standard input what to do, and says on standard output what it does, until it has begun.
 
 // A reply is what a program in the background does meanwhile, or, at last, that it has begun, or why not.
@@ -82,12 +82,12 @@ func isStartedAs(name string, what any) bool {
 		return false
 	}
 	if err := json.NewDecoder(os.Stdin).Decode(what); err != nil {
-		os.Exit(1) // who wanted it is gone
+		os.Exit(1) // the process that wanted it is gone
 	}
 	return true
 }
 
-// tellStarter is the story for whoever has started this process. If nobody listens any more, it goes on all the same.
+// tellStarter is the story for the process that has started this one. If that is gone, this one continues.
 func tellStarter(line story.Line) { json.NewEncoder(os.Stdout).Encode(reply{Line: &line}) }
 
 // begun tells that this process has begun, or with an error that it has not and ends.

@@ -17,7 +17,7 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// Create makes a container, and no process. Start starts it. What is done on the way say hears, and tell what is asked of the
+// Create makes a container, and no process. Start starts it. say hears what is done on the way, and tell what is asked of the
 // kernel; tell may be nil, as in all that follows.
 func (life Life) Create(opts describe.Options, say func(format string, args ...any), tell story.Story) (id string, err error) {
 	ctx, signals := catchSignals()

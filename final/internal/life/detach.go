@@ -46,7 +46,7 @@ func (life Life) Start(name string, tell story.Story) error {
 	return c.start(tell, func() error { return c.detach(nil, nil) })
 }
 
-// StartAttached is Start for somebody who stays to see it, and returns its status.
+// StartAttached is Start for a user who stays to see it, and returns its status.
 func (life Life) StartAttached(name string, opts AttachOptions, streams Streams, tell story.Story) (status int, err error) {
 	h, err := life.Containers.Take(name)
 	if err != nil {

@@ -29,7 +29,7 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// ExecOptions are the flags of "gocker exec". What is empty is as for the container's first process.
+// ExecOptions are the flags of "gocker exec". An empty field is as for the container's first process.
 type ExecOptions struct {
 	Args        []string
 	Env         []string

@@ -43,7 +43,7 @@ func (life Life) Kill(name, signal string) error {
 	if err := life.signal(s.ID, sig, "gocker kill"); err != nil || sig != unix.SIGKILL {
 		return err
 	}
-	return life.Containers.WaitEnd(s, killTime) // it cannot refuse: whoever asks next is to find it ended
+	return life.Containers.WaitEnd(s, killTime) // it cannot refuse: the next command is to find it ended
 }
 
 // stopSignal is the signal that asks a container to end. An image may name one that does not exist: docker sends SIGTERM then.
@@ -85,7 +85,7 @@ func (life Life) noRestart(id string) {
 	}
 }
 
-// StopOptions are the flags of "gocker stop" and "gocker restart". What is empty is the container's own choice.
+// StopOptions are the flags of "gocker stop" and "gocker restart". An empty field is the container's own choice.
 type StopOptions struct {
 	Signal  string
 	Seconds *int // until it is killed; negative: for ever
@@ -152,7 +152,7 @@ func (life Life) Restart(name string, opts StopOptions) error {
 	return nil
 }
 
-// What Wait can wait for.
+// Wait can wait for these.
 const (
 	WaitStopped = "stopped"   // it does not run, nor will be started again
 	WaitNext    = "next-exit" // it ends, once more

@@ -89,7 +89,7 @@ func (c *container) open() (err error) {
 	return err
 }
 
-// shut tells those who are attached that it is over.
+// shut tells attached clients that it is over.
 func (c *container) shut(status int) {
 	if c.server != nil {
 		c.server.Ended(status)
@@ -170,7 +170,7 @@ func (c *container) hasEnded(p *runtime.Container, status int, runErr error, str
 	defer func() { c.Note("die", c.State, "exitCode", strconv.Itoa(status)) }()
 	ended := func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Finished, s.ExitCode = specs.StateStopped, 0, 0, time.Now(), status
-		if c.again(s, status) { // in one step: who waits for its end must not see one that is none
+		if c.again(s, status) { // in one step: a command that waits for its end must not see an end that is none
 			s.Status = containers.StateRestarting
 		}
 		if runErr != nil {
@@ -222,7 +222,7 @@ func (c *container) connect(streams Streams) (*terminal.Streams, error) {
 	if c.State.Options.Interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
 	} else {
-		stdio.Typed = c.State.Options.Interactive // by who is attached
+		stdio.Typed = c.State.Options.Interactive // by attached clients
 	}
 	return terminal.New(c.Spec.Process, stdio), nil
 }
@@ -244,7 +244,7 @@ func connect(process *specs.Process, interactive bool, streams Streams) (connect
 	return terminal.New(process, stdio), user, nil
 }
 
-// errors is where those who look at a container read what is not its output.
+// errors is where users who look at a container read messages that are not its output.
 func (c *container) errors(streams Streams) io.Writer {
 	if streams.Stderr == nil && c.server != nil {
 		return c.server.Stderr()

@@ -95,7 +95,7 @@ func (p passedOn) Signal(sig os.Signal) error {
 	return p.to.Signal(sig)
 }
 
-// passedOnBy is who sent a signal that catchSignals passes on.
+// passedOnBy names the sender of a signal that catchSignals passes on.
 func passedOnBy(sig os.Signal) string {
 	if sig == unix.SIGKILL { // nobody gets that
 		return "gocker, asked to end for the third time,"

@@ -14,7 +14,7 @@ import (
 	"gocker/step06-cgroups/cgroups"
 )
 
-// UpdateOptions are the flags of "gocker update". What is empty stays as it is.
+// UpdateOptions are the flags of "gocker update". An empty field changes nothing.
 type UpdateOptions struct {
 	Limits  resources.Limits
 	Restart *describe.RestartPolicy

@@ -34,7 +34,7 @@ type Reader struct {
 	kept  []line // until then
 }
 
-// NewReader reads the log of the container with this folder. What is damaged is left out, and told.
+// NewReader reads the log of the container with this folder. Damaged lines are left out, and told.
 func NewReader(folder string, opts Options, stdout, stderr io.Writer, damaged func(bytes int, err error)) *Reader {
 	return &Reader{container: folder, opts: opts, stdout: stdout, stderr: stderr, damaged: damaged, begun: opts.Tail < 0}
 }

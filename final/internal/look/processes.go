@@ -54,7 +54,7 @@ func readProcess(pid int, booted, now time.Time) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The name in brackets may have brackets and blanks of its own. What follows it has not.
+	// The name in brackets may have brackets and blanks of its own. The text after it has none.
 	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	name, fields := string(stat[open+1:end]), strings.Fields(string(stat[end+1:]))
 	number := func(field int) int64 { // as the man page counts them

@@ -7,7 +7,7 @@
 // process beside it opens /proc/{pid}/exe, waits until nobody executes that any more, writes to it, and at the next
 // start of gocker the host is its own. That is CVE-2019-5736.
 //
-// A file that was opened through a read-only mount is read-only, whoever opens it again. So the kernel mounts the file
+// A file that was opened through a read-only mount is read-only for every process that opens it again. So the kernel mounts the file
 // once more, read-only and without a name: see Open, open_tree(2) and mount_setattr(2). A process that is made for a container
 // gets that one in place of gocker's: see PR_SET_MM in prctl(2), and package runtime.
 //
@@ -67,7 +67,7 @@ func init() {
 }
 
 // A Change is what PR_SET_MM_MAP is told of the memory of a process: struct prctl_mm_map of the kernel's
-// include/uapi/linux/prctl.h. All but the file is for those who look at the process.
+// include/uapi/linux/prctl.h. All but the file is for tools that show the process.
 type Change struct {
 	addresses      [11]uint64
 	auxv           uint64

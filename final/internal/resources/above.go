@@ -38,7 +38,7 @@ func LimitsOf(cg cgroups.Cgroup, controller string) (limits []Limit) {
 }
 
 // RefusedForks tells whether the limit has refused a process, in its cgroup or in one below it. known is false where the
-// kernel counts that in the cgroup of who asked for the process, whoever's limit it was: with v1, and with v2 before Linux 6.11.
+// kernel counts that in the cgroup of the process that asked, whichever cgroup's limit it was: with v1, and with v2 before Linux 6.11.
 func (l Limit) RefusedForks() (refused, known bool) {
 	file := filepath.Join(l.Dir, "pids.events.local")
 	_, err := os.Stat(file)

@@ -57,7 +57,7 @@ func Frozen(cg cgroups.Cgroup) bool {
 	return err == nil && strings.Contains(string(state), cg.Word("frozen 1", "FROZEN"))
 }
 
-// notRemoved is the error of a controller that was enabled for processes that run: whoever runs them may be removing
+// notRemoved is the error of a controller that was enabled for processes that run: their gocker may be removing
 // their folders at this moment. It removes that of pids before all that are made later.
 func notRemoved(cg cgroups.Cgroup, controller string, err error) error {
 	if err != nil {

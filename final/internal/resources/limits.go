@@ -26,7 +26,7 @@ import (
 	"gocker/step06-cgroups/limits"
 )
 
-// Limits are a container's limits as people write them. What is empty or 0 is not named.
+// Limits are a container's limits as people write them. A field that is empty or 0 sets no limit.
 type Limits struct {
 	limits.Limits
 	MemorySwap        string // memory and swap together; "-1": no limit of swap; not named: twice the memory

@@ -31,7 +31,7 @@ func Set(cg cgroups.Cgroup, r *specs.LinuxResources) error {
 	return devices.Guard(cg, slices.Concat(r.Devices, devices.Defaults()))
 }
 
-// Update writes limits anew, while processes run. What resources do not name stays as it is, and the rules for devices
+// Update writes limits anew, while processes run. A limit that resources do not name stays as it is, and the rules for devices
 // always do.
 func Update(cg cgroups.Cgroup, r *specs.LinuxResources) error {
 	if wantsCpuset(r) {
@@ -48,7 +48,7 @@ func Update(cg cgroups.Cgroup, r *specs.LinuxResources) error {
 	}
 	settings := Settings(cg, r)
 	err := cgroups.Set(cg, settings)
-	if err != nil { // with v1 memory is at no moment more than memory and swap: who raises both begins with the latter
+	if err != nil { // with v1 memory is at no moment more than memory and swap: so raise the latter first
 		slices.Reverse(settings)
 		err = cgroups.Set(cg, settings)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // covered is the part that hides files behind /dev/null and folders behind an empty one, and makes others read-only, last
-// of all the root. What the image or the kernel does not have needs no cover. See "Masked Paths" and "Readonly Paths" in
+// of all the root. A path that is not there needs no cover. See "Masked Paths" and "Readonly Paths" in
 // config-linux.md.
 func covered(spec *specs.Spec) namespaces.Part {
 	return namespaces.Part{Ready: func(*namespaces.Process) error {

@@ -44,7 +44,7 @@ type denials struct {
 	mu   sync.Mutex
 	list []*Denial
 
-	last  notification // and what is known of it: who is told "no" may ask again and again
+	last  notification // and what is known of it: a process that is told "no" may ask again and again
 	known *Denial
 }
 
@@ -77,7 +77,7 @@ func usualError(spec *specs.LinuxSeccomp) syscall.Errno {
 	if number != nil {
 		errno = syscall.Errno(*number)
 	}
-	// A process can have one listener only. If we have a filter, whoever runs us may be listening.
+	// A process can have one listener only. If we have a filter, the process that started us may be listening.
 	filtered, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
 	canSend := allows(spec, "sendmsg") // by that the listener comes
 	if action != specs.ActErrno || errno == unix.ENOSYS || !canSend || err != nil || filtered != 0 || spec.ListenerMetadata == seccomp.Unasked {
@@ -122,7 +122,7 @@ func askInstead(program []unix.SockFilter, errno syscall.Errno) {
 
 // addListening loads a filter that asks, and sends its listener to the parent.
 func addListening(list *birth.List, filter *unix.SockFprog) {
-	// Where the kernel can (5.19), signals do not interrupt who waits for an answer: a call would fail with EINTR that should
+	// Where the kernel can (5.19), signals do not interrupt a process that waits for an answer: a call would fail with EINTR that should
 	// fail with EPERM. If it knows the flag, it says EFAULT, as there is no program here.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0); errno != unix.EFAULT {
@@ -157,7 +157,7 @@ const (
 
 // listen answers until no process has the filter any more. What it is asked about by a process is in d before that process
 // goes on, so when the last one has ended, d has all. A process that is told "no" may ask again at once, and answers take more
-// of the processors than questions; they are not the container's, whatever its limit is. So those who go on asking wait.
+// of the processors than questions; they are not the container's, whatever its limit is. So a process that goes on asking waits.
 func (d *denials) listen(listener *os.File, f filter) {
 	defer listener.Close()
 	fd := listener.Fd()
@@ -201,7 +201,7 @@ func (d *denials) note(call string, asked notification, errno syscall.Errno) {
 // know finds the denial in the list, or adds it. It is nil where there is no place for one more.
 func (d *denials) know(call string, asked notification, errno syscall.Errno) *Denial {
 	denial := &Denial{Call: call, First: asked.args[0], Errno: unix.ErrnoName(errno)}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", asked.pid)) // who is killed at this moment has no name
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", asked.pid)) // a process that is killed at this moment has no name
 	for line := range strings.Lines(string(status)) {
 		switch key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t"); key {
 		case "Name":

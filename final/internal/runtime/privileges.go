@@ -17,7 +17,7 @@ import (
 )
 
 // Namespaces hide things, they do not take power away: root in a container is root, with the same user id as the
-// host's. What it may do is split into capabilities: see capabilities(7). A spec that says nothing of them restricts
+// host's. Its rights are split into capabilities: see capabilities(7). A spec that says nothing of them restricts
 // nothing.
 
 // privileges is the part that takes from the thread, and from the child, what the spec does not leave it. The thread can

@@ -61,7 +61,7 @@ type rule struct {
 // own, and the kernel allows one.
 const Unasked = "unasked"
 
-// Compile compiles a filter. What the kernel or the specification does not know is an error; a name of a call that this machine
+// Compile compiles a filter. A word that the kernel or the specification does not know is an error; a name of a call that this machine
 // does not have is none, as lists are written for all machines.
 func Compile(spec *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 	usual, err := answerOf(spec.DefaultAction, spec.DefaultErrnoRet)
@@ -128,7 +128,7 @@ var actions = map[specs.LinuxSeccompAction]uint32{
 	specs.ActKillProcess: unix.SECCOMP_RET_KILL_PROCESS, specs.ActTrap: unix.SECCOMP_RET_TRAP,
 }
 
-// answerOf is an action as the kernel has it. The specification has more of them: these need somebody who answers, and are
+// answerOf is an action as the kernel has it. The specification has more of them: these need a process that answers, and are
 // refused.
 func answerOf(action specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 	value, ok := actions[action]

@@ -92,7 +92,7 @@ func (p *packer) add(name, file string) error {
 	if header.Typeflag != tar.TypeReg {
 		return nil
 	}
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // who has made a fifo of it meanwhile does not stop us
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // if it has become a fifo meanwhile, that does not stop us
 	var n int64
 	if err == nil {
 		defer f.Close()

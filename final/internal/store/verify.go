@@ -27,7 +27,7 @@ import (
 )
 
 // VerifyImage looks at all that images/{image} has: manifest.json, the config, and the links to the layers, which it
-// returns with diffID and chainID only. What is wrong is told a line each; what final keeps there it does not know.
+// returns with diffID and chainID only. Each fault is told in a line; files that final keeps there do not count.
 func VerifyImage(d dirs.Dirs, image string) (unverified []layers.Layer, wrong []string) {
 	manifest, config, raw, err := layers.ReadManifest(d.Image(image), image)
 	if err != nil {

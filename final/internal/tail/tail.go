@@ -2,7 +2,7 @@
 
 // Package tail is for files that grow at their end by whole lines, while others read them.
 //
-// A disk that is full ends a write(2) anywhere, and so does a kill. What a writer leaves of a line is cut off: by the same
+// A disk that is full ends a write(2) anywhere, and so does a kill. A line that a writer has not finished is cut off: by the same
 // Append, or else by the next one. One may write to a file at a time; any number may read it meanwhile.
 package tail
 

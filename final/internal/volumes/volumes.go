@@ -35,7 +35,7 @@ import (
 // A command that makes a container with it holds the lock of {root}/volumes/{name} shared, until the container's config.json says
 // that it is used; a command that removes it holds that alone.
 
-// What can be wrong with a volume.
+// These errors say what is wrong with a volume.
 var (
 	ErrNoVolume = errors.New("no such volume")
 	ErrUsed     = errors.New("the volume is in use")

@@ -39,7 +39,7 @@ func readLog(each func(text string)) {
 }
 
 // oomKill is the message of dump_oom_victim and mem_cgroup_print_oom_context, in the kernel's mm/oom_kill.c and
-// mm/memcontrol.c. What the process calls itself stands behind what is trusted.
+// mm/memcontrol.c. The name that the process gives itself comes after the trusted part.
 var oomKill = sync.OnceValue(func() *regexp.Regexp { // most commands never look
 	return regexp.MustCompile(`^oom-kill:constraint=(\w+),.*?(?:,oom_memcg=(.*?))?(?:,global_oom)?,task_memcg=(.*?),task=(.*),pid=(\d+),uid=\d+$`)
 })

@@ -6,12 +6,12 @@
 // was "not permitted". What happened is known elsewhere, and mostly not for long:
 //
 //	which limit, and the most that was used    files of its cgroup, until that is removed
-//	whom the kernel killed for want of memory  the kernel's log, /dev/kmsg
+//	the process killed for want of memory      the kernel's log, /dev/kmsg
 //	where a process broke down                 the same
-//	which system calls were denied             who answers the seccomp filter's questions
-//	who sent a signal                          nobody, if it was not gocker
+//	which system calls were denied             the process that answers the filter's questions
+//	the sender of a signal                     nothing, if it was not gocker
 //
-// So whoever runs a container calls Look at its end and keeps the End with its state. Explain puts it into words.
+// So the gocker that runs a container calls Look at its end, and keeps the End with its state. Explain puts it into words.
 package why
 
 import (

@@ -131,7 +131,7 @@ func (e examination) permission(path string, info fs.FileInfo) fault {
 	}
 }
 
-// ownership is whose a file is, and who may do what with it.
+// ownership tells a file's owner, and the rights of all users.
 func ownership(info fs.FileInfo) string {
 	stat := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("mode %04o of %d:%d", stat.Mode&0o7777, stat.Uid, stat.Gid)
@@ -150,7 +150,7 @@ func (e examination) asUser() (back func()) {
 }
 
 // mountPoint is the folder where the mount of a file begins. The thread cannot read its mountinfo: the container's /proc
-// shows only who is in its pid namespace.
+// shows only processes of its pid namespace.
 func mountPoint(path string) string {
 	mount := func(path string) uint64 {
 		var stat unix.Statx_t
