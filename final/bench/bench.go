@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Median is the middle one of the values, of which there is at least one.
@@ -35,3 +39,63 @@ func Do(args ...string) error {
 	}
 	return nil
 }
+
+// OwnMounts gives this thread, and all that it starts, mounts of its own, with an empty /run in memory.
+func OwnMounts() error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare the mount namespace (this needs root): %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount a tmpfs on /run: %w", err)
+	}
+	unix.Unmount("/sys/fs/cgroup/unified", unix.MNT_DETACH) // where it is missing, all is well
+	return nil
+}
+
+// A Contender is a command that is measured.
+type Contender struct {
+	Name string
+	Args []string
+}
+
+// Starts prints a table of how long each takes. The first contender is the one that the others are compared with.
+func Starts(rounds int, contenders []Contender) error {
+	wall, cpu := make([][]float64, len(contenders)), make([][]float64, len(contenders)) // in ms
+	for round := range rounds + 2 {
+		for turn := range contenders {
+			i := (round + turn) % len(contenders)
+			w, c, err := once(contenders[i].Args)
+			if err != nil {
+				return err
+			}
+			if round >= 2 { // the first ones only fill the caches
+				wall[i], cpu[i] = append(wall[i], w), append(cpu[i], c)
+			}
+		}
+	}
+	fmt.Printf("%-22s  %9s  %9s  %s\n", fmt.Sprintf("median of %d", rounds), "wall", "CPU", "ours / theirs: wall, CPU")
+	for i, c := range contenders {
+		fmt.Printf("%-22s  %6.2f ms  %6.2f ms  %.3f  %.3f\n", c.Name, Median(wall[i]), Median(cpu[i]),
+			MedianRatio(wall[0], wall[i]), MedianRatio(cpu[0], cpu[i]))
+	}
+	fmt.Println()
+	return nil
+}
+
+func once(args []string) (wall, cpu float64, err error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stderr = os.Stderr
+	began := time.Now()
+	err = cmd.Run()
+	took := time.Since(began)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return ms(took), ms(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()), nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -24,12 +24,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -53,7 +50,7 @@ func run(rounds int, gocker string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := enterNamespace(); err != nil {
+	if err := bench.OwnMounts(); err != nil {
 		return err
 	}
 	if gocker == "" {
@@ -102,38 +99,22 @@ func run(rounds int, gocker string) (err error) {
 	}
 	defer func() { err = cmp.Or(err, bench.Do(append(podman, "rm", "-f", "-t", "0", "measured")...)) }()
 
-	if err := measure(rounds, []contender{
-		{"gocker run --rm", []string{gocker, "run", "--rm", "sample", "true"}},
-		{"crun run, same config", []string{"crun", "run", "--bundle", same, "once"}},
-		{"crun run, crun spec", []string{"crun", "run", "--bundle", plain, "once"}},
-		{"runc run, same config", []string{"runc", "run", "--bundle", same, "once"}},
-		{"podman run --rm", append(podmanRun, "--rm", "sample", "true")},
-		{"unshare … chroot", []string{"unshare", "-mpfuinC", "chroot", rootfs, "true"}},
+	if err := bench.Starts(rounds, []bench.Contender{
+		{Name: "gocker run --rm", Args: []string{gocker, "run", "--rm", "sample", "true"}},
+		{Name: "crun run, same config", Args: []string{"crun", "run", "--bundle", same, "once"}},
+		{Name: "crun run, crun spec", Args: []string{"crun", "run", "--bundle", plain, "once"}},
+		{Name: "runc run, same config", Args: []string{"runc", "run", "--bundle", same, "once"}},
+		{Name: "podman run --rm", Args: append(podmanRun, "--rm", "sample", "true")},
+		{Name: "unshare … chroot", Args: []string{"unshare", "-mpfuinC", "chroot", rootfs, "true"}},
 	}); err != nil {
 		return err
 	}
-	return measure(rounds, []contender{
-		{"gocker exec", []string{gocker, "exec", "measured", "true"}},
-		{"crun exec", []string{"crun", "exec", "measured-crun", "true"}},
-		{"runc exec", []string{"runc", "exec", "measured-runc", "true"}},
-		{"podman exec", append(podman, "exec", "measured", "true")},
+	return bench.Starts(rounds, []bench.Contender{
+		{Name: "gocker exec", Args: []string{gocker, "exec", "measured", "true"}},
+		{Name: "crun exec", Args: []string{"crun", "exec", "measured-crun", "true"}},
+		{Name: "runc exec", Args: []string{"runc", "exec", "measured-runc", "true"}},
+		{Name: "podman exec", Args: append(podman, "exec", "measured", "true")},
 	})
-}
-
-// enterNamespace gives this thread, and all that it starts, mounts of its own.
-func enterNamespace() error {
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare the mount namespace (this needs root): %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mount a tmpfs on /run: %w", err)
-	}
-	unix.Unmount("/sys/fs/cgroup/unified", unix.MNT_DETACH) // where it is missing, all is well
-	return nil
 }
 
 // bundle makes a bundle of the container that runs: its config.json, and its files in dir/rootfs.
@@ -204,46 +185,3 @@ func writeSpec(bundle string, spec specs.Spec) error {
 	}
 	return os.WriteFile(filepath.Join(bundle, "config.json"), raw, 0o644)
 }
-
-type contender struct {
-	name string
-	args []string
-}
-
-// measure prints the table. The first contender is the one that the others are compared with.
-func measure(rounds int, contenders []contender) error {
-	wall, cpu := make([][]float64, len(contenders)), make([][]float64, len(contenders)) // in ms
-	for round := range rounds + 2 {
-		for turn := range contenders {
-			i := (round + turn) % len(contenders)
-			w, c, err := once(contenders[i].args)
-			if err != nil {
-				return err
-			}
-			if round >= 2 { // the first ones only fill the caches
-				wall[i], cpu[i] = append(wall[i], w), append(cpu[i], c)
-			}
-		}
-	}
-	fmt.Printf("%-22s  %9s  %9s  %s\n", fmt.Sprintf("median of %d", rounds), "wall", "CPU", "ours / theirs: wall, CPU")
-	for i, c := range contenders {
-		fmt.Printf("%-22s  %6.2f ms  %6.2f ms  %.3f  %.3f\n", c.name, bench.Median(wall[i]), bench.Median(cpu[i]),
-			bench.MedianRatio(wall[0], wall[i]), bench.MedianRatio(cpu[0], cpu[i]))
-	}
-	fmt.Println()
-	return nil
-}
-
-func once(args []string) (wall, cpu float64, err error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
-	began := time.Now()
-	err = cmd.Run()
-	took := time.Since(began)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-	}
-	return ms(took), ms(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()), nil
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
