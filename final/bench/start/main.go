@@ -66,7 +66,7 @@ func run(rounds int, gocker string) (err error) {
 	defer unix.Unmount(filepath.Join(dir, "podman", "overlay"), unix.MNT_DETACH) // podman's own mount; it may be missing
 
 	// What runs, for exec; and of gocker's it is known what it looks like.
-	if err := bench.Do(gocker, "run", "-d", "--name", "measured", "sample", "sleep", "100000"); err != nil {
+	if err := bench.Do(gocker, "run", "-d", "--network", "none", "--name", "measured", "sample", "sleep", "100000"); err != nil {
 		return err
 	}
 	defer func() { err = cmp.Or(err, bench.Do(gocker, "rm", "-f", "measured")) }()
@@ -100,7 +100,7 @@ func run(rounds int, gocker string) (err error) {
 	defer func() { err = cmp.Or(err, bench.Do(append(podman, "rm", "-f", "-t", "0", "measured")...)) }()
 
 	if err := bench.Starts(rounds, []bench.Contender{
-		{Name: "gocker run --rm", Args: []string{gocker, "run", "--rm", "sample", "true"}},
+		{Name: "gocker run --rm", Args: []string{gocker, "run", "--rm", "--network", "none", "sample", "true"}},
 		{Name: "crun run, same config", Args: []string{"crun", "run", "--bundle", same, "once"}},
 		{Name: "crun run, crun spec", Args: []string{"crun", "run", "--bundle", plain, "once"}},
 		{Name: "runc run, same config", Args: []string{"runc", "run", "--bundle", same, "once"}},
