@@ -100,6 +100,9 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := unshare(made); err != nil {
 		return err
 	}
+	if err := p.each(func(part Part) error { return part.Unshared() }); err != nil {
+		return err
+	}
 	if spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 			return fmt.Errorf("set host name %q: %w", spec.Hostname, err)

@@ -19,7 +19,9 @@ import (
 // The order of the moments keeps a container in: a Part can do less at each later one. So the order stands here, once:
 //
 //	Outside   nothing is made yet, and names are the host's
-//	          the thread goes into the namespaces and changes its root
+//	          the thread goes into the namespaces
+//	Unshared  the thread is in there, and names are still the host's
+//	          it changes its root
 //	Mount     an entry of the spec is to be mounted
 //	Inside    names are the container's, all is mounted, and the thread still may do all
 //	First     the child's list begins: all that it does it does after this
@@ -34,9 +36,10 @@ import (
 //	Failed    or it could not
 //	Ended     it has ended
 //
-// A process that Join starts has the same moments but Mount: it finds all mounted.
+// A process that Join starts has the same moments but Unshared and Mount: it finds all made and mounted.
 type Part struct {
-	Outside func() error
+	Outside  func() error
+	Unshared func() error
 	// Mount returns true for an entry that it has dealt with: then no other part is asked, and Create does not mount it.
 	Mount  func(r *rootfs.Root, m specs.Mount) (done bool, err error)
 	Inside func() error
@@ -66,6 +69,9 @@ type Streams interface {
 func (part Part) filled() Part {
 	if part.Outside == nil {
 		part.Outside = func() error { return nil }
+	}
+	if part.Unshared == nil {
+		part.Unshared = func() error { return nil }
 	}
 	if part.Mount == nil {
 		part.Mount = func(*rootfs.Root, specs.Mount) (bool, error) { return false, nil }

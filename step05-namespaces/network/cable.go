@@ -89,7 +89,7 @@ type Cable struct {
 
 // Lay lays the cable, and sets both ends up. If it fails, nothing of it is left.
 func (c Cable) Lay() (err error) {
-	end := netlink.LinkAttrs{Name: c.Host, MTU: c.MTU}
+	end := netlink.LinkAttrs{Name: c.Host, MTU: c.MTU, Flags: net.FlagUp}
 	if c.Switch != "" {
 		bridge, err := netlink.LinkByName(c.Switch)
 		if err != nil {
@@ -109,9 +109,6 @@ func (c Cable) Lay() (err error) {
 			err = errors.Join(err, netlink.LinkDel(pair))
 		}
 	}()
-	if err := netlink.LinkSetUp(pair); err != nil {
-		return fmt.Errorf("set %q up: %w", c.Host, err)
-	}
 	return Within(c.Pid, func() error {
 		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {

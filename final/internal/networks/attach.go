@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
 	"gocker/step01-pull/shared/advice"
@@ -168,17 +170,27 @@ func (p Publish) at(addrs []netip.Prefix) (ports []published.Port) {
 // not find its neighbours, and those that the host has at a loopback address it would not find itself.
 func (a *Attachment) NeedsResolver() bool { return a.resolver != nil && a.resolver.needed }
 
-// Part lays the cables before the command begins.
+// Part lays the cables while the container's file systems are mounted: each of the two waits for the kernel a while.
 func (a *Attachment) Part() namespaces.Part {
-	return namespaces.Part{Ready: func(p *namespaces.Process) (err error) {
-		if a.resolver != nil { // this thread is in the container's network namespace
-			if err := a.resolver.open(); err != nil {
-				return err
+	laid := func() (any, error) { return nil, nil }
+	return namespaces.Part{
+		Unshared: func() error {
+			thread := unix.Gettid() // it is in the container's network namespace, and the container has no process yet
+			laid = check.Elsewhere(func() (any, error) { return nil, a.lay(thread) })
+			return nil
+		},
+		Inside: func() error {
+			_, err := laid()
+			return err
+		},
+		Ready: func(*namespaces.Process) error {
+			if a.resolver == nil {
+				return nil
 			}
-		}
-		_, err = check.Elsewhere(func() (any, error) { return nil, a.lay(p.Pid) })()
-		return err
-	}}
+			return a.resolver.open() // in the network namespace of this thread
+		},
+		Done: func(error) { laid() }, // if the setup has failed meanwhile
+	}
 }
 
 func (a *Attachment) lay(pid int) error {
