@@ -25,6 +25,9 @@ func Forget(ports []Port, addrs ...netip.Addr) error {
 		return err
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if !f.has(family == unix.AF_INET6) {
+			continue // to look at all connections takes the kernel milliseconds, be they ever so few
+		}
 		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil {
 			return fmt.Errorf("forget connections to %v %v: %w", ports, addrs, err)
 		}
@@ -59,6 +62,21 @@ func newFlows(ports []Port, addrs []netip.Addr) (flows, error) {
 		}
 	}
 	return f, nil
+}
+
+// has tells whether there may be one of IPv6, or of IPv4.
+func (f flows) has(v6 bool) bool {
+	for port := range f.ports {
+		if port.Addr().Is6() == v6 {
+			return true
+		}
+	}
+	for addr := range f.addrs {
+		if addr.Is6() == v6 {
+			return true
+		}
+	}
+	return false
 }
 
 // MatchConntrackFlow is for package netlink. A connection has two tuples: what the client sends, and what is sent to it. They
