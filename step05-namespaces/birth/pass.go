@@ -3,6 +3,7 @@
 package birth
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,6 +58,12 @@ func (l *List) Follow(child *os.File) (pid int, err error) {
 	if r.gaveUp != 0 {
 		return 0, l.failed(r)
 	}
-	l.pid, l.passed = int(r.born), true
-	return l.pid, nil
+	// Of the child not all is believed either: users of the host may look into it, if it is theirs by now.
+	pid = int(r.born)
+	err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WNOTHREAD, nil)
+	if err != nil || pid == l.pid {
+		return 0, errors.New("listen to the child: the process that it names is not of this thread")
+	}
+	l.pid, l.passed = pid, true
+	return pid, nil
 }

@@ -48,7 +48,7 @@ func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell st
 		return c, nil
 	}
 	err = fmt.Errorf("container %s: %w", f.ID, err)
-	if errors.Is(err, unix.EAGAIN) {
+	if errors.Is(err, unix.EAGAIN) && advice.Of(err) == "" {
 		err = adviseOnForks(err, c.Cgroup)
 	}
 	if c.Cgroup != nil {
