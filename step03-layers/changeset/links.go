@@ -124,7 +124,7 @@ func (u *unpacker) linkedNames() (map[string]fileID, error) {
 			walk[id.layer] = true
 		}
 	}
-	for i := range walk {
+	for _, i := range slices.Sorted(maps.Keys(walk)) {
 		err := filepath.WalkDir(u.below[i], func(at string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err

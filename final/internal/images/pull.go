@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -265,8 +266,8 @@ func (s Store) addOrigin(id string, origin Origin, documents map[string][]byte) 
 	if err != nil {
 		return err
 	}
-	for file, content := range documents {
-		if err := renameio.WriteFile(filepath.Join(s.Dirs.Image(id), file), content, 0o644, renameio.WithTempDir(s.Dirs.Image(id))); err != nil {
+	for _, file := range slices.Sorted(maps.Keys(documents)) {
+		if err := renameio.WriteFile(filepath.Join(s.Dirs.Image(id), file), documents[file], 0o644, renameio.WithTempDir(s.Dirs.Image(id))); err != nil {
 			return err
 		}
 	}
