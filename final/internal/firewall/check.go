@@ -4,6 +4,7 @@ package firewall
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/advice"
@@ -63,8 +65,8 @@ func tryAll() error {
 // Blocked is ErrBlocked if another table drops all that goes from one device to another, and says nothing of a bridge: it
 // names the chain, and what to do. A table that is not ours stays as it is. Rules of iptables-legacy are not seen.
 func Blocked(bridge string) error {
-	return eachDropping(*nftables.ChainHookForward, func(c *nftables.Conn, d dropping) error {
-		if mentioned, err := mentions(c, d.table, bridge); mentioned || err != nil {
+	return eachDropping(*nftables.ChainHookForward, func(d dropping) error {
+		if mentioned, err := mentions(d.Table, bridge); mentioned || err != nil {
 			return err
 		}
 		return advice.Add(fmt.Errorf("%w: %s", ErrBlocked, d), "%s", mend(d, bridge))
@@ -73,7 +75,7 @@ func Blocked(bridge string) error {
 
 // Bypassed is an error if a table drops what comes to this host: its rules see no packet that is led on to a container.
 func Bypassed() error {
-	return eachDropping(*nftables.ChainHookInput, func(_ *nftables.Conn, d dropping) error {
+	return eachDropping(*nftables.ChainHookInput, func(d dropping) error {
 		return advice.Add(fmt.Errorf("the host's firewall does not hold for published ports: %s, and sees only what is for the host itself", d),
 			"publish them for one address of the host, -p 127.0.0.1:8080:80, or restrict them by a rule with hook forward")
 	})
@@ -98,7 +100,7 @@ func (d dropping) name() string {
 }
 
 // eachDropping calls do for the chains of IPv4 at a hook that drop, until an error.
-func eachDropping(hook nftables.ChainHook, do func(*nftables.Conn, dropping) error) error {
+func eachDropping(hook nftables.ChainHook, do func(dropping) error) error {
 	var c nftables.Conn
 	chains, err := c.ListChains()
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -113,7 +115,7 @@ func eachDropping(hook nftables.ChainHook, do func(*nftables.Conn, dropping) err
 			family != nftables.TableFamilyIPv4 && family != nftables.TableFamilyINet || strings.HasPrefix(chain.Table.Name, "gocker") {
 			continue
 		}
-		what, err := drops(&c, chain)
+		what, err := drops(chain)
 		if err != nil {
 			return err
 		}
@@ -123,7 +125,7 @@ func eachDropping(hook nftables.ChainHook, do func(*nftables.Conn, dropping) err
 		table := slices.DeleteFunc(slices.Clone(chains), func(other *nftables.Chain) bool {
 			return other.Table.Family != family || other.Table.Name != chain.Table.Name
 		})
-		if err := do(&c, dropping{chain, what, table}); err != nil {
+		if err := do(dropping{chain, what, table}); err != nil {
 			return err
 		}
 	}
@@ -131,49 +133,123 @@ func eachDropping(hook nftables.ChainHook, do func(*nftables.Conn, dropping) err
 }
 
 // drops tells what in a chain drops whatever no rule before has accepted; "" if nothing does.
-func drops(c *nftables.Conn, chain *nftables.Chain) (what string, err error) {
+func drops(chain *nftables.Chain) (what string, err error) {
 	if chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop {
 		return "the policy drop", nil
 	}
-	rules, err := c.GetRules(chain.Table, chain)
+	rules, err := messages(chain.Table, chain.Name)
 	if err != nil || len(rules) == 0 {
 		return "", err
 	}
-	last := slices.DeleteFunc(rules[len(rules)-1].Exprs, func(e expr.Any) bool { _, isCounter := e.(*expr.Counter); return isCounter })
-	if len(last) != 1 {
-		return "", nil
+	last, err := expressions(rules[len(rules)-1])
+	if err != nil || len(last) != 1 {
+		return "", err
 	}
-	switch e := last[0].(type) {
-	case *expr.Reject:
+	verdict := expr.Verdict{Kind: expr.VerdictContinue}
+	switch last[0].name {
+	case "reject":
 		return "the last rule reject", nil
-	case *expr.Verdict:
-		if e.Kind == expr.VerdictDrop {
+	case "immediate":
+		if err := expr.Unmarshal(byte(chain.Table.Family), last[0].data, &verdict); err == nil && verdict.Kind == expr.VerdictDrop {
 			return "the last rule drop", nil
 		}
 	}
 	return "", nil
 }
 
-// mentions tells whether a rule of the chains is about a device, by its name or a beginning of it.
-func mentions(c *nftables.Conn, chains []*nftables.Chain, device string) (bool, error) {
-	for _, chain := range chains {
-		rules, err := c.GetRules(chain.Table, chain)
-		if err != nil {
-			return false, err
-		}
-		for _, rule := range rules {
-			for _, e := range rule.Exprs {
-				cmp, ok := e.(*expr.Cmp)
-				if !ok {
-					continue
-				}
-				if name := string(bytes.TrimRight(cmp.Data, "\x00")); name == device || len(cmp.Data) == len(name) && len(name) > 1 && strings.HasPrefix(device, name) {
-					return true, nil
-				}
+// messages are those in which the kernel lists the rules of a table, or of one of its chains. There may be thousands, and each start
+// of a container looks at them. So nobody makes more of them than is asked for.
+func messages(table *nftables.Table, chain string) ([]netlink.Message, error) {
+	attributes := []netlink.Attribute{{Type: unix.NFTA_RULE_TABLE, Data: []byte(table.Name + "\x00")}}
+	if chain != "" {
+		attributes = append(attributes, netlink.Attribute{Type: unix.NFTA_RULE_CHAIN, Data: []byte(chain + "\x00")})
+	}
+	data, err := netlink.MarshalAttributes(attributes)
+	if err != nil {
+		return nil, err
+	}
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	rules, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE, Flags: netlink.Request | netlink.Dump},
+		Data:   append([]byte{byte(table.Family), unix.NFNETLINK_V0, 0, 0}, data...), // struct nfgenmsg
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the rules of table %s of nftables: %w", table.Name, err)
+	}
+	return rules, nil
+}
+
+// An expression is a part of a rule, as the kernel lists it.
+type expression struct {
+	name string
+	data []byte
+}
+
+// expressions are those of a rule, without counters.
+func expressions(rule netlink.Message) (found []expression, err error) {
+	ad, err := netlink.NewAttributeDecoder(rule.Data[4:]) // behind struct nfgenmsg
+	if err != nil {
+		return nil, err
+	}
+	element := func(ad *netlink.AttributeDecoder) error {
+		var e expression
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.NFTA_EXPR_NAME:
+				e.name = ad.String()
+			case unix.NFTA_EXPR_DATA:
+				e.data = ad.Bytes()
 			}
 		}
+		if e.name != "counter" {
+			found = append(found, e)
+		}
+		return nil
 	}
-	return false, nil
+	for ad.Next() {
+		if ad.Type() == unix.NFTA_RULE_EXPRESSIONS {
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					ad.Nested(element)
+				}
+				return nil
+			})
+		}
+	}
+	return found, ad.Err()
+}
+
+// mentions tells whether a rule of a table is about a device, by its name or a beginning of it.
+func mentions(table *nftables.Table, device string) (bool, error) {
+	rules, err := messages(table, "")
+	return slices.ContainsFunc(rules, func(rule netlink.Message) bool { return compares(rule.Data, device) }), err
+}
+
+// compares tells whether a rule compares something with a device's name. In its message that is an attribute: the length, the type,
+// and the name with a zero behind it, or a beginning of it with none.
+func compares(rule []byte, device string) bool {
+	const header = unix.SizeofNlAttr
+	begin := []byte(device[:min(2, len(device))])
+	for at := header; at < len(rule); at++ {
+		next := bytes.Index(rule[at:], begin)
+		if next < 0 {
+			return false
+		}
+		at += next
+		end := at - header + int(binary.NativeEndian.Uint16(rule[at-header:]))
+		if binary.NativeEndian.Uint16(rule[at-2:]) != unix.NFTA_DATA_VALUE || end < at || end > len(rule) {
+			continue
+		}
+		value := rule[at:end]
+		if name := string(bytes.TrimRight(value, "\x00")); name == device || len(value) == len(name) && len(name) > 1 && strings.HasPrefix(device, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // mend is how to let a bridge through. What keeps rules somewhere else has to be told there, or they are gone the next time

@@ -86,7 +86,7 @@ func (s Store) strayFiles(runs func(container string) bool, add func(path, what,
 func (s Store) strayCables() (devices []string, err error) {
 	const patience, pause = 2 * time.Second, 50 * time.Millisecond
 	for begun := time.Now(); ; time.Sleep(pause) {
-		links, err := netlink.LinkList() // before the files: a file is there before its cable
+		links, err := whole(netlink.LinkList) // before the files: a file is there before its cable
 		if err != nil {
 			return nil, err
 		}
