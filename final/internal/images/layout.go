@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -188,7 +189,7 @@ func (l layout) image(raw []byte, top v1.Descriptor, wanted *v1.Platform) (p pac
 	p.documents = map[string][]byte{top.Digest.Hex + ".json": raw}
 	digest := top.Digest
 	if mediaType.IsIndex() {
-		if digest, err = registry.Choose(raw, orHost(wanted), l); err != nil {
+		if digest, err = l.choose(raw, wanted); err != nil {
 			return p, err
 		}
 		if raw, mediaType, err = l.Manifest(digest); err != nil {
@@ -221,6 +222,32 @@ func (l layout) image(raw []byte, top v1.Descriptor, wanted *v1.Platform) (p pac
 		p.Blobs = append(p.Blobs, blob)
 	}
 	return p, nil
+}
+
+// choose finds an image in an index. Docker saves an index as it came with the images that it has of it, which may be one.
+// If no platform is wanted, a single one is taken, whatever it is for.
+func (l layout) choose(raw []byte, wanted *v1.Platform) (v1.Hash, error) {
+	var index v1.IndexManifest
+	if err := dirs.ParseJSON(raw, &index); err != nil {
+		return v1.Hash{}, err
+	}
+	var images []v1.Descriptor
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(m v1.Descriptor) bool {
+		missing := !isFile(l.dir, l.manifest(m.Digest))
+		if !missing && !registry.IsAttachment(m) {
+			images = append(images, m)
+		}
+		return missing
+	})
+	here, err := json.Marshal(index)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	digest, err := registry.Choose(here, orHost(wanted), l)
+	if errors.Is(err, pull.ErrPlatform) && wanted == nil && len(images) == 1 && images[0].MediaType.IsImage() {
+		return images[0].Digest, nil
+	}
+	return digest, err
 }
 
 // readFolder reads what skopeo writes as "dir:": manifest.json is the image's manifest, or an index.
