@@ -41,7 +41,7 @@ type Loaded struct {
 	Names []pull.Reference
 }
 
-// LoadOptions are the flags of "gocker load", and the function that hears the result.
+// LoadOptions are the flags of "gocker load", and functions that are told what comes of it.
 type LoadOptions struct {
 	Limits   budget.Limits
 	Platform *v1.Platform // of what is there for several; nil: this machine's

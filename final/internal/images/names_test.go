@@ -85,7 +85,7 @@ func TestAnImageIsFoundByItsDigestWithoutARegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{address + "/app:v1", digest.String() + " <nil>"}; !slices.Equal(watched, want) {
-		t.Errorf("who watches the pull sees %q, want %q", watched, want)
+		t.Errorf("the watcher of the pull sees %q, want %q", watched, want)
 	}
 	asked = 0
 	if _, err := s.Get(t.Context(), parse(t, address+"/app@"+digest.String()), "", "", say); err != nil || asked > 0 {

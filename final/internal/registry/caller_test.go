@@ -60,7 +60,7 @@ func keep(t testing.TB, host, user, password string) {
 	t.Setenv("DOCKER_CONFIG", dir)
 }
 
-// A guard stands before a registry and lets in who has a token, or a password, or both kinds.
+// A guard stands before a registry. It lets clients in that have a token, or a password.
 type guard struct {
 	inner      http.Handler
 	at         func(r *http.Request) bool // which requests it guards
@@ -174,7 +174,7 @@ func TestATokenIsAskedForWhatIsToBeDone(t *testing.T) {
 	}
 }
 
-// A halfTLS listener does something else with who greets in TLS, and leaves others to a server.
+// A halfTLS listener does something else with clients that greet in TLS, and leaves others to a server.
 type halfTLS struct {
 	net.Listener
 	greeted func(conn net.Conn)
@@ -272,7 +272,7 @@ func TestPlainHTTPElsewhereIsForTheUserToAllow(t *testing.T) {
 	}
 }
 
-// Credentials are not for who answers in plain http in the place of a registry that speaks TLS.
+// Credentials are not for a server that answers in plain http in the place of a registry that speaks TLS.
 func TestWhatSpeaksTLSIsNotSpokenToInPlainHTTP(t *testing.T) {
 	plain := 0
 	count := func(http.Handler) http.Handler {

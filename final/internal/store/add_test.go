@@ -198,7 +198,7 @@ func TestALayerOnItsWayInIsNotRemoved(t *testing.T) {
 }
 
 // Five pulls at once of images with one base: of the base one process's copy is kept, and on top are those of the others.
-func TestLayersOfTwoWhoPullAtOnceFitTogether(t *testing.T) {
+func TestLayersOfTwoPullsAtOnceFitTogether(t *testing.T) {
 	testenv.NeedRoot(t)
 	d := testenv.Dirs(t)
 	base := testenv.Tar(t, file("d/a", "1"))
