@@ -59,12 +59,25 @@ func IsImage(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789
 // none. Unlike filepath.Glob it takes the folder's own name as it is: a user's may have a [ or a \ in it. And a folder
 // that cannot be read is an error: a caller that removes all but the files of a list must know that the list is whole.
 func Glob(folder, pattern string) ([]string, error) {
+	isAbsent := func(err error, dir string) bool {
+		return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) && dir != folder
+	}
 	found := []string{folder}
 	for part := range strings.SplitSeq(pattern, "/") {
 		var below []string
 		for _, dir := range found {
+			if !strings.ContainsAny(part, `*?[\`) { // the folder may be large
+				name := filepath.Join(dir, part)
+				switch _, err := os.Lstat(name); {
+				case err == nil:
+					below = append(below, name)
+				case !isAbsent(err, dir):
+					return nil, err
+				}
+				continue
+			}
 			entries, err := os.ReadDir(dir)
-			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) && dir != folder {
+			if isAbsent(err, dir) {
 				continue
 			}
 			if err != nil {

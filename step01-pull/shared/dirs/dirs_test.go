@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -70,8 +71,13 @@ func TestWhatCannotBeListedIsNotAbsent(t *testing.T) {
 	if got, err := Glob(filepath.Join(folder, "none"), "*"); err != nil || got != nil {
 		t.Errorf("Glob in no folder = %q, %v, want nothing", got, err)
 	}
-	if got, err := Glob(filepath.Join(folder, "plain"), "*"); err == nil {
-		t.Errorf("Glob in a file = %q, want an error", got)
+	for _, pattern := range []string{"*", "name"} {
+		if got, err := Glob(filepath.Join(folder, "plain"), pattern); err == nil {
+			t.Errorf("Glob(%q) in a file = %q, want an error", pattern, got)
+		}
+	}
+	if got, err := Glob(folder, "*/link"); err != nil || !slices.Equal(got, []string{filepath.Join(folder, "a/link"), filepath.Join(folder, "b/link")}) {
+		t.Errorf("Glob of a name = %q, %v", got, err)
 	}
 	// Root may read everything, but not even root follows a link to itself.
 	if err := os.Symlink("loop", filepath.Join(folder, "loop")); err != nil {
