@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 				opts.Last = 1
 			}
 			opts.Details = strings.Contains(format, "json") || strings.Contains(format, ".L") || strings.Contains(format, ".Mounts")
+			debug.SetGCPercent(400) // the list is printed once and is all that there is: hardly anything of it is garbage
 			listed, unread := e.Look().List(opts)
 			if listed == nil && unread != nil {
 				return unread
