@@ -209,7 +209,7 @@ func networkListCommand(e *engine.Engine) *cobra.Command {
 
 // networkFilter reads docker's filters. Those of one kind are alternatives, but for labels: a network has to have all.
 func networkFilter(filters []string, used map[string][]string) (passes func(networks.Network) bool, err error) {
-	kinds := map[string][]func(networks.Network) bool{}
+	kinds := filter.Tests[networks.Network]{}
 	for i, f := range filters {
 		key, value, _ := strings.Cut(f, "=")
 		kind := key
@@ -243,14 +243,7 @@ func networkFilter(filters []string, used map[string][]string) (passes func(netw
 		}
 		kinds[kind] = append(kinds[kind], pass)
 	}
-	return func(n networks.Network) bool {
-		for _, alternatives := range kinds {
-			if !slices.ContainsFunc(alternatives, func(pass func(networks.Network) bool) bool { return pass(n) }) {
-				return false
-			}
-		}
-		return true
-	}, nil
+	return kinds.Pass, nil
 }
 
 func networkInspectCommand(e *engine.Engine) *cobra.Command {

@@ -4,6 +4,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,4 +40,17 @@ func HasLabel(labels map[string]string, label string) bool {
 	name, text, exact := strings.Cut(label, "=")
 	got, ok := labels[name]
 	return ok && (!exact || got == text)
+}
+
+// Tests are those of filters, by their kinds: of one kind any is enough.
+type Tests[T any] map[string][]func(T) bool
+
+// Pass tells whether something passes.
+func (t Tests[T]) Pass(value T) bool {
+	for _, alternatives := range t {
+		if !slices.ContainsFunc(alternatives, func(pass func(T) bool) bool { return pass(value) }) {
+			return false
+		}
+	}
+	return true
 }

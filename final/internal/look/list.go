@@ -95,7 +95,7 @@ const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=
 // listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
 // all says that containers are wanted whether they run or not.
 func (look Look) listFilter(filters []string) (passes func(Listed) bool, all bool, err error) {
-	kinds := map[string][]func(Listed) bool{}
+	kinds := filter.Tests[Listed]{}
 	for i, f := range filters {
 		key, value, ok := strings.Cut(f, "=")
 		kind := key
@@ -146,14 +146,7 @@ func (look Look) listFilter(filters []string) (passes func(Listed) bool, all boo
 		}
 		kinds[kind] = append(kinds[kind], pass)
 	}
-	return func(l Listed) bool {
-		for _, alternatives := range kinds {
-			if !slices.ContainsFunc(alternatives, func(pass func(Listed) bool) bool { return pass(l) }) {
-				return false
-			}
-		}
-		return true
-	}, all, nil
+	return kinds.Pass, all, nil
 }
 
 // descendsFrom tells whether a container's image is this one, or was made on top of it. An image that is not here has no
