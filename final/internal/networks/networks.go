@@ -381,8 +381,8 @@ func (s Store) Remove(name string) (Network, error) {
 		return n, err
 	}
 	s.note("destroy", n)
-	if damaged { // nobody could write rules before
-		return n, s.writeRules()
+	if damaged { // it is not known what was its bridge
+		return n, s.sweep()
 	}
 	return n, nil
 }
@@ -405,7 +405,7 @@ func (s Store) down(n Network) error {
 	return s.writeRules()
 }
 
-// Rest takes away what the default network has in the kernel, if nobody is on it, and rules of networks that are gone.
+// Rest takes away what the default network has in the kernel, if nobody is on it, and what networks that are gone have there.
 func (s Store) Rest() error {
 	lock, err := s.lock()
 	if err != nil {
@@ -413,19 +413,13 @@ func (s Store) Rest() error {
 	}
 	defer lock.Close()
 	n, err := s.read(Default)
-	if errors.Is(err, os.ErrNotExist) {
-		if present, err := s.table().Present(); err != nil || !present { // a kernel without rules has none of ours
-			return nil
-		}
-		return s.writeRules()
-	}
 	if err == nil {
 		err = s.down(n)
 	}
-	if errors.Is(err, ErrUsed) {
-		return s.writeRules() // without those of networks that are gone
+	if err != nil && !errors.Is(err, ErrUsed) && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return err
+	return s.sweep()
 }
 
 // bridge is the device that the network is in the kernel.

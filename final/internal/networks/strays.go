@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step05-namespaces/network"
 )
 
 // A Stray is something of networks that should not be there.
@@ -61,24 +62,43 @@ func (s Store) strayFiles(runs func(container string) bool, add func(path, what,
 			case !slices.ContainsFunc(all, func(n Network) bool { return n.ID == e.NetworkID }):
 				add(s.endpointFile(e), "container "+container+" is on a network that is gone", "end it: gocker stop %s", container)
 			case !runs(container):
-				add(s.endpointFile(e), "the place of a container that does not run", "gocker network disconnect -f %s %s", e.Network, container)
+				add(s.endpointFile(e), "the place of a container that does not run", "the next command that looks at all containers removes it, such as gocker ps")
 			}
 		}
 	}
-	bridges, err := s.table().Bridges()
-	if err != nil && len(all) == 0 {
-		return nil // a kernel without rules has none of ours
-	}
+	bridges, err := s.strayBridges(all)
 	for _, device := range bridges {
-		if slices.ContainsFunc(all, func(n Network) bool { return n.Device == device }) {
-			continue
-		}
-		add(device, "rules for a network that is gone", "gocker network prune")
-		if _, err := netlink.LinkByName(device); err == nil {
-			add(device, "the bridge of a network that is gone", "ip link del %s", device)
-		}
+		add(device, "the rules of a network that is gone, and its bridge", "gocker network prune")
 	}
 	return err
+}
+
+// strayBridges are the devices that have rules, and whose networks are none of all.
+func (s Store) strayBridges(all []Network) ([]string, error) {
+	bridges, err := s.table().Bridges()
+	if err != nil && len(all) == 0 {
+		return nil, nil // a kernel without rules has none of ours
+	}
+	return slices.DeleteFunc(bridges, func(device string) bool {
+		return slices.ContainsFunc(all, func(n Network) bool { return n.Device == device })
+	}), err
+}
+
+// sweep removes the rules and bridges of networks that are gone: their folders were removed by hand, or damaged. The caller
+// holds the lock.
+func (s Store) sweep() error {
+	all, err := s.List()
+	if err != nil {
+		return err
+	}
+	bridges, err := s.strayBridges(all)
+	if err != nil || len(bridges) == 0 {
+		return err
+	}
+	for _, device := range bridges {
+		err = errors.Join(err, network.Switch{Name: device}.Remove())
+	}
+	return errors.Join(err, s.writeRules())
 }
 
 // strayCables finds those on our bridges that no container has. The kernel takes a cable away some time after the end of its
