@@ -24,7 +24,7 @@ import (
 )
 
 func networkCommand(e *engine.Engine) *cobra.Command {
-	cmd := &cobra.Command{Use: "network", Short: "Look after the networks that connect containers", Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: "network", Short: "Commands for networks: they connect containers", Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(networkCreateCommand(e), networkListCommand(e), networkInspectCommand(e), networkRmCommand(e), networkPruneCommand(e),
 		networkConnectCommand(e), networkDisconnectCommand(e))
 	return cmd
@@ -58,11 +58,11 @@ func networkCreateCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Var((*commaList)(&subnets.subnets), "subnet", "`ADDRESS/BITS` that its containers have addresses of (default one that is free)")
+	f.Var((*commaList)(&subnets.subnets), "subnet", "`ADDRESS/BITS`: its containers have addresses of this subnet (default one that is free)")
 	f.Var((*commaList)(&subnets.gateways), "gateway", "the host's own `address` in the subnet (default the first)")
-	f.Var((*commaList)(&subnets.ranges), "ip-range", "`ADDRESS/BITS` in the subnet that containers are given")
-	f.Var((*list)(&subnets.aux), "aux-address", "`NAME=ADDRESS` that no container is given")
-	f.BoolVar(&n.Internal, "internal", false, "nothing leads out of it, and into it")
+	f.Var((*commaList)(&subnets.ranges), "ip-range", "`ADDRESS/BITS`: the part of the subnet from which containers get their addresses")
+	f.Var((*list)(&subnets.aux), "aux-address", "`NAME=ADDRESS`: no container gets this address")
+	f.BoolVar(&n.Internal, "internal", false, "nothing leads out of it or into it")
 	f.BoolVar(&n.IPv6, "ipv6", false, "its containers have IPv6 addresses, too")
 	f.Var((*list)(&labels), "label", "`KEY=value` to be found by")
 	f.VarP((*list)(&options), "opt", "o", "`KEY=value`: com.docker.network.bridge.name, com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, …enable_ip_masquerade")
@@ -201,7 +201,7 @@ func networkListCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&quiet, "quiet", "q", false, "only ids")
-	f.BoolVar(&whole, "no-trunc", false, "whole ids")
+	f.BoolVar(&whole, "no-trunc", false, "show whole ids")
 	f.VarP((*list)(&filters), "filter", "f", "only those with `name=…, id=, driver=bridge|host|null, label=KEY[=value], type=custom|builtin, scope=local or dangling=true|false`: whether no container has it")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
@@ -250,14 +250,14 @@ func networkInspectCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] NETWORK…",
-		Short: "Show all that is known of networks",
+		Short: "Show everything about networks, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect(cmd, args, format, func(name string) (any, error) { return e.Look().Network(name) })
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", inspectHelp)
-	cmd.Flags().BoolP("verbose", "v", false, "changes nothing: all is shown")
+	cmd.Flags().BoolP("verbose", "v", false, "changes nothing: everything is shown")
 	return cmd
 }
 
@@ -287,7 +287,7 @@ func networkPruneCommand(e *engine.Engine) *cobra.Command {
 	var filters []string
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
-		Short: "Remove the networks that no container has, and what the network bridge has in the kernel, if nobody uses it",
+		Short: "Remove the networks that no container has, and the bridge of the default network while no container uses it",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := life.CheckPrune(filters); err != nil {
@@ -330,10 +330,10 @@ func networkConnectCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.IP, "ip", "", "its IPv4 `address` there")
-	f.StringVar(&flags.IP6, "ip6", "", "its IPv6 `address` there")
-	f.Var((*list)(&flags.Aliases), "alias", "one more `name` that the others there find it by")
-	f.Var((*list)(&flags.Links), "link", "a name that it finds another container by: `NAME[:ALIAS]`")
+	f.StringVar(&flags.IP, "ip", "", "its IPv4 `address` on the network")
+	f.StringVar(&flags.IP6, "ip6", "", "its IPv6 `address` on the network")
+	f.Var((*list)(&flags.Aliases), "alias", "one more `name` by which others on the network find it")
+	f.Var((*list)(&flags.Links), "link", "the name of another container, and how it finds it: `NAME[:ALIAS]`")
 	return cmd
 }
 
@@ -351,6 +351,6 @@ func networkDisconnectCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "also one that is gone, and has left something there")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also a container that is gone and has left something on the network")
 	return cmd
 }
