@@ -103,7 +103,7 @@ func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
 		t.Errorf("gocker cp into the container: diff has %d bytes, without the file", len(output))
 	}
 	// A layer may not have so many: nobody could unpack it.
-	if output, err := gocker(t, d, "commit", "deep", "image"); err == nil || !strings.Contains(output, "folders deep; 256 may be") {
+	if output, err := gocker(t, d, "commit", "deep", "image"); err == nil || !strings.Contains(output, "folders deep; 256 may be\n  such an image") {
 		t.Errorf("gocker commit: %v, %d bytes", err, len(output))
 	}
 	mustGocker(t, d, "rm", "-v", "deep")

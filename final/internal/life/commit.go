@@ -25,6 +25,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 )
@@ -96,7 +97,11 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 	config.History = append(config.History, v1.History{
 		Created: config.Created, CreatedBy: strings.Join(s.Command, " "), Author: opts.Author, Comment: opts.Message,
 	})
-	return life.Images.AddOnTop(ctx, base, layer, config, names...)
+	img, err := life.Images.AddOnTop(ctx, base, layer, config, names...)
+	if errors.Is(err, budget.ErrLimit) {
+		err = advice.Add(err, "such an image could not be unpacked elsewhere; to take such files out of the container: gocker cp, or gocker export")
+	}
+	return img, err
 }
 
 // standStill pauses a container, if it runs and is to, until goOn is called.
