@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/tail"
@@ -40,6 +42,12 @@ type line struct {
 	Log    string    `json:"log"` // a line with its newline, or the piece of a long one
 	Stream string    `json:"stream"`
 	Time   time.Time `json:"time"`
+}
+
+// goesOn tells whether this is a piece of a long line that the next one of its output belongs to. What an output wrote last,
+// without a newline, is shorter.
+func (l line) goesOn() bool {
+	return len(l.Log) > mostOfLine-utf8.UTFMax && !strings.HasSuffix(l.Log, "\n")
 }
 
 // A Log is open for writing.
@@ -141,6 +149,19 @@ type stream struct {
 
 const mostOfLine = 16 << 10
 
+// wholeCharacters is how many bytes of a piece are up to a character that the next piece completes: JSON has only whole ones.
+func wholeCharacters(piece []byte) int {
+	for n := len(piece) - 1; n > len(piece)-utf8.UTFMax; n-- {
+		if utf8.RuneStart(piece[n]) {
+			if utf8.FullRune(piece[n:]) {
+				break
+			}
+			return n
+		}
+	}
+	return len(piece)
+}
+
 // Write does not fail.
 func (s *stream) Write(p []byte) (int, error) {
 	l := s.log
@@ -157,8 +178,9 @@ func (s *stream) Write(p []byte) (int, error) {
 		if n := len(s.rest); n == 0 || n < mostOfLine && s.rest[n-1] != '\n' {
 			break // it goes on with the next Write
 		}
-		l.encoder.Encode(line{string(s.rest), s.name, now})
-		s.rest = s.rest[:0]
+		whole := wholeCharacters(s.rest)
+		l.encoder.Encode(line{string(s.rest[:whole]), s.name, now})
+		s.rest = append(s.rest[:0], s.rest[whole:]...)
 		if l.maxSize > 0 && l.size+int64(l.lines.Len()) >= l.maxSize {
 			l.write()
 		}

@@ -4,7 +4,10 @@ package logs
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"testing"
 
 	"gocker/final/internal/describe"
@@ -50,5 +53,49 @@ func TestALogHasALimit(t *testing.T) {
 				t.Errorf("after %d MiB: %d bytes in %q, want %d MiB at most in %q", tt.writes, sum, files, tt.most, tt.files)
 			}
 		})
+	}
+}
+
+// Long lines are kept in pieces, and shown as lines: with one time, counted once, and no character is torn.
+func TestALongLineIsOneLine(t *testing.T) {
+	folder := t.TempDir()
+	l, err := Open(folder, describe.LogDriver{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := "x" + strings.Repeat("äöü", 20_000)
+	stdout, stderr := l.Stream("stdout"), l.Stream("stderr")
+	for i := range 3 {
+		for _, piece := range []string{long[:50_000], long[50_000:] + "\n"} { // between them the other output writes
+			fmt.Fprint(stdout, piece)
+			fmt.Fprintf(stderr, "short %d\n", i)
+		}
+	}
+	fmt.Fprint(stdout, "last")
+	l.Flush()
+	for _, tt := range []struct {
+		tail           int
+		stdout, stderr int // lines
+	}{{-1, 4, 6}, {2, 1, 1}, {3, 1, 2}, {4, 2, 2}, {7, 3, 4}, {0, 0, 0}} {
+		for _, stamped := range []bool{false, true} {
+			var out, errs bytes.Buffer
+			r := NewReader(folder, Options{Tail: tt.tail, Timestamps: stamped}, &out, &errs, func(int, error) { t.Error("damaged") })
+			if _, err := r.Read(); err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			want := strings.Repeat(long+"\n", max(0, tt.stdout-1)) + "last"
+			if tt.stdout == 0 {
+				want = ""
+			}
+			got := out.String()
+			if stamped {
+				got = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z `).ReplaceAllString(got, "")
+			}
+			if got != want || strings.Count(errs.String(), "\n") != tt.stderr {
+				t.Errorf("the last %d, timestamps %v: %d bytes in %d lines of stdout, want %d in %d; %d lines of stderr, want %d",
+					tt.tail, stamped, len(got), strings.Count(got, "\n"), len(want), strings.Count(want, "\n"), strings.Count(errs.String(), "\n"), tt.stderr)
+			}
+		}
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"gocker/final/internal/filter"
 	"gocker/final/internal/tail"
 )
 
@@ -30,13 +32,26 @@ type Reader struct {
 	damaged        func(bytes int, err error)
 
 	lines tail.Lines
-	begun bool   // else it is not known yet which lines are the last of what there was
-	kept  []line // until then
+	last  map[string]wanted // of each output
+	begun bool              // else it is not known yet which lines are the last of what there was
+	kept  []*kept           // until then
 }
+
+// A long line is in pieces, between which the other output may have written. It is wanted if its first piece is.
+type wanted struct {
+	piece line
+	is    bool
+	kept  *kept
+}
+
+// kept are the pieces of a line that may be among the last.
+type kept struct{ pieces []line }
 
 // NewReader reads the log of the container with this folder. Damaged lines are left out, and told.
 func NewReader(folder string, opts Options, stdout, stderr io.Writer, damaged func(bytes int, err error)) *Reader {
-	return &Reader{container: folder, opts: opts, stdout: stdout, stderr: stderr, damaged: damaged, begun: opts.Tail < 0}
+	return &Reader{
+		container: folder, opts: opts, stdout: stdout, stderr: stderr, damaged: damaged, begun: opts.Tail < 0, last: map[string]wanted{},
+	}
 }
 
 // Close closes the file.
@@ -57,9 +72,17 @@ func (r *Reader) Read() (found bool, err error) {
 		}
 		r.lines.Use(next)
 	}
-	for _, l := range r.kept {
-		if err := r.show(l); err != nil {
-			return false, err
+	for _, k := range r.kept {
+		for i, piece := range k.pieces {
+			if err := r.show(piece, i == 0); err != nil {
+				return false, err
+			}
+		}
+	}
+	for output, last := range r.last {
+		if last.kept != nil && !slices.Contains(r.kept, last.kept) { // nor what is still to come of that line
+			last.is = false
+			r.last[output] = last
 		}
 	}
 	r.begun, r.kept = true, nil
@@ -77,29 +100,45 @@ func (r *Reader) drain() error {
 			return err
 		}
 		var l line
-		err = json.Unmarshal(raw, &l)
-		switch {
-		case err != nil:
+		if err = json.Unmarshal(raw, &l); err != nil {
 			r.damaged(len(raw), err)
-		case l.Time.Before(r.opts.Since) || !r.opts.Until.IsZero() && l.Time.After(r.opts.Until):
-		case !r.begun:
-			r.kept = append(r.kept, l)
-			r.kept = r.kept[max(0, len(r.kept)-r.opts.Tail):]
-		default:
-			if err := r.show(l); err != nil {
-				return err
-			}
+		} else if err := r.take(l); err != nil {
+			return err
 		}
 	}
 }
 
-func (r *Reader) show(l line) error {
+// take shows a line or a piece of one, or keeps it, if it is wanted.
+func (r *Reader) take(l line) error {
+	now := r.last[l.Stream]
+	first := !now.piece.goesOn()
+	if first {
+		now = wanted{is: !l.Time.Before(r.opts.Since) && (r.opts.Until.IsZero() || !l.Time.After(r.opts.Until))}
+		if now.is && !r.begun {
+			now.kept = new(kept)
+			r.kept = append(r.kept, now.kept)
+			r.kept = r.kept[max(0, len(r.kept)-r.opts.Tail):]
+		}
+	}
+	now.piece = l
+	r.last[l.Stream] = now
+	switch {
+	case !now.is:
+		return nil
+	case !r.begun:
+		now.kept.pieces = append(now.kept.pieces, l)
+		return nil
+	}
+	return r.show(l, first)
+}
+
+func (r *Reader) show(l line, first bool) error {
 	out := r.stdout
 	if l.Stream == "stderr" {
 		out = r.stderr
 	}
-	if r.opts.Timestamps {
-		l.Log = l.Time.Format(time.RFC3339Nano) + " " + l.Log
+	if r.opts.Timestamps && first {
+		l.Log = l.Time.Format(filter.Nanoseconds) + " " + l.Log
 	}
 	_, err := io.WriteString(out, l.Log)
 	return err
@@ -147,11 +186,19 @@ func LastErrors(folder string, n int) (lines []string) {
 	}
 	end := make([]byte, most)
 	read, _ := file.Read(end)
+	goesOn := false
 	for raw := range bytes.Lines(end[:max(read, 0)]) {
 		var l line
-		if json.Unmarshal(raw, &l) == nil && l.Stream == "stderr" {
-			lines = append(lines, strings.TrimRight(l.Log, "\r\n"))
+		if json.Unmarshal(raw, &l) != nil || l.Stream != "stderr" {
+			continue
 		}
+		text := strings.TrimRight(l.Log, "\r\n")
+		if goesOn {
+			lines[len(lines)-1] += text
+		} else {
+			lines = append(lines, text)
+		}
+		goesOn = l.goesOn()
 	}
 	return lines[max(0, len(lines)-n):]
 }
