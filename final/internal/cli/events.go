@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/events"
+	"gocker/final/internal/filter"
 )
 
 func eventsCommand(e *engine.Engine) *cobra.Command {
@@ -50,10 +52,10 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 // eventFilter makes of filters what they want: of one key any value, of all keys.
 func eventFilter(filters []string) (wanted func(events.Event) bool, err error) {
 	keys := map[string][]string{}
-	for _, filter := range filters {
-		key, value, _ := strings.Cut(filter, "=")
+	for _, text := range filters {
+		key, value, _ := strings.Cut(text, "=")
 		if !slices.Contains([]string{"container", "event", "image", "label", "network", "type", "volume"}, key) {
-			return nil, fmt.Errorf("--filter %q: there are container, event, image, label, network, type and volume", filter)
+			return nil, fmt.Errorf("--filter %q: there are container, event, image, label, network, type and volume", text)
 		}
 		keys[key] = append(keys[key], value)
 	}
@@ -96,14 +98,35 @@ func eventFormat(cmd *cobra.Command, format string) (func(events.Event) error, e
 			for _, key := range slices.Sorted(maps.Keys(event.Actor.Attributes)) {
 				attributes = append(attributes, onOneLine(key)+"="+onOneLine(event.Actor.Attributes[key]))
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s (%s)\n", time.Unix(0, event.TimeNano).Format(time.RFC3339Nano),
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s (%s)\n", time.Unix(0, event.TimeNano).Format(filter.Nanoseconds),
 				event.Type, onOneLine(event.Action), event.Actor.ID, strings.Join(attributes, ", "))
 			return err
 		}, nil
 	}
+	if err := printRows[eventRow](io.Discard, format, "", false, nil); err != nil { // now, and not with the first event
+		return nil, err
+	}
 	return func(event events.Event) error {
-		return printRows(cmd.OutOrStdout(), format, "", false, []events.Event{event})
+		return printRows(cmd.OutOrStdout(), format, "", false, []eventRow{eventRowOf(event)})
 	}, nil
+}
+
+// An eventRow is an event with the fields that docker's had first, and still have.
+type eventRow struct {
+	Status string `json:"status,omitempty"`
+	ID     string `json:"id,omitempty"`
+	From   string `json:"from,omitempty"` // the image
+	events.Event
+}
+
+func eventRowOf(event events.Event) eventRow {
+	switch event.Type {
+	case "container":
+		return eventRow{event.Action, event.Actor.ID, event.Actor.Attributes["image"], event}
+	case "image":
+		return eventRow{event.Action, event.Actor.ID, "", event}
+	}
+	return eventRow{Event: event}
 }
 
 // onOneLine is a text without what moves the cursor.

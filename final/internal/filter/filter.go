@@ -5,25 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
+// Nanoseconds is how logs and events write a time: always with nine digits, so that lines can be compared.
+const Nanoseconds = "2006-01-02T15:04:05.000000000Z07:00"
+
 // Time reads a time as docker does: a date, a number of seconds since 1970, or how long ago it was.
 func Time(text string) (time.Time, error) {
+	if t, ok := unixTime(text); ok { // also 0, which is no duration
+		return t, nil
+	}
 	if ago, err := time.ParseDuration(text); err == nil {
 		return time.Now().Add(-ago), nil
 	}
-	var seconds, nanos int64
-	if n, _ := fmt.Sscanf(text+" ", "%d.%d ", &seconds, &nanos); n > 0 && len(text) > 8 && text[4] != '-' {
-		return time.Unix(seconds, nanos), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return t, nil
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15", "2006-01-02"} {
+		for _, zone := range []string{"Z07:00", ""} { // seconds may have a fraction in any case
+			if t, err := time.ParseInLocation(layout+zone, text, time.Local); err == nil {
+				return t, nil
+			}
 		}
 	}
 	return time.Time{}, errors.New("want a date and time, 2026-01-02T15:04:05Z, seconds since 1970, or how long ago, 10m")
+}
+
+// unixTime reads seconds since 1970: "1000", "1136073845.5", ".5".
+func unixTime(text string) (time.Time, bool) {
+	whole, fraction, _ := strings.Cut(text, ".")
+	const nanoDigits = 9
+	if whole+fraction == "" || len(fraction) > nanoDigits {
+		return time.Time{}, false
+	}
+	seconds, err := strconv.ParseUint("0"+whole, 10, 62)
+	nanos, fractionErr := strconv.ParseUint(fraction+strings.Repeat("0", nanoDigits-len(fraction)), 10, 62)
+	return time.Unix(int64(seconds), int64(nanos)), err == nil && fractionErr == nil
 }
 
 // Until reads the filter until=TEXT of a prune.
