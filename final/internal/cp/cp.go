@@ -26,6 +26,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step02-untar/untar"
 )
 
 // These errors say what is wrong with the two names.
@@ -116,7 +118,7 @@ func Pack(w io.Writer, source Tree, from string, opts Options) error {
 	return pack(w, s, s.name, opts.Bare)
 }
 
-// Unpack writes what is in a tar archive into a folder.
+// Unpack writes what is in a tar archive into a folder. It may be compressed, as docker takes it.
 func Unpack(r io.Reader, target Tree, to string, opts Options) error {
 	folder, err := target.open(to, unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOTDIR) {
@@ -129,7 +131,9 @@ func Unpack(r io.Reader, target Tree, to string, opts Options) error {
 	if err := notTheKernels(folder, to); err != nil {
 		return err
 	}
-	return unpack(r, folder, opts, target.root == nil)
+	plain := untar.Decompress(r)
+	defer plain.Close()
+	return unpack(plain, folder, opts, target.root == nil)
 }
 
 // A source is what is to be copied.

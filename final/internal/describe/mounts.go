@@ -39,6 +39,8 @@ type wish struct {
 	specs.Mount
 	volume *volumes.Volume // in place of a source
 	nocopy bool            // the volume stays empty
+	flag   string          // that asks for it
+	value  string          // of the flag
 	make   bool            // a missing source, as a folder
 }
 
@@ -194,15 +196,24 @@ func parseMounts(opts Mounts) (wishes []wish, err error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s %q: %w", group.flag, value, err)
 			}
-			w.Destination = filepath.Clean(w.Destination)
-			if isWished(wishes, w.Destination) {
-				return nil, fmt.Errorf("%s %q: something else is mounted on %s already", group.flag, value, w.Destination)
+			w.Destination, w.flag, w.value = filepath.Clean(w.Destination), group.flag, value
+			i := slices.IndexFunc(wishes, func(other wish) bool { return other.Destination == w.Destination })
+			switch {
+			case i < 0:
+				wishes = append(wishes, w)
+			case w.isUnnamed() || w.flag == "-v" && w.value == wishes[i].value:
+			case wishes[i].isUnnamed() || w.flag == "--tmpfs" && w.flag == wishes[i].flag:
+				wishes[i] = w
+			default:
+				return nil, fmt.Errorf("%s %q: something else is mounted on %s already: %s %q", group.flag, value, w.Destination, wishes[i].flag, wishes[i].value)
 			}
-			wishes = append(wishes, w)
 		}
 	}
 	return wishes, nil
 }
+
+// isUnnamed tells whether a wish is -v /DIR: with docker, anything else that is mounted there is as good.
+func (w wish) isUnnamed() bool { return w.flag == "-v" && w.volume != nil && w.volume.Name == "" }
 
 // parseVolume reads [SOURCE:]DESTINATION[:OPTIONS]. A source that begins with / or . is the host's, made as a folder if
 // it is missing, as docker does; any other is the name of a volume; none is a volume without a name.
@@ -229,12 +240,34 @@ func parseVolume(value string) (w wish, err error) {
 	default:
 		w.volume = &volumes.Volume{Name: source}
 	}
+	var kinds []string // of the options
 	for _, option := range strings.Split(strings.Join(parts[2:], ""), ",") {
-		if err := w.addOption(option); err != nil {
+		err := w.addOption(option)
+		kind := kindOf(option)
+		if slices.Contains(kinds, kind) {
+			err = fmt.Errorf("%w: two options for the same: %q", ErrOption, parts[2])
+		}
+		if err != nil {
 			return w, advice.Add(err, form)
 		}
+		kinds = append(kinds, kind)
 	}
 	return w, nil
+}
+
+// kindOf names what an option decides: one of each kind is allowed.
+func kindOf(option string) string {
+	switch option {
+	case "ro", "rw":
+		return "writing"
+	case "z", "Z":
+		return "label"
+	case "consistent", "cached", "delegated":
+		return "consistency"
+	case "private", "rprivate", "slave", "rslave", "shared", "rshared":
+		return "propagation"
+	}
+	return option
 }
 
 // addOption adds one of docker's options behind a volume.
@@ -250,6 +283,9 @@ func (w *wish) addOption(option string) error {
 			return fmt.Errorf("%w: %s: SELinux's labels", ErrOption, option)
 		}
 	case "ro", "private", "rprivate", "slave", "rslave", "shared", "rshared":
+		if option != "ro" && w.volume != nil {
+			return fmt.Errorf("%w: %s is only for folders of the host", ErrOption, option)
+		}
 		w.Options = append(w.Options, option)
 	default:
 		return fmt.Errorf("%w: option %q", ErrOption, option)

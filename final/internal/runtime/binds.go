@@ -3,14 +3,18 @@
 package runtime
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/inside"
 	"gocker/step05-namespaces/namespaces"
@@ -100,6 +104,9 @@ func pickUp(mounts []specs.Mount) (all []bind, err error) {
 		if !isBind(m) {
 			continue
 		}
+		if err := propagates(m); err != nil {
+			return all, err
+		}
 		below := uint(unix.AT_RECURSIVE) // with all that is mounted below it
 		if slices.Contains(m.Options, "bind") {
 			below = 0
@@ -111,6 +118,33 @@ func pickUp(mounts []specs.Mount) (all []bind, err error) {
 		all = append(all, bind{m, tree})
 	}
 	return all, nil
+}
+
+// propagates is an error if a bind is to stay in touch with a mount of the host that does not do so itself. The kernel would
+// say nothing, and make a private mount, or a group of its own.
+func propagates(m specs.Mount) error {
+	var how uint64
+	for _, option := range m.Options {
+		how = cmp.Or(propagations[option], how)
+	}
+	if how != unix.MS_SHARED && how != unix.MS_SLAVE {
+		return nil
+	}
+	var stat unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, m.Source, 0, unix.STATX_MNT_ID, &stat); err != nil {
+		return fmt.Errorf("bind %q: %w", m.Source, err)
+	}
+	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) { return uint64(i.ID) != stat.Mnt_id, false })
+	if err != nil || len(mounts) == 0 {
+		return err
+	}
+	on := mounts[0]
+	if strings.Contains(on.Optional, "shared:") || how == unix.MS_SLAVE && strings.Contains(on.Optional, "master:") {
+		return nil
+	}
+	kind := map[uint64]string{unix.MS_SHARED: "shared", unix.MS_SLAVE: "slave"}[how]
+	return advice.Add(fmt.Errorf("bind %q as %s: the mount that it is on, %q, is private", m.Source, kind, on.Mountpoint),
+		"make that shared: mount --make-shared %s; or leave out the option", on.Mountpoint)
 }
 
 // treeOf clones what a name of the host is. Only a thread in its mount namespace can clone a mount; so for what is in
@@ -155,10 +189,16 @@ func (b bind) mount(mayBeInProc bool) error {
 		return fmt.Errorf("bind %q: %w", b.Source, err)
 	}
 	point, err := inside.FindOrMake(b.Destination, !folder)
+	if folder && errors.Is(err, unix.ENOTDIR) {
+		return b.otherKind(err)
+	}
 	if err != nil {
 		return fmt.Errorf("make a mount point: %w", err)
 	}
 	defer point.Close()
+	if onFolder, err := inside.IsFolder(point); err == nil && onFolder && !folder {
+		return b.otherKind(unix.EISDIR)
+	}
 	if inside.IsFileSystem(point, unix.PROC_SUPER_MAGIC) && !mayBeInProc {
 		return inProc(b.Mount)
 	}
@@ -170,6 +210,11 @@ func (b bind) mount(mayBeInProc bool) error {
 		return fmt.Errorf("bind %q on %q: %w", b.Source, b.Destination, err)
 	}
 	return nil
+}
+
+// otherKind is the error if one of source and destination is a folder, and the other is none.
+func (b bind) otherKind(err error) error {
+	return advice.Add(fmt.Errorf("bind %q on %q: %w", b.Source, b.Destination, err), "a file is mounted on a file, and a folder on a folder: write the whole name of both")
 }
 
 // propagations are what a bind has to do with the mount that it is a copy of: nothing, get what is mounted there, or also
