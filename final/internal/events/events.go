@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package events holds what happened to containers, images and volumes, as docker tells it.
+// Package events holds what happened to containers, images, volumes and networks, as docker tells it.
 package events
 
 import (
