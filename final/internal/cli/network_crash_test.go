@@ -53,6 +53,7 @@ func withNetworks(t *testing.T) (dirs.Dirs, networks.Store) {
 func noNetworkIsLeft(t *testing.T, s networks.Store) {
 	t.Helper()
 	noContainerIsLeft(t, s)
+	mustGocker(t, s.Dirs, "system", "check")
 	_, err := s.Remove("second")
 	if err = errors.Join(err, s.Rest()); err != nil {
 		t.Errorf("remove all networks: %v", err)
@@ -210,19 +211,8 @@ func TestKilledAtAnyMomentNetworksLeaveNothing(t *testing.T) {
 	mustGocker(t, d, "rm", "-f", "victim")
 	took := time.Since(began)
 	for i := range many(*networkKills) {
-		whom := []string{"run", "run -d", "monitor", "init", "stop", "rm"}[i%6]
-		var args []string
-		switch whom {
-		case "run":
-			args = run
-		case "stop", "rm":
-			mustGocker(t, d, detached...)
-			args = map[string][]string{"stop": {"stop", "-t", "0", "victim"}, "rm": {"rm", "-f", "victim"}}[whom]
-			knock(s)
-		default:
-			args = detached
-		}
-		cmd := gockerCommand(d, args...)
+		whom := []string{"run", "run -d", "monitor", "init", "stop", "rm", "connect", "disconnect", "network create", "network rm"}[i%10]
+		cmd := gockerCommand(d, prepare(t, d, whom, run)...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -242,6 +232,7 @@ func TestKilledAtAnyMomentNetworksLeaveNothing(t *testing.T) {
 		mustGocker(t, d, "ps", "-a")
 		noAddressIsGivenTwice(t, s)
 		removeAll(t, d)
+		gocker(t, d, "network", "rm", "third") // it may not be there
 		nothingIsLeft(t, d)
 		noContainerIsLeft(t, s)
 		if t.Failed() {
@@ -252,6 +243,31 @@ func TestKilledAtAnyMomentNetworksLeaveNothing(t *testing.T) {
 	mustGocker(t, d, detached...)
 	mustGocker(t, d, "rm", "-f", "victim")
 	noNetworkIsLeft(t, s)
+}
+
+// prepare returns the command that is to be killed, or that is to make what is to be killed, and does what has to be before.
+func prepare(t *testing.T, d dirs.Dirs, whom string, run []string) (args []string) {
+	detached := append([]string{"run", "-d"}, run[1:]...)
+	switch whom {
+	case "run":
+		return run
+	case "stop", "rm":
+		mustGocker(t, d, detached...)
+		knock(networks.Store{Dirs: d})
+		return map[string][]string{"stop": {"stop", "-t", "0", "victim"}, "rm": {"rm", "-f", "victim"}}[whom]
+	case "connect", "disconnect":
+		mustGocker(t, d, detached...)
+		if whom == "connect" {
+			mustGocker(t, d, "network", "disconnect", "second", "victim")
+		}
+		return []string{"network", whom, "second", "victim"}
+	case "network create", "network rm":
+		if whom == "network rm" {
+			mustGocker(t, d, "network", "create", "third")
+		}
+		return append(strings.Fields(whom), "third")
+	}
+	return detached
 }
 
 func killInit(t *testing.T, d dirs.Dirs) {
