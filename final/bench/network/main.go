@@ -3,7 +3,7 @@
 // Command network measures what a container's network costs, beside podman's with netavark:
 //
 //	apt-get install podman netavark iperf3 iproute2 util-linux
-//	go run ./final/bench/network [-n 30] [-seconds 2] [-gocker FILE]
+//	go run ./final/bench/network [-n 30] [-seconds 1] [-gocker FILE]
 //
 // First how long a container takes from the command line to its end: with the default network, with a published port, and with
 // no network. Then how much ten connections carry: from container to container, to a published port from the host and from another
@@ -40,8 +40,8 @@ import (
 var uplink = network.Uplink{Device: "uplink", Host: netip.MustParsePrefix("203.0.113.1/24"), There: netip.MustParsePrefix("203.0.113.7/24")}
 
 func main() {
-	rounds := flag.Int("n", 30, "how often everybody has a turn; a tenth of it for what is carried")
-	seconds := flag.Int("seconds", 2, "how long ten connections carry something in a turn")
+	rounds := flag.Int("n", 30, "how often everybody has a turn; a third of it for what is carried")
+	seconds := flag.Int("seconds", 1, "how long ten connections carry something in a turn")
 	gocker := flag.String("gocker", "", "`file` of the gocker to measure (default: one built of these sources)")
 	flag.Parse()
 	if err := run(*rounds, *seconds, *gocker); err != nil {
@@ -101,7 +101,7 @@ func run(rounds, seconds int, gocker string) (err error) {
 	}); err != nil {
 		return err
 	}
-	return carried(max(rounds/10, 3), seconds, &ours, &theirs)
+	return carried(max(rounds/3, 3), seconds, &ours, &theirs)
 }
 
 // An engine runs containers.
