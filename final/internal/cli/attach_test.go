@@ -22,6 +22,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/life"
+	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 )
@@ -36,11 +37,23 @@ func many(n int) int {
 
 var megabytes = flag.Int("megabytes", 256, "how much goes through pipes, in MiB")
 
+// emptyDirs are testenv's, and the bridge of their default network goes at the test's end: there are 16 subnets for such.
+func emptyDirs(t testing.TB) dirs.Dirs {
+	t.Helper()
+	d := testenv.Dirs(t)
+	t.Cleanup(func() {
+		if err := (networks.Store{Dirs: d}).Rest(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
 // withSample are folders with the sample image in them.
 func withSample(t testing.TB) dirs.Dirs {
 	t.Helper()
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	t.Cleanup(func() { // those of a test that failed halfway
 		e := engine.Engine{Dirs: d}

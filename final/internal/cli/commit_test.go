@@ -22,7 +22,7 @@ import (
 // What a container sees is what everybody sees who unpacks the image that was made of it.
 func TestACommittedContainerIsReadByOthers(t *testing.T) {
 	testenv.NeedRoot(t)
-	address, d := testenv.Registry(t, nil), testenv.Dirs(t)
+	address, d := testenv.Registry(t, nil), emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	mustGocker(t, d, "run", "--name", "cc", "--cap-add", "MKNOD", "sample", "sh", "-c", `set -e
 		mkdir -p /new/deep; echo one > /new/one; ln /new/one /new/deep/same; ln -s one /new/link; chmod 4755 /new/one
@@ -71,7 +71,7 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 	testenv.InOrder(t, mustGocker(t, d, "history", "--no-trunc", name), "set -e", "a test")
 
 	mustGocker(t, d, "push", name)
-	other := testenv.Dirs(t)
+	other := emptyDirs(t)
 	mustGocker(t, other, "pull", name)
 	pulled := open(t, other, name)
 	same("pulled", mergedFacts(t, pulled.Stack(other)))

@@ -34,7 +34,7 @@ func someImages(t testing.TB) (names, archives []string) {
 	address := testenv.Registry(t, nil)
 	base := testenv.Tar(t, testenv.Dir("d"), testenv.File("d/base", noise(2<<20)))
 	folder := t.TempDir()
-	made := testenv.Dirs(t)
+	made := emptyDirs(t)
 	for i, layers := range [][][]byte{
 		{base},
 		{base, testenv.Tar(t, testenv.File("d/second", noise(1<<20)), testenv.File("d/.wh.base", ""))},
@@ -53,7 +53,7 @@ func someImages(t testing.TB) (names, archives []string) {
 func TestKilledAtAnyMomentTheStoreIsWhole(t *testing.T) {
 	testenv.NeedRoot(t)
 	names, archives := someImages(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	took := map[string]time.Duration{}
 	kills, ended := many(*kills), 0
 	for n := range kills + 3 {
@@ -97,7 +97,7 @@ func TestKilledAtAnyMomentTheStoreIsWhole(t *testing.T) {
 func TestTwentyCommandsAtOnce(t *testing.T) {
 	testenv.NeedRoot(t)
 	names, archives := someImages(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", names[0])
 	var all sync.WaitGroup
 	for i := range 20 {

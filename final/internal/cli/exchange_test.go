@@ -99,7 +99,7 @@ func TestWhatIsPushedKeepsItsDigest(t *testing.T) {
 	from, to := testenv.Registry(t, nil), testenv.Registry(t, nil)
 	for kind, img := range packings(t) {
 		t.Run(kind, func(t *testing.T) {
-			d := testenv.Dirs(t)
+			d := emptyDirs(t)
 			testenv.Push(t, img, from+"/"+kind)
 			mustGocker(t, d, "pull", from+"/"+kind)
 			for _, registry := range []string{to, debian} {
@@ -132,7 +132,7 @@ func TestAPushFailsClearly(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	from := testenv.Registry(t, nil)
 	testenv.Push(t, testenv.Image(t, testenv.Tar(t, testenv.File("a", "1"))), from+"/image")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", from+"/image")
 	for name, says := range map[string]string{
 		debian + "/image":    "gocker login " + debian,
@@ -152,7 +152,7 @@ func TestAPushFailsClearly(t *testing.T) {
 func TestArchivesAreExchanged(t *testing.T) {
 	testenv.NeedRoot(t)
 	address := testenv.Registry(t, nil)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	all := packings(t)
 	var names []string
 	for kind, img := range all {
@@ -172,7 +172,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 	dir := t.TempDir()
 	loads := func(t *testing.T, file string, want ...string) {
 		t.Helper()
-		other := testenv.Dirs(t)
+		other := emptyDirs(t)
 		output := mustGocker(t, other, "load", "-i", file)
 		for _, name := range want {
 			if !strings.Contains(output, "Loaded image: "+name+"\n") {
@@ -210,7 +210,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "archive")
 				tool(t, "skopeo", "copy", "--src-tls-verify=false", "docker://"+name, format+":"+file+":"+name)
 				if format == "docker-archive" || strings.Contains(name, "schema2") { // skopeo makes another config of it
-					mustGocker(t, testenv.Dirs(t), "load", "-i", file)
+					mustGocker(t, emptyDirs(t), "load", "-i", file)
 					continue
 				}
 				loads(t, file, name)
@@ -237,7 +237,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 	})
 	t.Run("plain layers are compressed for a registry", func(t *testing.T) {
 		testenv.Needs(t, "podman") // it saves plain layers
-		file, other := filepath.Join(dir, "podman.tar"), testenv.Dirs(t)
+		file, other := filepath.Join(dir, "podman.tar"), emptyDirs(t)
 		mustGocker(t, other, "load", "-i", file)
 		mustGocker(t, other, "tag", names[0], address+"/again:v1")
 		mustGocker(t, other, "push", address+"/again:v1")
@@ -254,7 +254,7 @@ func TestArchivesAreExchanged(t *testing.T) {
 				t.Errorf("a layer was pushed as %s", layer.MediaType)
 			}
 		}
-		third := testenv.Dirs(t)
+		third := emptyDirs(t)
 		mustGocker(t, third, "pull", address+"/again:v1")
 		mustGocker(t, third, "system", "check")
 	})
@@ -311,7 +311,7 @@ func TestHostileArchivesLeaveNothing(t *testing.T) {
 		"a digest that is a path":      {[]testenv.Entry{layout, testenv.File("index.json", `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../../../etc/passwd"}]}`)}, "index.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := testenv.Dirs(t)
+			d := emptyDirs(t)
 			file := filepath.Join(t.TempDir(), "archive")
 			if err := os.WriteFile(file, testenv.Tar(t, tt.entries...), 0o600); err != nil {
 				t.Fatal(err)

@@ -100,7 +100,7 @@ func sameByScript(t *testing.T, cases []explained) {
 	t.Helper()
 	testenv.NeedRoot(t)
 	testenv.Needs(t, "ip", "nft")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	ref, err := pull.ParseReference(pull.Sample)
 	if err != nil {
 		t.Fatal(err)

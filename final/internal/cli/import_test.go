@@ -15,7 +15,7 @@ import (
 
 func TestWhatIsExportedCanBeImported(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	host := t.TempDir()
 	if err := os.WriteFile(filepath.Join(host, "secret"), nil, 0o644); err != nil {
@@ -66,14 +66,14 @@ func TestWhatIsExportedCanBeImported(t *testing.T) {
 
 func TestAllTagsOfARepositoryGoAndCome(t *testing.T) {
 	testenv.NeedRoot(t)
-	address, d := testenv.Registry(t, nil), testenv.Dirs(t)
+	address, d := testenv.Registry(t, nil), emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	name := address + "/team/app"
 	for _, tag := range []string{"v1", "v2", "latest"} {
 		mustGocker(t, d, "tag", "sample", name+":"+tag)
 	}
 	testenv.InOrder(t, mustGocker(t, d, "push", "-a", name), "latest: digest: ", "v1: digest: ", "v2: digest: ")
-	other := testenv.Dirs(t)
+	other := emptyDirs(t)
 	mustGocker(t, other, "pull", "--all-tags", "-q", name)
 	if got := mustGocker(t, other, "images", "--format", "{{.Tag}}"); len(strings.Fields(got)) != 3 {
 		t.Errorf("pull -a has brought %q, want three tags", got)

@@ -131,7 +131,7 @@ func TestARegistryWithCertificateAndPassword(t *testing.T) {
 	testenv.NeedRoot(t)
 	address, certDir := debianRegistry(t)
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	refused := func(says string, args ...string) {
 		t.Helper()
 		if output, err := gocker(t, d, args...); err == nil || !strings.Contains(output, says) {
@@ -251,7 +251,7 @@ func TestAKilledPullGoesOnInAnotherProcess(t *testing.T) {
 	s := newSlowRegistry(t)
 	testenv.Push(t, testenv.Image(t, testenv.Tar(t, testenv.File("big", noise(size)))), s.address+"/image")
 	s.most = size * 9 / 10
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	first := exec.Command("gocker", "pull", s.address+"/image")
 	first.Env = append(os.Environ(), "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
 	if err := first.Start(); err != nil {
@@ -298,7 +298,7 @@ func TestWhatIsHereIsNotAskedFor(t *testing.T) {
 	push("one", base)
 	push("two", base, testenv.Tar(t, testenv.File("b", "2")))
 	push("three", testenv.Tar(t, testenv.File("c", "3")), base) // the same layer on top of another: another folder
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	for _, tt := range []struct {
 		image       string
 		least, most int64 // bytes of blobs
@@ -322,11 +322,11 @@ func TestRunShowsWhatAPullShows(t *testing.T) {
 	address := testenv.Registry(t, nil)
 	img := testenv.Image(t, testenv.Tar(t, testenv.File("a", "1")))
 	testenv.Push(t, img, address+"/app")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	output := mustGocker(t, d, "create", "--name", "app", address+"/app", "/a")
 	testenv.InOrder(t, output, "Unable to find image "+address+"/app:latest here", "latest: Pulling from "+address+"/app", ": Pull complete", "Digest: "+digestOf(t, img), "Status: Downloaded newer image")
 	mustGocker(t, d, "rm", "app")
-	d = testenv.Dirs(t)
+	d = emptyDirs(t)
 	if output := mustGocker(t, d, "create", "--name", "app", "--quiet", address+"/app", "/a"); len(output) > 65 {
 		t.Errorf("create --quiet wrote %q, want only the id", output)
 	}
@@ -358,7 +358,7 @@ func TestALayerWithAWrongByteLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Push(t, img, address+"/image")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	output, err := gocker(t, d, "pull", address+"/image")
 	if err == nil || !strings.Contains(output, "does not match its digest") {
 		t.Errorf("gocker pull: %v\n%s", err, output)
@@ -400,7 +400,7 @@ func TestLayersThatRegistriesMayNotHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Push(t, img, address+"/image") // which leaves out such layers
-	mustGocker(t, testenv.Dirs(t), "pull", address+"/image")
+	mustGocker(t, emptyDirs(t), "pull", address+"/image")
 }
 
 func TestAnImageMayHaveHundredsOfLayers(t *testing.T) {
@@ -424,7 +424,7 @@ func TestAnImageMayHaveHundredsOfLayers(t *testing.T) {
 	}
 	address := testenv.Registry(t, nil)
 	testenv.Push(t, img, address+"/image")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", address+"/image")
 	if got := mustGocker(t, d, "run", "--rm", address+"/image", "sh", "-c", "cat /last; ls /only-* | wc -l"); got != fmt.Sprintf("%d%d\n", count-5, count-4) {
 		t.Errorf("run printed %q, want what the last of %d layers has in /last, and a file of each", got, count-4)

@@ -25,6 +25,7 @@ import (
 	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/life"
+	"gocker/final/internal/networks"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/dirs"
@@ -58,7 +59,7 @@ var programs = map[string][]byte{}
 //	own-root            this script wants folders of its own, and nothing in them
 func TestScripts(t *testing.T) {
 	testenv.NeedRoot(t)
-	shared := testenv.Dirs(t)
+	shared := emptyDirs(t)
 	ref, err := pull.ParseReference(pull.Sample)
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +90,12 @@ func TestScripts(t *testing.T) {
 					states, _ := e.Containers().List()
 					for _, s := range states {
 						e.Life().Remove(s.ID, life.RmOptions{Force: true, Volumes: true})
+					}
+				}
+				// Of the default network; a script with its own root has it there.
+				for _, root := range []string{d.Root, filepath.Join(env.WorkDir, "root")} {
+					if err := (networks.Store{Dirs: dirs.Dirs{Root: root, Run: d.Run}}).Rest(); err != nil {
+						tb.Error(err)
 					}
 				}
 				nothingLeft(tb)

@@ -34,7 +34,7 @@ type usedStore struct {
 }
 
 func newUsedStore(t *testing.T) *usedStore {
-	s := &usedStore{Dirs: testenv.Dirs(t), saved: t.TempDir()}
+	s := &usedStore{Dirs: emptyDirs(t), saved: t.TempDir()}
 	address := testenv.Registry(t, nil)
 	shared := testenv.Tar(t, testenv.Dir("d"), testenv.File("d/shared", "shared"))
 	push := func(name string) string {
@@ -186,7 +186,7 @@ func TestAFailedReadIsNoProofOfAbsence(t *testing.T) {
 func TestKilledBetweenTwoStepsNamesAndCgroupsAreConsistent(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Needs(t, "strace")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	names := filepath.Join(d.Run, "names")
 	for _, tt := range []struct {
@@ -242,7 +242,7 @@ func TestKilledBetweenTwoStepsNamesAndCgroupsAreConsistent(t *testing.T) {
 func TestACgroupThatAKillLeftIsRemovedByTheNextCommand(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Needs(t, "strace")
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	for _, next := range [][]string{{"ps", "-a"}, {"rm", "one"}, {"start", "-a", "one"}} {
 		id := strings.TrimSpace(mustGocker(t, d, "create", "--name", "one", "sample", "true"))
