@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
-	"gocker/final/internal/life"
+	"gocker/final/internal/filter"
 	"gocker/final/internal/look"
 	"gocker/final/internal/volumes"
 )
@@ -154,6 +154,9 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove the containers that do not run",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkPrune(filters, true); err != nil {
+				return err
+			}
 			if !force && !confirm(cmd, "This removes all containers that do not run.") {
 				return nil
 			}
@@ -170,6 +173,12 @@ func containerPruneCommand(e *engine.Engine) *cobra.Command {
 }
 
 const pruneFilterHelp = "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE], label!=KEY[=VALUE]"
+
+// checkPrune finds what is wrong with filters before the user is asked.
+func checkPrune(filters []string, withTimes bool) error {
+	_, err := filter.Prune(filters, withTimes)
+	return err
+}
 
 // pruneContainers prints as docker does.
 func pruneContainers(w io.Writer, e *engine.Engine, filters []string) (int64, error) {
@@ -220,17 +229,18 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 			if withVolumes {
 				what += ", all volumes without a name of their own that no other container has"
 			}
+			unwanted, err := filter.Prune(filters, !withVolumes)
+			if err != nil {
+				return err
+			}
 			if !force && !confirm(cmd, "This removes "+what+", and the remains of broken pulls.") {
 				return nil
-			}
-			if err := life.CheckPrune(filters); err != nil {
-				return err
 			}
 			out := cmd.OutOrStdout()
 			n, err := pruneContainers(out, e, filters)
 			err = errors.Join(err, pruneNetworks(out, e, filters))
 			if withVolumes {
-				more, volumesErr := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous })
+				more, volumesErr := pruneVolumes(out, e, func(v volumes.Volume) bool { return v.Anonymous && unwanted(v.Created, v.Labels) })
 				n, err = n+more, errors.Join(err, volumesErr)
 			}
 			more, imagesErr := pruneImages(out, e, all, filters)
@@ -242,7 +252,7 @@ func systemPruneCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
 	f.BoolVar(&withVolumes, "volumes", false, "also volumes without a name, if no container uses them")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
-	f.Var((*list)(&filters), "filter", pruneFilterHelp+"; not for volumes")
+	f.Var((*list)(&filters), "filter", pruneFilterHelp+"; with --volumes only labels")
 	return cmd
 }
 

@@ -139,6 +139,9 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
+			if err := checkPrune(filters, true); err != nil {
+				return err
+			}
 			if !force && !confirm(cmd, "This removes all "+what+", and the remains of broken pulls.") {
 				return nil
 			}
@@ -152,7 +155,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all", "a", false, "also images that have a name, if no container uses them")
 	f.BoolVarP(&force, "force", "f", false, "do not ask")
-	f.Var((*list)(&filters), "filter", "`KEY=VALUE`: until=TIME or HOW-LONG-AGO, label=KEY[=VALUE]")
+	f.Var((*list)(&filters), "filter", pruneFilterHelp)
 	return cmd
 }
 

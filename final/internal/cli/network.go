@@ -18,7 +18,6 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/filter"
-	"gocker/final/internal/life"
 	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/advice"
 )
@@ -290,7 +289,7 @@ func networkPruneCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove the networks that no container has, and the bridge of the default network while no container uses it",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := life.CheckPrune(filters); err != nil {
+			if err := checkPrune(filters, true); err != nil {
 				return exit{exitGocker, err}
 			}
 			if !force && !confirm(cmd, "This removes all networks that no container has.") {

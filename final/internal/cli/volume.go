@@ -5,6 +5,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,13 +105,13 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 			if unread = errors.Join(unread, usedErr); all == nil && unread != nil {
 				return unread
 			}
+			passes, err := volumeFilter(filters, func(v volumes.Volume) bool { return used != nil && len(used[v.Name]) == 0 })
+			if err != nil {
+				return err
+			}
 			var rows []volumeRow
 			for _, v := range all {
-				fits, err := volumeFits(v, used != nil && len(used[v.Name]) == 0, filters)
-				if err != nil {
-					return err
-				}
-				if !fits {
+				if !passes(v) {
 					continue
 				}
 				point, err := e.Volumes().Mountpoint(v.Name)
@@ -125,33 +127,41 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the names")
-	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only volumes with `name=…, label=KEY[=value], driver=local or dangling=true|false` (true: no container uses it)")
+	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only volumes with `name=REGEXP, label=KEY[=value], driver=local or dangling=true|false` (true: no container uses it)")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
 
-// volumeFits tells whether a volume is one that the filters want.
-func volumeFits(v volumes.Volume, dangling bool, filters []string) (bool, error) {
-	for _, f := range filters {
+// volumeFilter reads docker's filters. Those of one kind are alternatives, but for labels: a volume has to have all.
+func volumeFilter(filters []string, dangling func(volumes.Volume) bool) (passes func(volumes.Volume) bool, err error) {
+	kinds := filter.Tests[volumes.Volume]{}
+	for i, f := range filters {
 		key, value, _ := strings.Cut(f, "=")
-		fits := false
+		kind := key
+		var pass func(volumes.Volume) bool
 		switch key {
 		case "name":
-			fits = strings.Contains(v.Name, value)
+			var name *regexp.Regexp
+			name, err = regexp.Compile(value)
+			pass = func(v volumes.Volume) bool { return name.MatchString(v.Name) }
 		case "label":
-			fits = filter.HasLabel(v.Labels, value)
+			kind = fmt.Sprint("label ", i)
+			pass = func(v volumes.Volume) bool { return filter.HasLabel(v.Labels, value) }
 		case "dangling":
-			fits = dangling == (value == "true" || value == "1")
+			var want bool
+			want, err = strconv.ParseBool(value)
+			pass = func(v volumes.Volume) bool { return dangling(v) == want }
 		case "driver":
-			fits = value == "local"
+			pass = func(volumes.Volume) bool { return value == "local" }
 		default:
-			return false, advice.Add(fmt.Errorf("--filter %q: %w", f, describe.ErrOption), "there are name, label, driver and dangling")
+			return nil, advice.Add(fmt.Errorf("--filter %q: %w", f, describe.ErrOption), "there are name, label, driver and dangling")
 		}
-		if !fits {
-			return false, nil
+		if err != nil {
+			return nil, fmt.Errorf("--filter %q: %w", f, err)
 		}
+		kinds[kind] = append(kinds[kind], pass)
 	}
-	return true, nil
+	return kinds.Pass, nil
 }
 
 func volumeInspectCommand(e *engine.Engine) *cobra.Command {
@@ -197,10 +207,9 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 		Short: "Remove the volumes that no container uses",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, filter := range filters {
-				if key, _, _ := strings.Cut(filter, "="); key != "label" && key != "label!" {
-					return advice.Add(fmt.Errorf("--filter %q: %w", filter, describe.ErrOption), "there are label=KEY[=value] and label!=KEY[=value]")
-				}
+			unwanted, err := filter.Prune(filters, false)
+			if err != nil {
+				return err
 			}
 			if !force {
 				which := "volumes without a name of their own"
@@ -212,13 +221,7 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 				}
 			}
 			n, err := pruneVolumes(cmd.OutOrStdout(), e, func(v volumes.Volume) bool {
-				for _, f := range filters {
-					key, value, _ := strings.Cut(f, "=")
-					if filter.HasLabel(v.Labels, value) != (key == "label") {
-						return false
-					}
-				}
-				return all || v.Anonymous
+				return (all || v.Anonymous) && unwanted(v.Created, v.Labels)
 			})
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "Total reclaimed space:", sized(n))

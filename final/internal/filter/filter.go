@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gocker/step01-pull/shared/advice"
 )
 
 // Nanoseconds is how logs and events write a time: always with nine digits, so that lines can be compared.
@@ -50,6 +52,36 @@ func Until(text string) (time.Time, error) {
 		err = fmt.Errorf("filter \"until=%s\": %w", text, err)
 	}
 	return t, err
+}
+
+// Prune reads the filters of the commands that prune: until=TIME, label=KEY[=VALUE] and label!=KEY[=VALUE]. unwanted tells
+// whether something passes all of them. Where times are not asked for, until is refused: else it would remove what it
+// should keep.
+func Prune(filters []string, withTimes bool) (unwanted func(created time.Time, labels map[string]string) bool, err error) {
+	var until time.Time
+	var has, lacks []string
+	for _, f := range filters {
+		key, value, _ := strings.Cut(f, "=")
+		switch {
+		case key == "until" && withTimes:
+			if until, err = Until(value); err != nil {
+				return nil, err
+			}
+		case key == "label":
+			has = append(has, value)
+		case key == "label!":
+			lacks = append(lacks, value)
+		case withTimes:
+			return nil, advice.Add(fmt.Errorf("filter %q: not supported", f), "filters are until=, label=, label!=")
+		default:
+			return nil, advice.Add(fmt.Errorf("filter %q: not supported for volumes", f), "filters are label=, label!=")
+		}
+	}
+	return func(created time.Time, labels map[string]string) bool {
+		is := func(label string) bool { return HasLabel(labels, label) }
+		isNot := func(label string) bool { return !is(label) }
+		return (until.IsZero() || created.Before(until)) && !slices.ContainsFunc(has, isNot) && !slices.ContainsFunc(lacks, is)
+	}, nil
 }
 
 // HasLabel tells whether something has a label: KEY, or KEY=VALUE.

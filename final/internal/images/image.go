@@ -182,34 +182,18 @@ type Pruned struct {
 // Prune removes images that have no name, or with all those that no container uses, if they pass the filters:
 // until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]. It also removes what crashes and broken pulls have left.
 func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
-	var until time.Time
-	kept := map[string]bool{} // by id: those with a label of label!=
-	filters = slices.DeleteFunc(slices.Clone(filters), func(f string) bool {
-		key, value, _ := strings.Cut(f, "=")
-		switch {
-		case err != nil:
-		case key == "until":
-			until, err = filter.Until(value)
-		case key == "label!":
-			var with []Named
-			with, err = s.List([]string{"label=" + value}, false)
-			for _, image := range with {
-				kept[image.ID] = true
-			}
-		}
-		return key == "until" || key == "label!"
-	})
+	unwanted, err := filter.Prune(filters, true)
 	if err != nil {
 		return p, err
 	}
-	images, unread := s.List(filters, false)
+	images, unread := s.List(nil, false)
 	before := disk.Bytes(s.Dirs.Root)
 	for _, image := range images {
 		users, err := local.Users(s.Dirs, image.ID)
 		if err != nil {
 			return p, err
 		}
-		if len(users) > 0 || kept[image.ID] || !all && image.Repository != none || !until.IsZero() && !image.Created.Before(until) {
+		if len(users) > 0 || !all && image.Repository != none || !unwanted(image.Created, image.Labels) {
 			continue
 		}
 		name := image.ID

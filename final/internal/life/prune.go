@@ -6,52 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"gocker/final/internal/containers"
-	"gocker/final/internal/describe"
 	"gocker/final/internal/filter"
 	"gocker/final/internal/networks"
-	"gocker/step01-pull/shared/advice"
 )
 
-// CheckPrune tells whether these are filters of a prune: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE].
-func CheckPrune(filters []string) error {
-	_, err := parsePrune(filters)
-	return err
-}
-
-// parsePrune returns what tells whether something is to be removed.
-func parsePrune(filters []string) (unwanted func(created time.Time, labels map[string]string) bool, err error) {
-	var until time.Time
-	var has, lacks []string
-	for _, f := range filters {
-		key, value, _ := strings.Cut(f, "=")
-		switch key {
-		case "until":
-			if until, err = filter.Until(value); err != nil {
-				return nil, err
-			}
-		case "label":
-			has = append(has, value)
-		case "label!":
-			lacks = append(lacks, value)
-		default:
-			return nil, advice.Add(fmt.Errorf("filter %q: %w", f, describe.ErrOption), "filters are until=, label=, label!=")
-		}
-	}
-	return func(created time.Time, labels map[string]string) bool {
-		is := func(label string) bool { return filter.HasLabel(labels, label) }
-		isNot := func(label string) bool { return !is(label) }
-		return (until.IsZero() || created.Before(until)) && !slices.ContainsFunc(has, isNot) && !slices.ContainsFunc(lacks, is)
-	}, nil
-}
-
-// Prune removes the containers that do not run. Filters are those of CheckPrune. One that cannot be read is
+// Prune removes the containers that do not run. Filters are those of filter.Prune. One that cannot be read is
 // kept.
 func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, err error) {
-	unwanted, err := parsePrune(filters)
+	unwanted, err := filter.Prune(filters, true)
 	if err != nil {
 		return 0, err
 	}
@@ -105,7 +69,7 @@ func (life Life) NetworkUsers() (map[string][]string, error) {
 // PruneNetworks removes the networks that no container has, running or not, and takes out of the kernel what nobody uses of the
 // default one. One that cannot be read is kept.
 func (life Life) PruneNetworks(filters []string, removed func(name string)) error {
-	unwanted, err := parsePrune(filters)
+	unwanted, err := filter.Prune(filters, true)
 	if err != nil {
 		return err
 	}
