@@ -54,7 +54,7 @@ type List struct {
 	theirs int
 	sent   *os.File         // what the child has sent: see Send
 	kept   []int            // what else it has open until execve(2): see Keep
-	passed bool             // another process, of the container's rights, has the socket: see Follow
+	passed bool             // another process has the socket, with the container's rights: see Follow
 	page   []byte           // memory that we share with the child,
 	report *report          // with what it has to say
 	word   [1]byte          // what the parent says; that it comes is all that matters

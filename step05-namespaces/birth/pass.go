@@ -26,15 +26,15 @@ func (l *List) Keep(f *os.File) { l.kept = append(l.kept, int(f.Fd())) }
 // Pass has the socket stay open at the next execve(2), and returns its number.
 func (l *List) Pass() (socket int, err error) {
 	if err := unix.SetsockoptInt(int(l.ours.Fd()), unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-		return 0, fmt.Errorf("ask who speaks: %w", err)
+		return 0, fmt.Errorf("have the kernel name who sends: %w", err)
 	}
 	l.Add("keep the socket", unix.SYS_FCNTL, l.theirs, unix.F_SETFD, 0)
 	return l.theirs, nil
 }
 
-// Follow waits until the child says who goes on in its place: what is read from now on is of that process. io.EOF says that it
-// has ended, and said nothing. The new process is the container's already, and others in there may have taken its socket, to
-// speak for it. So only that is believed which the kernel says is of the child: see SCM_CREDENTIALS in unix(7).
+// Follow waits until the child says which process goes on in its place. From now on Read reads that process's reports. io.EOF
+// says that the child has ended without a word. The new process is in the container already, and others in there may have taken
+// its socket. So Follow believes only a report that the child has sent, as the kernel says: see SCM_CREDENTIALS in unix(7).
 func (l *List) Follow(child *os.File) (pid int, err error) {
 	var r report
 	raw, from := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r)), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
@@ -58,7 +58,7 @@ func (l *List) Follow(child *os.File) (pid int, err error) {
 	if r.gaveUp != 0 {
 		return 0, l.failed(r)
 	}
-	// Of the child not all is believed either: users of the host may look into it, if it is theirs by now.
+	// Nor does it believe any number: the child may be a user's by now, and processes of that user on the host may change it.
 	pid = int(r.born)
 	err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WNOTHREAD, nil)
 	if err != nil || pid == l.pid {

@@ -21,23 +21,23 @@ import (
 	"gocker/step05-namespaces/rootfs"
 )
 
-// Between its birth and execve(2) a process is our child: it has a copy of our memory, our files, all rights and no filter. If it
-// comes into a pid namespace where others are already, they see its number. They may not look into it, as it has more
-// capabilities than they have: see "Ptrace access mode checking" in ptrace(2). But who has CAP_SYS_PTRACE may.
+// Between its birth and execve(2) a process is gocker's child: it has a copy of gocker's memory, gocker's files, all rights and
+// no filter. If there are other processes in its pid namespace, they see its number. They may not look into it, because it has
+// more capabilities than they have: see "Ptrace access mode checking" in ptrace(2). But a process with CAP_SYS_PTRACE may.
 //
-// So where somebody in there may have that, the child is born outside, where nobody inside can name it. When it has given up
-// all that the command is not to have, it executes a program that has nothing of ours, package tiny's Child. This one makes the
-// process that is seen inside; and who looks into that finds what the command will have anyway.
+// So if there may be such a process, the child is born outside of the pid namespace: no process inside can name it. It gives up
+// all that the command is not to have, and executes a program that has nothing of gocker's: Child of package tiny. The child of
+// this program is inside, and becomes the command. A process that looks into it finds what the command has anyway.
 
-// mayBeLookedInto tells whether somebody in the container of spec may look into processes that are more than they are.
+// mayBeLookedInto tells whether there may be a process with CAP_SYS_PTRACE in the pid namespace of spec's container.
 func mayBeLookedInto(spec *specs.Spec) bool {
 	capabilities := spec.Process.Capabilities
-	isInside := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace } // in the host's nobody is hidden
+	isInside := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace } // the host's hides nothing
 	return slices.ContainsFunc(spec.Linux.Namespaces, isInside) &&
 		(capabilities == nil || slices.Contains(capabilities.Bounding, "CAP_SYS_PTRACE") || othersPids(spec) > 0)
 }
 
-// othersPids is a process in the pid namespace of others that the container is to share, or 0: what those may do is not known.
+// othersPids is a process in the pid namespace of others that the container shares, or 0. What the others may do is not known.
 func othersPids(spec *specs.Spec) (pid int) {
 	for _, ns := range spec.Linux.Namespaces {
 		if ns.Type != specs.PIDNamespace || ns.Path == "" {
@@ -52,8 +52,8 @@ func othersPids(spec *specs.Spec) (pid int) {
 	return pid
 }
 
-// apart is the part that has a process born outside of the pid namespace that the file pids is. It is the last one that has
-// anything to do with the child. If it dies with us, that is to be said again: who is born forgets it.
+// apart is the part that has a process born outside of its pid namespace, which is the file pids. No later part may add to the
+// child's list. dies says that the process dies with gocker.
 func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 	var ours, theirs, program *os.File
 	return namespaces.Part{
@@ -71,13 +71,13 @@ func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 		},
 		First: func(list *birth.List) error {
 			list.Keep(program)
-			list.Add("join the pid namespace", unix.SYS_SETNS, int(theirs.Fd()), unix.CLONE_NEWPID) // its children are there
-			return unix.Setns(int(ours.Fd()), unix.CLONE_NEWPID)                                    // and ours not any more
+			list.Add("join the pid namespace", unix.SYS_SETNS, int(theirs.Fd()), unix.CLONE_NEWPID) // for its children
+			return unix.Setns(int(ours.Fd()), unix.CLONE_NEWPID)                                    // and no more for ours
 		},
 		Command: func(list *birth.List) (bool, error) {
 			hasNUL := func(s string) bool { return strings.Contains(s, "\x00") }
 			if slices.ContainsFunc(slices.Concat(process.Args, process.Env), hasNUL) {
-				return false, nil // the usual end of a list says what is wrong
+				return false, nil // the usual end of a list has the error for it
 			}
 			socket, err := list.Pass()
 			if err != nil {
@@ -106,7 +106,8 @@ func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 	}
 }
 
-// childOf is the program that makes a process, and how that becomes the command. The list has the words for what may fail there.
+// childOf is the program that makes a process, with the calls by which that becomes the command. The list gets the same calls:
+// the child never comes to them, but an error names them.
 func childOf(list *birth.List, socket int, process *specs.Process, dies bool) []byte {
 	first := list.Len()
 	var calls []tiny.Call
@@ -116,11 +117,11 @@ func childOf(list *birth.List, socket int, process *specs.Process, dies bool) []
 	}
 	add("close the socket at execve", 0, unix.SYS_FCNTL, socket, unix.F_SETFD, unix.FD_CLOEXEC)
 	if process.Terminal {
-		add("leave the terminal", 0, unix.SYS_IOCTL, 0, unix.TIOCNOTTY) // to the session of the child
+		add("leave the terminal", 0, unix.SYS_IOCTL, 0, unix.TIOCNOTTY) // the child's session is to have it
 	}
 	add("clone a process", tiny.Begets, unix.SYS_CLONE, unix.CLONE_PARENT|int(unix.SIGCHLD))
 	add("wait for gocker", tiny.Waits, unix.SYS_READ, socket, 0, 1)
-	if dies {
+	if dies { // a new process forgets it
 		add("prctl PR_SET_PDEATHSIG", 0, unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	}
 	add("setsid", 0, unix.SYS_SETSID)
@@ -136,8 +137,8 @@ func childOf(list *birth.List, socket int, process *specs.Process, dies bool) []
 	return tiny.Child(socket, first, calls)
 }
 
-// procOf is the part that mounts /proc in a container that shares the pid namespace of process pid. A new one would show that
-// of the process that mounts it, and none of ours is in there yet. So it is the one that pid has.
+// procOf is the part that mounts /proc in a container that shares the pid namespace of process pid. A new proc file system would
+// show the pid namespace of the process that mounts it, and no process of gocker is in there. So the container gets that of pid.
 func procOf(spec *specs.Spec, pid int) namespaces.Part {
 	var all []bind
 	return namespaces.Part{
@@ -174,7 +175,7 @@ func procOf(spec *specs.Spec, pid int) namespaces.Part {
 	}
 }
 
-// isProcOf sees that a file is the root of a proc file system, of pid's namespace: what is mounted there is up to others.
+// isProcOf sees that a file is the root of a proc file system, and of pid's namespace: others may have mounted something else.
 func isProcOf(f *os.File, pid int) error {
 	const rootNumber = 1
 	var root, shown, own unix.Stat_t

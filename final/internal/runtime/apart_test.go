@@ -99,7 +99,7 @@ func look(pid int) (s seen) {
 	return s
 }
 
-// attacker starts the attack in a container. What it has found so far found returns; the first is its own.
+// attacker starts the attack in a container. found returns all that it has found so far; the first is its own process.
 func attacker(t *testing.T, f *overlay.FS, how string) (c *runtime.Container, spec *specs.Spec, found func() []seen) {
 	t.Helper()
 	self, err := os.Executable()
@@ -154,7 +154,7 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
-// isMore tells what a process has that its attacker has not, and is not to see.
+// isMore tells what a process has more than its attacker; "" is nothing.
 func isMore(s, own seen) string {
 	for _, set := range []string{"CapPrm", "CapEff", "CapInh", "CapBnd"} {
 		has, err := strconv.ParseUint(s.Status[set], 16, 64)
@@ -178,7 +178,8 @@ func isMore(s, own seen) string {
 	return ""
 }
 
-// checkSeen sees that nothing was found that is more than the container has, and that something was found.
+// checkSeen sees that the attacker has found processes, and none that is more than the container. early is how many of them had
+// not executed their command.
 func checkSeen(t *testing.T, found []seen) (early int) {
 	t.Helper()
 	if len(found) == 1 {
@@ -195,7 +196,7 @@ func checkSeen(t *testing.T, found []seen) (early int) {
 	return early
 }
 
-func TestWhoMayTraceFindsNothingOfGocker(t *testing.T) {
+func TestATracerFindsNothingOfGocker(t *testing.T) {
 	f := testroot.Mount(t)
 	first, spec, found := attacker(t, f, "hold")
 	process := *spec
@@ -216,7 +217,7 @@ func TestWhoMayTraceFindsNothingOfGocker(t *testing.T) {
 	t.Logf("%d processes were attacked, %d of them before they executed their command", len(found())-1, early)
 }
 
-func TestWhoMayTraceFindsNothingOfTheFirstProcessOfAnotherContainer(t *testing.T) {
+func TestATracerFindsNothingOfTheFirstProcessOfAnotherContainer(t *testing.T) {
 	f := testroot.Mount(t)
 	first, spec, found := attacker(t, f, "hold")
 	second := namespaces.Spec(f.Mnt(), "y", []string{"sleep", "0"})
@@ -240,7 +241,7 @@ func TestWhoMayTraceFindsNothingOfTheFirstProcessOfAnotherContainer(t *testing.T
 	}
 }
 
-func TestWhoMayTraceCannotSpeakForAProcess(t *testing.T) {
+func TestATracerCannotSpeakForAProcess(t *testing.T) {
 	f := testroot.Mount(t)
 	first, spec, found := attacker(t, f, "lie")
 	process := *spec
@@ -329,7 +330,7 @@ func TestWhereSomebodyMayTraceADeniedCallIsNamed(t *testing.T) {
 	}
 }
 
-// What is mounted at /proc is up to those who are in the container.
+// Processes in the container may mount anything at /proc.
 func TestOnlyTheProcOfItsPidNamespaceIsShared(t *testing.T) {
 	f := testroot.Mount(t)
 	for name, tt := range map[string]struct{ script, want string }{

@@ -11,20 +11,20 @@ import (
 type Call struct {
 	Number  uintptr
 	Args    []any // at most 5
-	Special int   // what is to be done with its result, if it may be more than an error
+	Special int   // see below
 }
 
-// What is special about a call.
+// Calls that are special: of all others the result counts only if it is an error.
 const (
-	OrNext = 1 // where it finds no file that it may execute, the next call is tried
-	Begets = 2 // clone(2): the parent says who the child is, and ends; the child makes the calls that follow
-	Waits  = 3 // read(2), of a byte: where nobody is to write one any more, it ends
+	OrNext = 1 // execve(2): if there is no file that it may execute, the next call is tried
+	Begets = 2 // clone(2): the parent reports the child's number, and ends; the child makes the next calls
+	Waits  = 3 // read(2), of a byte: at the end of the file the process ends
 )
 
-// Child is a program that makes calls, of which the last one executes another program. It speaks through socket as the child
-// of a birth.List does: there its calls begin with number first.
+// Child is a program that makes calls; the last one executes another program. It reports through socket as the child of a
+// birth.List does, where the first of its calls has the number first.
 func Child(socket, first int, calls []Call) []byte {
-	const at = 0x1000 // where the code finds all this, after the address where the file begins
+	const at = 0x1000 // the code finds all this here, counted from the beginning of the file
 	words := []uint64{uint64(socket)}
 	var text []byte
 	here := func() uint64 { return address + at + 8*uint64(1+8*len(calls)) + uint64(len(text)) }
@@ -33,7 +33,7 @@ func Child(socket, first int, calls []Call) []byte {
 		text = append(append(text, s...), 0)
 		return to
 	}
-	lists := map[*string]uint64{} // each once: all files that a command may be get the same
+	lists := map[*string]uint64{} // each once: several calls of execve(2) have the same arguments
 	pointList := func(list []string) uint64 {
 		to, ok := lists[unsafe.SliceData(list)]
 		if !ok {

@@ -12,7 +12,7 @@
 // Guard stands outside of a container. Its file 0 is a socket. A pidfd comes from there, and when the other end is closed,
 // Guard kills that process. See unix(7) and pidfd_send_signal(2).
 //
-// Child is what a process is for a moment before it executes its command, where others may look into it: nothing of gocker's.
+// Child is executed for a moment before a command, if others may look into its process: it has nothing of gocker's.
 //
 // They are pages of assembler because of what they cost. The same in Go has four threads and half a megabyte of its own;
 // these have one, and its stack. Init's count for the container. The assembler is this package's, never executed by gocker
