@@ -11,7 +11,7 @@ import (
 	"gocker/final/internal/igzip"
 	"gocker/final/internal/life"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/decompress"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func main() {
 	life.KeepTerminal() // reads a terminal that its user has left
 	doctor.Init()       // tries whether this machine lets others than root mount an overlay
 
-	untar.Gunzip = igzip.Gunzip // most of the time that a pull takes goes into gzip
+	decompress.Gunzip = igzip.Gunzip // most of the time that a pull takes goes into gzip
 	os.Exit(cli.Main(os.Args[1:]))
 }
 

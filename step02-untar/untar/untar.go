@@ -29,6 +29,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/budget"
+	"gocker/step02-untar/decompress"
 )
 
 // These errors say what is wrong with an archive.
@@ -78,7 +79,7 @@ func Extract(archive, to string) error {
 // Unpack writes every entry of an archive, compressed or not, below the folder to. On an error, some may be there.
 func Unpack(archive io.Reader, to string, limits budget.Limits) error {
 	left := limits.Budget()
-	decompressed := Decompress(left.In(archive))
+	decompressed := decompress.Reader(left.In(archive))
 	defer decompressed.Close()
 	plain := left.Out(decompressed)
 	w, err := NewWriter(to)

@@ -24,6 +24,7 @@ import (
 	"os"
 
 	"gocker/step02-untar/budget"
+	"gocker/step02-untar/decompress"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/merged"
 )
@@ -99,7 +100,7 @@ type unpacker struct {
 
 // unpack reads the archive to its end and returns its diffID.
 func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
-	plain := untar.Decompress(u.limit.In(archive))
+	plain := decompress.Reader(u.limit.In(archive))
 	defer plain.Close()
 	hash := sha256.New()
 	tee := io.TeeReader(u.limit.Out(plain), hash)

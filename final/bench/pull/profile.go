@@ -30,7 +30,7 @@ var parts = []struct {
 	functions []string
 }{
 	{"sha256", []string{"crypto/sha256.", "crypto/internal/fips140/sha256."}},
-	{"inflate", []string{"klauspost/", "compress/flate.", "igzip.", "untar.Decompress", "archiver/v3.(*Gz)"}},
+	{"inflate", []string{"klauspost/", "compress/flate.", "igzip.", "decompress.Reader", "archiver/v3.(*Gz)"}},
 	{"chown, chmod, times, xattrs", []string{"untar.(*Writer).setAttributes"}},
 	{"create and write files", []string{"untar.(*Writer)"}},
 	{"look at layers below, count", []string{"changeset.(*unpacker)", "merged.Stack"}},

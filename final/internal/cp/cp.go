@@ -27,7 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/decompress"
 )
 
 // These errors say what is wrong with the two names.
@@ -131,7 +131,7 @@ func Unpack(r io.Reader, target Tree, to string, opts Options) error {
 	if err := notTheKernels(folder, to); err != nil {
 		return err
 	}
-	plain := untar.Decompress(r)
+	plain := decompress.Reader(r)
 	defer plain.Close()
 	return unpack(plain, folder, opts, target.root == nil)
 }

@@ -1,4 +1,4 @@
-// Package igzip decompresses gzip data by igzip, a program of Intel's ISA-L: see untar.Gunzip.
+// Package igzip decompresses gzip data by igzip, a program of Intel's ISA-L: see decompress.Gunzip.
 package igzip
 
 import (

@@ -13,7 +13,7 @@ import (
 	"testing/iotest"
 
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/decompress"
 )
 
 // program is a program: this one.
@@ -45,8 +45,8 @@ func gz(t testing.TB, plain []byte) []byte {
 
 // eachGunzip runs a test with the library, and with the program that is faster.
 func eachGunzip(t *testing.T, test func(t *testing.T)) {
-	untar.Gunzip = Gunzip
-	t.Cleanup(func() { untar.Gunzip = nil })
+	decompress.Gunzip = Gunzip
+	t.Cleanup(func() { decompress.Gunzip = nil })
 	t.Run("library", func(t *testing.T) {
 		t.Setenv("PATH", "")
 		test(t)
@@ -85,7 +85,7 @@ func TestGzipIsDecompressed(t *testing.T) {
 			{"with a wrong byte", io.MultiReader(bytes.NewReader(once[:len(once)/2]), bytes.NewReader([]byte{^once[len(once)/2]}), bytes.NewReader(once[len(once)/2+1:])), nil, io.EOF},
 			{"that fails on the way", io.MultiReader(bytes.NewReader(once[:len(once)/2]), iotest.ErrReader(broken)), nil, broken},
 		} {
-			r := untar.Decompress(tt.sent)
+			r := decompress.Reader(tt.sent)
 			got, err := io.ReadAll(r)
 			if again, _ := r.Read(make([]byte, 1)); again != 0 {
 				t.Errorf("%s: a read after the end gives a byte", tt.what)
@@ -109,7 +109,7 @@ func TestClosedEarlyNobodyReadsAnyMore(t *testing.T) {
 	sent := gz(t, program(t))
 	eachGunzip(t, func(t *testing.T) {
 		from := bytes.NewReader(sent)
-		r := untar.Decompress(from)
+		r := decompress.Reader(from)
 		if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
 			t.Fatal(err)
 		}
@@ -119,8 +119,8 @@ func TestClosedEarlyNobodyReadsAnyMore(t *testing.T) {
 }
 
 func BenchmarkDecompress(b *testing.B) {
-	untar.Gunzip = Gunzip
-	b.Cleanup(func() { untar.Gunzip = nil })
+	decompress.Gunzip = Gunzip
+	b.Cleanup(func() { decompress.Gunzip = nil })
 	plain := program(b)
 	sent := gz(b, plain)
 	for _, name := range []string{"library", "igzip"} {
@@ -135,7 +135,7 @@ func BenchmarkDecompress(b *testing.B) {
 			}
 			b.SetBytes(int64(len(plain)))
 			for b.Loop() {
-				r := untar.Decompress(bytes.NewReader(sent))
+				r := decompress.Reader(bytes.NewReader(sent))
 				if _, err := io.Copy(io.Discard, r); err != nil {
 					b.Fatal(err)
 				}

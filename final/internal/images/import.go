@@ -19,6 +19,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/budget"
+	"gocker/step02-untar/decompress"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
@@ -76,7 +77,7 @@ func keepLayer(archive io.Reader, folder string, limits budget.Limits) (layer Ne
 	defer f.Close()
 	sent, plain, left := sha256.New(), sha256.New(), limits.Budget()
 	kept := io.TeeReader(left.In(archive), io.MultiWriter(f, sent))
-	decompressed := untar.Decompress(kept)
+	decompressed := decompress.Reader(kept)
 	end := &untar.Ending{R: left.Out(decompressed)}
 	_, err = io.Copy(plain, end)
 	decompressed.Close() // which may still read

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"gocker/final/internal/registry"
-	"gocker/step02-untar/untar"
+	"gocker/step02-untar/decompress"
 	"gocker/step03-layers/layers"
 )
 
@@ -147,7 +147,7 @@ func (s Store) describe(layer layers.Layer, plainFits bool) (partial.CompressedL
 			if err != nil {
 				return nil, err
 			}
-			return plain{untar.Decompress(f), f}, nil
+			return plain{decompress.Reader(f), f}, nil
 		}, tarball.WithMediaType(types.OCILayer))
 	}
 	return blob{path, desc}, nil

@@ -1,4 +1,8 @@
-package untar
+// Package decompress finds out how data is compressed, and gives back the plain bytes.
+//
+//	plain := decompress.Reader(compressed)
+//	defer plain.Close()
+package decompress
 
 import (
 	"bufio"
@@ -26,10 +30,10 @@ var Gunzip func(r *bufio.Reader) io.ReadCloser
 
 const readAhead = 1 << 20 // bytes
 
-// Decompress returns the plain bytes of gzip, zstd, bzip2 or xz data, found by its first bytes, and any other data as
+// Reader returns the plain bytes of gzip, zstd, bzip2 or xz data, found by its first bytes, and any other data as
 // it is. Names and media types are not asked: they are claims. Close the result in any case; afterwards nobody reads
 // from r any more.
-func Decompress(r io.Reader) io.ReadCloser {
+func Reader(r io.Reader) io.ReadCloser {
 	buffered := bufio.NewReaderSize(r, readAhead)
 	first, _ := buffered.Peek(6) // an error comes back at the first read
 	for i, m := range magics {
