@@ -23,6 +23,7 @@ import (
 
 	"gocker/final/internal/runtime"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
@@ -261,6 +262,7 @@ func TestATracerCannotSpeakForAProcess(t *testing.T) {
 }
 
 func TestWhereSomebodyMayTraceACommandBeginsAsAnywhere(t *testing.T) {
+	testenv.Needs(t, "ps")
 	f := testroot.Mount(t)
 	all := sh(f, `id; pwd; umask; ulimit -a; env; ls /proc/self/fd; cat /proc/self/cgroup /proc/self/oom_score_adj
 		grep -E "^(Sig[BIC]|NoNew|Groups|CapInh|CapAmb)" /proc/self/status; ps -o pid,ppid,pgid,sid,tty,args | grep -c .
