@@ -100,15 +100,29 @@ func (s Store) noteOn(what string, e Endpoint) {
 }
 
 // scope tells the devices and rules of several pairs of folders apart: all of them are the machine's. Root's own pair needs
-// no mark.
+// no mark. A pair that has other names by links is the same.
 func (s Store) scope() string {
-	if s.Dirs == (dirs.Dirs{Root: "/var/lib/gocker", Run: "/var/run/gocker"}) {
+	own := dirs.Dirs{Root: "/var/lib/gocker", Run: "/var/run/gocker"}
+	if s.Dirs == own {
 		return ""
 	}
-	root, _ := filepath.Abs(s.Dirs.Root)
-	run, _ := filepath.Abs(s.Dirs.Run)
+	root, run := withoutLinks(s.Dirs.Root), withoutLinks(s.Dirs.Run)
+	if root == withoutLinks(own.Root) && run == withoutLinks(own.Run) {
+		return ""
+	}
 	sum := sha256.Sum256([]byte(root + "\x00" + run))
 	return hex.EncodeToString(sum[:5])
+}
+
+// withoutLinks is the name of a folder that leads through no link, also before the folder is made.
+func withoutLinks(folder string) string {
+	folder, _ = filepath.Abs(folder)
+	for above, below := folder, ""; above != "/"; above, below = filepath.Dir(above), filepath.Join(filepath.Base(above), below) {
+		if found, err := filepath.EvalSymlinks(above); err == nil {
+			return filepath.Join(found, below)
+		}
+	}
+	return folder
 }
 
 func (s Store) table() firewall.Table {
