@@ -75,7 +75,6 @@ func writeFile(name string, write func(io.Writer) error) error {
 
 func loadCommand(e *engine.Engine) *cobra.Command {
 	var input string
-	var quiet bool
 	var opts images.LoadOptions
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
@@ -89,12 +88,11 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 			opts.LeftOut = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "Left out:", advice.Printable(what)) }
 			opts.Loaded = func(img images.Loaded) {
 				warnLeftOut(img.Image)
-				before := map[bool]string{false: "Loaded image: ", true: ""}[quiet]
 				for _, name := range img.Names {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s%s\n", before, name)
+					fmt.Fprintln(cmd.OutOrStdout(), "Loaded image:", name)
 				}
 				if len(img.Names) == 0 {
-					fmt.Fprintf(cmd.OutOrStdout(), "%ssha256:%s\n", map[bool]string{false: "Loaded image ID: ", true: ""}[quiet], img.Digest)
+					fmt.Fprintf(cmd.OutOrStdout(), "Loaded image ID: sha256:%s\n", img.Digest)
 				}
 			}
 			in := cmd.InOrStdin()
@@ -119,7 +117,7 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from a folder, not from standard input")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the images' names")
+	cmd.Flags().BoolP("quiet", "q", false, "changes nothing: load shows no progress")
 	platformFlag(cmd.Flags(), &opts.Platform)
 	limitFlags(cmd.Flags(), &opts.Limits)
 	return cmd

@@ -205,6 +205,7 @@ func TestDetachKeysLeaveAContainerThatGoesOn(t *testing.T) {
 	again.types(leaveKeys + "\n") // here they are keys as others
 	again.shows("not found")
 	again.types("\x18y")
+	again.shows("left by the detach keys")
 	again.ends(0)
 	last := openTerminal(t, d, "attach", "left")
 	last.types("exit 5\n")
@@ -226,6 +227,7 @@ func TestDetachKeysLeaveAnExecThatGoesOn(t *testing.T) {
 		term.shows("# ")
 		term.types("until [ -e /go ]; do sleep 0.1; done; echo more; stty size && mv /go /done; exit\n")
 		term.types(keys.typed)
+		term.shows("left by the detach keys") // on a line of its own: the prompt comes below
 		term.ends(0)
 		mustGocker(t, d, "exec", "box", "touch", "/go")
 		mustGocker(t, d, "exec", "box", "sh", "-c", "until [ -e /done ]; do sleep 0.1; done; rm /done")

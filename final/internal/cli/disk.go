@@ -38,6 +38,9 @@ func newDfRow(kind string, total, active int, size, reclaimable int64) dfRow {
 
 func sized(n int64) string { return units.HumanSize(float64(n)) }
 
+// shortSize is how docker's lists write sizes: with three digits.
+func shortSize(n int64) string { return units.HumanSizeWithPrecision(float64(n), 3) }
+
 func systemDfCommand(e *engine.Engine) *cobra.Command {
 	var verbose bool
 	var format string

@@ -96,7 +96,7 @@ func historyCommand(e *engine.Engine) *cobra.Command {
 			for _, s := range steps {
 				row := historyRow{
 					ID: "<missing>", CreatedSince: ago(s.Created.Time), CreatedAt: s.Created.Format("2006-01-02T15:04:05Z07:00"),
-					CreatedBy: strings.Join(strings.Fields(s.CreatedBy), " "), Size: units.HumanSize(float64(s.Layer.Files)), Comment: s.Comment,
+					CreatedBy: strings.Join(strings.Fields(s.CreatedBy), " "), Size: shortSize(s.Layer.Files), Comment: s.Comment,
 				}
 				if !human {
 					row.Size = fmt.Sprint(s.Layer.Files)

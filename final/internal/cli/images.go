@@ -24,7 +24,14 @@ type imageRow struct {
 	CreatedSince string `header:"CREATED"`
 	CreatedAt    string `header:"CREATED AT"`
 	Size         string
+	VirtualSize  string `header:"SIZE"`
+	SharedSize   string `header:"SHARED SIZE"` // these three only system df counts
+	UniqueSize   string `header:"UNIQUE SIZE"`
+	Containers   string
 }
+
+// unknown is what docker's list says of what it does not count.
+const unknown = "N/A"
 
 const (
 	imagesTable        = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
@@ -51,7 +58,8 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 			for _, i := range images {
 				row := imageRow{
 					Repository: i.Repository, Tag: i.Tag, Digest: "<none>", ID: i.ID, CreatedSince: ago(i.Created),
-					CreatedAt: i.Created.Format("2006-01-02 15:04:05 -0700 MST"), Size: units.HumanSize(float64(i.Size)),
+					CreatedAt: i.Created.Format("2006-01-02 15:04:05 -0700 MST"), Size: shortSize(i.Size),
+					VirtualSize: shortSize(i.Size), SharedSize: unknown, UniqueSize: unknown, Containers: unknown,
 				}
 				if whole {
 					row.ID = "sha256:" + i.Summary.Digest
@@ -134,12 +142,27 @@ func tagCommand(e *engine.Engine) *cobra.Command {
 
 func untagCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
-		Use:   "untag NAME[:TAG]…",
-		Short: "Remove names of images; the images stay",
+		Use:   "untag IMAGE [NAME[:TAG]…]",
+		Short: "Remove the name IMAGE, or other names of that image; the image stays",
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) (all error) {
-			for _, arg := range args {
-				ref, err := pull.ParseReference(arg)
+		RunE: func(_ *cobra.Command, args []string) error {
+			refs, err := references(args)
+			if err != nil {
+				return err
+			}
+			if len(refs) == 1 {
+				return e.Images().Untag(refs[0])
+			}
+			image, err := e.Images().Open(refs[0])
+			if err != nil {
+				return err
+			}
+			var all error
+			for _, ref := range refs[1:] {
+				named, err := e.Images().Open(ref)
+				if err == nil && named.Digest != image.Digest {
+					err = fmt.Errorf("%q is no name of %q", ref, refs[0])
+				}
 				if err == nil {
 					err = e.Images().Untag(ref)
 				}

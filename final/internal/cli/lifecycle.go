@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/filter"
 	"gocker/final/internal/life"
 	"gocker/final/internal/logs"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/story"
 )
 
@@ -40,10 +43,10 @@ func startCommand(e *engine.Engine) *cobra.Command {
 				streams.Stdin = nil
 			}
 			status, err := e.Life().StartAttached(args[0], attached, streams, tell)
-			if err != nil { // also if there is no such command
+			if err != nil && !errors.Is(err, life.ErrLeft) { // also if there is no such command
 				return err
 			}
-			return ended(status, nil, exitFailed)
+			return ended(status, err, exitFailed)
 		},
 	}
 	f := cmd.Flags()
@@ -187,7 +190,17 @@ func rmCommand(e *engine.Engine) *cobra.Command {
 	seconds := timeFlag(f, "with --force, `seconds` until it is killed (default 0: at once)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts.Stop.Seconds = seconds()
-		return each(cmd, args, func(arg string) error { return e.Life().Remove(arg, opts) })
+		return eachDo(args, func(arg string) error {
+			err := e.Life().Remove(arg, opts)
+			switch {
+			case opts.Force && errors.Is(err, containers.ErrNoContainer):
+				fmt.Fprint(cmd.ErrOrStderr(), advice.Print("gocker", err)) // as docker: told, and no failure
+				return nil
+			case err == nil:
+				fmt.Fprintln(cmd.OutOrStdout(), arg)
+			}
+			return err
+		})
 	}
 	return cmd
 }

@@ -52,6 +52,9 @@ func runCommand(e *engine.Engine) *cobra.Command {
 		if err != nil {
 			return exit{exitGocker, err}
 		}
+		if streams.Stdout == nil && streams.Stderr == nil { // nobody sees its output: as with --detach its id is printed
+			attached.Started = func(id string) { fmt.Fprintln(cmd.OutOrStdout(), id) }
+		}
 		status, err := l.Run(opts, attached, streams, say, tell)
 		return ended(status, err, exitGocker)
 	})
@@ -77,6 +80,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		fmt.Fprintln(cmd.OutOrStdout(), id)
 		return nil
 	})
+	cmd.Flags().VarP(new(commaList), "attach", "a", "changes nothing: gocker start has --attach and --interactive for its `streams`")
 	return cmd
 }
 
@@ -233,6 +237,10 @@ var standard = life.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stder
 
 // ended turns how a command ended into how this program ends: with failed if gocker could not run it.
 func ended(status int, err error, failed int) error {
+	if errors.Is(err, life.ErrLeft) { // or the prompt would stand behind what the container wrote last
+		fmt.Fprintln(os.Stderr, "\n"+err.Error())
+		return nil
+	}
 	if err != nil {
 		return exit{failedStatus(err, failed), err}
 	}

@@ -22,17 +22,19 @@ import (
 
 // AttachOptions are the flags of "gocker attach".
 type AttachOptions struct {
-	DetachKeys string // docker's "ctrl-p,ctrl-q"; empty: none
-	SigProxy   bool   // signals go on to the container
+	DetachKeys string          // docker's "ctrl-p,ctrl-q"; empty: none
+	SigProxy   bool            // signals go on to the container
+	Started    func(id string) // is called when a new container runs; may be nil
 }
 
 // These errors say why nothing can be attached to a container.
 var (
 	ErrNotAttachable = errors.New("no client can attach to the container")
 	ErrNoTerminal    = errors.New("-t: standard input is no terminal")
+	ErrLeft          = errors.New("left by the detach keys: what was started goes on")
 )
 
-// Attach connects the streams with a container that runs, and returns its status, or 0 if the user has left it.
+// Attach connects the streams with a container that runs, and returns its status, or ErrLeft.
 func (life Life) Attach(name string, opts AttachOptions, streams Streams) (status int, err error) {
 	s, err := life.Containers.Running(name)
 	if err != nil {
@@ -165,7 +167,7 @@ func (life Life) follow(s containers.State, conn attach.Conn, opts AttachOptions
 		return r.status, r.err
 	case <-left:
 		life.Containers.Note("detach", s)
-		return 0, nil
+		return 0, ErrLeft
 	}
 }
 

@@ -144,7 +144,10 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	status, err = connected.Follow(p, user, leaving{mobyterm.NewEscapeProxy(user, keys)})
 	if errors.Is(err, terminal.ErrLeft) {
 		life.Containers.Note("exec_detach", s)
-		return 0, keepTerminal(connected.Terminal)
+		if err := keepTerminal(connected.Terminal); err != nil {
+			return 0, err
+		}
+		return 0, ErrLeft
 	}
 	life.Containers.Note("exec_die", s, "exitCode", strconv.Itoa(status))
 	return status, err

@@ -14,7 +14,7 @@ import (
 
 // RmOptions are the flags of "gocker rm".
 type RmOptions struct {
-	Force   bool // kill it if it runs; and one that is not there is no error
+	Force   bool // kill it if it runs
 	Volumes bool // also those that were made for it only
 	Stop    StopOptions
 }
@@ -22,9 +22,6 @@ type RmOptions struct {
 // Remove removes a container. One that runs is containers.ErrRunning, unless opts say to end it first.
 func (life Life) Remove(name string, opts RmOptions) error {
 	s, err := life.Containers.Find(name)
-	if errors.Is(err, containers.ErrNoContainer) && opts.Force {
-		return nil
-	}
 	if errors.Is(err, dirs.ErrDamaged) && opts.Force {
 		return life.removeDamaged(s)
 	}

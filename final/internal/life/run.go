@@ -51,11 +51,17 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	if err != nil {
 		return -1, err
 	}
+	started := func() {
+		if attached.Started != nil {
+			attached.Started(c.ID())
+		}
+	}
 	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {
 		follow, err := c.detachAttached(attached, streams)
 		if err != nil {
 			return -1, c.didNotStart(err)
 		}
+		started()
 		return follow(signals)
 	}
 	// If nobody reads our output any more, the write fails, and the process gets to know: it must not end by our death.
@@ -65,7 +71,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 			return -1, c.didNotStart(err)
 		}
 	}
-	status, err = c.once(streams, signals, nil)
+	status, err = c.once(streams, signals, started)
 	if c.State.Started.IsZero() {
 		return status, c.didNotStart(err)
 	}

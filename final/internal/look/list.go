@@ -90,7 +90,7 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 	return listed, err
 }
 
-const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network=, publish=, expose="
+const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network=, publish=, expose=, is-task="
 
 // listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
 // all says that containers are wanted whether they run or not.
@@ -133,6 +133,9 @@ func (look Look) listFilter(filters []string) (passes func(Listed) bool, all boo
 				name = n.Name
 			}
 			pass = func(l Listed) bool { return slices.Contains(l.Networks, name) }
+		case "is-task": // of docker's swarm: none is
+			task, boolErr := strconv.ParseBool(value)
+			pass, err = func(Listed) bool { return !task }, boolErr
 		case "publish", "expose":
 			pass, err = hasPort(key, value)
 		default:
