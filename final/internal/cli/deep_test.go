@@ -64,7 +64,7 @@ func deepest(t *testing.T, folder string) (n int) {
 
 // With 2048 of them a name is as long as a system call takes it. And they are more than most processes may have open at first.
 func TestFoldersNestDeeperThanAPathHasRoomFor(t *testing.T) {
-	const depth = 3000
+	const depth = 2100
 	host := t.TempDir() // which is removed when there is no limit any more
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {

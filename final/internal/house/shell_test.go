@@ -28,7 +28,9 @@ const commandTime = 2 * time.Minute
 const endMark = "-- end of command --"
 
 // setup makes the default folders empty: they are folders of $1, which testenv.WithFolder removes whatever happens. On cgroup v1 it hides in which cgroup the test runs, so that no page shows it.
+// Its network namespace is a router already: else a page's first container would make it one, and say so.
 const setup = `unset GOCKER_ROOT GOCKER_RUN
+echo 1 >/proc/sys/net/ipv4/ip_forward
 mkdir "$1/lib" "$1/run"
 mount --bind "$1/lib" /var/lib/gocker
 mount --bind "$1/run" /var/run/gocker
