@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"os"
@@ -95,4 +96,28 @@ func exe(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestRunLeavesNothingIfNobodyReadsItsOutput(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t) // looks at its end
+	r, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe(t))
+	cmd.Env = append(os.Environ(), beStep+"=sample sleep 1000", "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run)
+	cmd.Stdout = stdout
+	err = cmd.Start()
+	stdout.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(r); lines.Scan() && !strings.HasPrefix(lines.Text(), "2. "); {
+	}
+	r.Close()
+	cmd.Wait() // whatever its status is
+	if left := testenv.Ls(t, d.Containers()); len(left) > 0 {
+		t.Errorf("the containers %q are left", left)
+	}
 }

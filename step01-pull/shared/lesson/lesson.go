@@ -25,9 +25,10 @@ type Exit int
 func (e Exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // Main runs a lesson and exits with its status: 0, that of the container's command, or 1 with an error on stderr.
-// Ctrl-C cancels the context: the lesson ends by returning, so all that it would clean up is cleaned up.
+// Ctrl-C cancels the context: the lesson ends by returning, so all that it would clean up is cleaned up. So does a "| head"
+// that reads no more.
 func Main(name string, run func(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	err := run(ctx, os.Stdin, os.Stdout, os.Args[1:])
 	var exit Exit
