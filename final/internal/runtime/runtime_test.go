@@ -4,6 +4,7 @@ package runtime_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
+	"gocker/step06-cgroups/cgroups"
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +50,8 @@ func create(t testing.TB, f *overlay.FS, spec *specs.Spec, stdio terminal.Stdio)
 	c, err := runtime.Create(f, &own, terminal.New(own.Process, stdio), nil)
 	if err == nil {
 		t.Cleanup(func() {
-			if err := c.Remove(); err != nil {
+			// The folder of the root has the record of one cgroup, that of the last container.
+			if err := errors.Join(c.Remove(), cgroups.Remove(c.Cgroup)); err != nil {
 				t.Error(err)
 			}
 		})
