@@ -34,6 +34,7 @@ const (
 	oPath           = 0x200000
 	atEmptyPath     = 0x1000
 	prSetName       = 15
+	prGetName       = 16
 	prSetMM         = 35
 	prSetMMMap      = 14
 )
@@ -51,8 +52,12 @@ func init() {
 	}
 	defer syscall.Close(own)
 	if isReadonly(own) {
-		// The kernel has named this process after the number of a descriptor.
-		syscall.RawSyscall(syscall.SYS_PRCTL, prSetName, pointer("gocker"), 0)
+		// If this is the second time, the kernel has named this process after the number of a descriptor.
+		var name [16]byte
+		syscall.RawSyscall(syscall.SYS_PRCTL, prGetName, uintptr(unsafe.Pointer(&name)), 0)
+		if '0' <= name[0] && name[0] <= '9' {
+			syscall.RawSyscall(syscall.SYS_PRCTL, prSetName, pointer("gocker"), 0)
+		}
 		return
 	}
 	// A user who may not mount cannot run containers, and for a kernel that is too old all will say so.
