@@ -29,7 +29,7 @@ const endMark = "-- end of command --"
 
 // setup makes the default folders empty: they are folders of $1, which testenv.WithFolder removes whatever happens. On cgroup v1 it hides in which cgroup the test runs, so that no page shows it.
 // Its network namespace is a router already: else a page's first container would make it one, and say so.
-const setup = `unset GOCKER_ROOT GOCKER_RUN
+const setup = `unset GOCKER_ROOT GOCKER_RUN GOCKER_TEST_SHELL
 echo 1 >/proc/sys/net/ipv4/ip_forward
 mkdir "$1/lib" "$1/run"
 mount --bind "$1/lib" /var/lib/gocker
@@ -41,10 +41,21 @@ done < /proc/self/cgroup`
 
 func TestMain(m *testing.M) {
 	testenv.WithFolder() // pages tell of the host's namespaces
+	if folder := os.Getenv(beShell); folder != "" {
+		bash, err := exec.LookPath("bash")
+		if err == nil {
+			err = syscall.Exec(bash, []string{"bash", "-s", folder}, os.Environ())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
-// newShell starts a bash with a mount namespace of its own.
+// beShell is set for this program where it is to become the shell: first it sets up the loopback interface of its namespace.
+const beShell = "GOCKER_TEST_SHELL"
+
+// newShell starts a bash with mount and network namespaces of its own: no page meets the networks of another one.
 func newShell(t *testing.T) *shell {
 	for _, dir := range []string{"/var/lib/gocker", "/var/run/gocker"} {
 		if err := os.Mkdir(dir, 0o755); err == nil {
@@ -55,9 +66,13 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "bash", "-s", t.TempDir())
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--mount", "--net", self)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, w, w
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "GOFLAGS=", "TERM=dumb")
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "GOFLAGS=", "TERM=dumb", beShell+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	if err == nil {
