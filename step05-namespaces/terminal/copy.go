@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,10 +22,15 @@ const (
 
 // canSplice tells whether to splice between a pipe and a file. While the kernel waits for anything but pipes, it keeps the pipe
 // locked, and the process at its other end could not even be killed. A regular file makes it wait no longer than the process
-// itself would.
+// itself would, and the null device not at all.
 func canSplice(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && (info.Mode().IsRegular() || info.Mode().Type() == os.ModeNamedPipe)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	isNull := ok && stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == unix.Mkdev(1, 3)
+	return isNull || info.Mode().IsRegular() || info.Mode().Type() == os.ModeNamedPipe
 }
 
 // descriptor is a file's number. Unlike Fd it leaves it as it is, blocking or not.
