@@ -314,6 +314,9 @@ func parseMount(value string) (w wish, err error) {
 		w.Source, err = filepath.Abs(w.Source)
 	case "volume":
 		v.Name, w.Source, w.volume = w.Source, "", &v
+		if i := slices.IndexFunc(w.Options, func(o string) bool { return kindOf(o) == "propagation" }); i >= 0 {
+			return w, fmt.Errorf("%w: bind-propagation=%s is only for folders of the host", ErrOption, w.Options[i])
+		}
 	case "tmpfs":
 		if w.Source != "" {
 			return w, fmt.Errorf("%w: a tmpfs with a source", ErrOption)

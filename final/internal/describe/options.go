@@ -118,6 +118,7 @@ func ParseLog(driver string, options []string) (l LogDriver, err error) {
 	for _, option := range options {
 		key, value, _ := strings.Cut(option, "=")
 		switch {
+		case (option == "mode=blocking" || option == "compress=false") && driver != "none": // so it is
 		case option == "max-size=-1" && driver != "none":
 			l.MaxSize = -1
 		case key == "max-size" && driver != "none":
