@@ -139,7 +139,7 @@ func imagePruneCommand(e *engine.Engine) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what := map[bool]string{false: "images without a name", true: "images that no container uses"}[all]
-			if err := checkPrune(filters, true); err != nil {
+			if _, err := images.ParsePrune(filters); err != nil {
 				return err
 			}
 			if !force && !confirm(cmd, "This removes all "+what+", and the remains of broken pulls.") {

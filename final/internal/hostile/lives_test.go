@@ -33,7 +33,7 @@ func lives() []attack {
 			for file, flag := range map[string]string{"/etc/passwd": "guest", "/etc/group": "0:guest"} {
 				h.must("exec", id, "dd", "if=/dev/null", "of="+file, "bs=1", "seek=1G", "status=none")
 				out, status := h.gocker("final", "exec", "-u", flag, id, "true")
-				if status != 1 || !strings.Contains(out, file+" of the image: it has 1073741824 bytes") {
+				if status != 126 || !strings.Contains(out, file+" of the image: it has 1073741824 bytes") {
 					h.t.Errorf("exec -u %s with %s of a gigabyte ended with %d:\n%s", flag, file, status, out)
 				}
 				h.must("exec", id, "rm", file)
@@ -105,7 +105,7 @@ func lookAtEvil(h *house, name string) {
 	// Errors name what is wrong.
 	for _, args := range [][]string{
 		{"exec", id, "/none" + evil}, {"exec", "-w", "/etc/passwd/" + evil, id, "true"}, {"exec", "-u", evil, id, "true"},
-		{"run", evil}, {"run", "-v", "/none:/a" + evil + ":" + evil, name}, {"run", "--platform", evil, name, "true"}, {"run", "--sysctl", evil, name},
+		{"run", "--rm", evil}, {"run", "--rm", "-v", "/none:/a" + evil + ":" + evil, name}, {"run", "--rm", "--platform", evil, name, "true"}, {"run", "--rm", "--sysctl", evil, name},
 		{"inspect", evil}, {"cp", id + ":/none" + evil, "none"}, {"commit", "-c", "LABEL " + evil, id}, {"ps", "--filter", evil}, {evil},
 		{"volume", "create", evil}, {"tag", "committed", evil}, {"save", "-o", "/none/" + evil, "committed"},
 	} {

@@ -4,7 +4,9 @@ package images
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,10 +181,32 @@ type Pruned struct {
 	Bytes             int64
 }
 
+// ParsePrune reads the filters of Prune: those of filter.Prune, and dangling=true or dangling=false.
+func ParsePrune(filters []string) (unwanted func(Named) bool, err error) {
+	var dangling []bool
+	var rest []string
+	for _, f := range filters {
+		text, ok := strings.CutPrefix(f, "dangling=")
+		if !ok {
+			rest = append(rest, f)
+			continue
+		}
+		want, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("filter %q: %w", f, err)
+		}
+		dangling = append(dangling, want)
+	}
+	passes, err := filter.Prune(rest, true)
+	return func(i Named) bool {
+		return !slices.Contains(dangling, i.Repository != none) && passes(i.Created, i.Labels)
+	}, err
+}
+
 // Prune removes images that have no name, or with all those that no container uses, if they pass the filters:
 // until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]. It also removes what crashes and broken pulls have left.
 func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
-	unwanted, err := filter.Prune(filters, true)
+	unwanted, err := ParsePrune(filters)
 	if err != nil {
 		return p, err
 	}
@@ -193,7 +217,7 @@ func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 		if err != nil {
 			return p, err
 		}
-		if len(users) > 0 || !all && image.Repository != none || !unwanted(image.Created, image.Labels) {
+		if len(users) > 0 || !all && image.Repository != none || !unwanted(image) {
 			continue
 		}
 		name := image.ID
