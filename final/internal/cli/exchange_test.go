@@ -222,6 +222,11 @@ func TestArchivesAreExchanged(t *testing.T) {
 		name := names[0]
 		tool(t, "skopeo", "copy", "--src-tls-verify=false", "docker://"+name, "oci:"+folder+":"+name)
 		loads(t, folder, name)
+		plain := t.TempDir()
+		tool(t, "skopeo", "copy", "--src-tls-verify=false", "docker://"+name, "dir:"+plain)
+		if output := mustGocker(t, testenv.Dirs(t), "load", "-i", plain); output != "Loaded image ID: "+id(name)+"\n" {
+			t.Errorf("load -i of skopeo's dir: wrote %q, want the id %s", output, id(name))
+		}
 	})
 	t.Run("podman", func(t *testing.T) {
 		podman := newPodman(t)
