@@ -190,7 +190,7 @@ func (b bind) mount(mayBeInProc bool) error {
 	}
 	point, err := inside.FindOrMake(b.Destination, !folder)
 	if folder && errors.Is(err, unix.ENOTDIR) {
-		return b.otherKind(err)
+		return b.otherKind(fmt.Errorf("make a mount point: %w", err))
 	}
 	if err != nil {
 		return fmt.Errorf("make a mount point: %w", err)
