@@ -65,7 +65,6 @@ type guard struct {
 	inner      http.Handler
 	at         func(r *http.Request) bool // which requests it guards
 	challenges []string                   // REALM is the token server's address
-	server     http.Handler               // for tokens
 	realm      string
 }
 
