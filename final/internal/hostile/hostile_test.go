@@ -26,6 +26,7 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/life"
+	"gocker/final/internal/networks"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -106,6 +107,11 @@ func newHouse(t testing.TB) *house {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() { // a house has a network of its own, and there are not so many subnets
+		if err := (networks.Store{Dirs: h.store}).Rest(); err != nil {
+			t.Error(err)
+		}
+	})
 	h.left = testenv.Watch(t, h.store)
 	h.before = h.rest()
 	return h

@@ -87,10 +87,10 @@ func oomScore(process *specs.Process) namespaces.Part {
 }
 
 // writeProc writes to a file of a proc file system, and to no other: what is only called /proc may be a file that does
-// nothing, or worse (CVE-2019-16884).
+// nothing, or worse (CVE-2019-16884). An image's /proc may be a link: the proc file system is mounted where it leads.
 func writeProc(name, value string) error {
 	fd, err := unix.Openat2(unix.AT_FDCWD, name, &unix.OpenHow{
-		Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS,
+		Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
 		return &os.PathError{Op: "open", Path: name, Err: err}
