@@ -34,7 +34,7 @@ readlink /proc/$$/ns/*
 cat /proc/$$/cgroup /proc/$$/limits /proc/$$/oom_score_adj
 hostname; cat /proc/sys/kernel/domainname; pwd; env | sort
 for f in /proc/$$/fd/*; do [ $f = /proc/$$/fd/10 ] || echo "open: ${f##*/}"; done
-ip link show lo; ip -4 route; cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu /etc/hosts /etc/resolv.conf 2>/dev/null
+ip link show lo; cat /proc/net/route /sys/class/net/eth0/address /sys/class/net/eth0/mtu /etc/hosts /etc/resolv.conf 2>/dev/null
 sysctl=/proc/sys/net/ipv4/ip_unprivileged_port_start; [ ! -f $sysctl ] || cat $sysctl; cat /proc/sys/kernel/msgmax
 stat -c '%n %A %u:%g %t,%T' / /dev /dev/* /dev/pts/ptmx /etc /tmp
 for d in /data /srv; do stat -c '%n %A %u:%g' $d $d/* 2>/dev/null; done
