@@ -239,7 +239,7 @@ func TestAMachineWithoutCgroupsIsToldHowToGetThem(t *testing.T) {
 	testenv.NeedRoot(t)
 	p := cgrouptest.Start(t, "without")
 	p.Begin(t)
-	for _, want := range []string{"no cgroup file system is mounted", "mount -t cgroup2"} {
+	for _, want := range []string{"no cgroup file system is mounted", "mount -t "} {
 		if line, err := p.Stdout.ReadString('\n'); err != nil || !strings.Contains(line, want) {
 			t.Errorf("New says %q, %v; want %q", line, err, want)
 		}
