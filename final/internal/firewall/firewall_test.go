@@ -199,3 +199,19 @@ func TestTheHostsFirewallIsSeen(t *testing.T) {
 		})
 	}
 }
+
+func TestAnInputChainThatPublishedPortsPassByIsNamed(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Needs(t, "nft")
+	if err := firewall.Bypassed(); err != nil {
+		t.Errorf("Bypassed without rules = %v", err)
+	}
+	t.Cleanup(func() { exec.Command("nft", "flush", "ruleset").Run() })
+	rules := "add table inet f; add chain inet f in { type filter hook input priority 0; policy drop; }"
+	if out, err := exec.Command("nft", rules).CombinedOutput(); err != nil {
+		t.Fatalf("nft %s: %v\n%s", rules, err, out)
+	}
+	if err := firewall.Bypassed(); err == nil || !strings.Contains(err.Error(), "chain inet f in has the policy drop") {
+		t.Errorf("Bypassed = %v, want the name of the chain", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -482,5 +483,33 @@ func TestANetworkIsRemovedWhileContainersCome(t *testing.T) {
 	t.Logf("%d containers came, and the network was removed %d times", came.Load(), gone.Load())
 	if left, err := filepath.Glob(filepath.Join(s.Dirs.Run, "networks", "*", "*")); len(left) > 0 || err != nil {
 		t.Errorf("places are left: %q, %v", left, err)
+	}
+}
+
+// The rule is the one that docs/network.md names.
+func TestAUsersRuleForAPublishedPortHolds(t *testing.T) {
+	s := store(t)
+	testenv.Needs(t, "nft")
+	r := on(networks.Default)
+	r.Publish = []networks.Publish{{First: 8080, Port: 80, Protocol: "tcp"}}
+	web, machine := run(t, s, "aaaaaaaaaaaa", r), outside(t, s)
+	answerAt(t, web)
+	if got, err := ask(t, &machine, "tcp", "203.0.113.1:8080"); err != nil {
+		t.Fatalf("without a rule: %q, %v", got, err)
+	}
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "mine").Run() })
+	for _, rule := range []string{
+		"add table inet mine", "add chain inet mine forward { type filter hook forward priority 0; }",
+		"add rule inet mine forward meta l4proto tcp ct original proto-dst 8080 ip saddr != 198.51.100.0/24 drop",
+	} {
+		if out, err := exec.Command("nft", rule).CombinedOutput(); err != nil {
+			t.Fatalf("nft %s: %v\n%s", rule, err, out)
+		}
+	}
+	if got, err := ask(t, &machine, "tcp", "203.0.113.1:8080"); err == nil {
+		t.Errorf("with the rule another machine still gets through: %q", got)
+	}
+	if _, err := ask(t, nil, "tcp", "127.0.0.1:8080"); err != nil {
+		t.Errorf("the host at its loopback address: %v", err)
 	}
 }
