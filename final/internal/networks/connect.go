@@ -120,22 +120,14 @@ func (s Store) reroute(pid int, endpoints []Endpoint, v4 bool) error {
 
 // Rename changes a container's name in what the others know it by.
 func (s Store) Rename(container, from, to string) error {
-	if endpoints, err := s.Of(container); len(endpoints) == 0 {
-		return err
-	}
-	lock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	endpoints, err := s.Of(container)
-	for _, e := range endpoints {
-		if i := slices.Index(e.Names, from); i >= 0 { // the first: a hostname may be the same
-			e.Names[i] = to
-			err = errors.Join(err, s.writeEndpoint(e))
+	return s.each(container, func(e Endpoint) error {
+		i := slices.Index(e.Names, from) // the first: a hostname may be the same
+		if i < 0 {
+			return nil
 		}
-	}
-	return err
+		e.Names[i] = to
+		return s.writeEndpoint(e)
+	})
 }
 
 // Linked are the containers that a container on the default network is to find by name, which has no resolver.

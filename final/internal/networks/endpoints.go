@@ -252,6 +252,11 @@ func (s Subnet) give(fixed netip.Addr, used map[netip.Addr]bool) (netip.Addr, er
 
 // Release takes a container off all networks: ports, cables, addresses. What is gone already is no error.
 func (s Store) Release(container string) error {
+	return s.each(container, func(e Endpoint) error { return errors.Join(e.cable(0, "").Pull(), s.release(e)) })
+}
+
+// each calls do for all networks that a container is on, under the lock.
+func (s Store) each(container string, do func(Endpoint) error) error {
 	// Most containers that are looked at are on none: then there is nothing to wait for.
 	if endpoints, err := s.Of(container); len(endpoints) == 0 {
 		return err
@@ -263,7 +268,7 @@ func (s Store) Release(container string) error {
 	defer lock.Close()
 	endpoints, err := s.Of(container)
 	for _, e := range endpoints {
-		err = errors.Join(err, e.cable(0, "").Pull(), s.release(e))
+		err = errors.Join(err, do(e))
 	}
 	return err
 }
