@@ -74,6 +74,7 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 		{"a file of the host", []string{"-v", "/etc/hostname:/etc/hostname:ro"}},
 		{"folders in memory", []string{"--tmpfs", "/data:size=1m,mode=1777", "--tmpfs", "/srv/new", "--shm-size", "1m"}},
 		{"a volume, filled from the image", []string{"-v", "/srv"}},
+		{"a volume with options", []string{"--mount", "type=volume,dst=/srv,volume-opt=type=tmpfs,volume-opt=device=tmpfs,\"volume-opt=o=size=1m,mode=1777\""}},
 		{"no capabilities", []string{"--cap-drop", "ALL"}},
 		{"no capabilities and a user", []string{"--cap-drop", "ALL", "-u", "guest"}},
 		{"more capabilities", []string{"--cap-add", "MKNOD,NET_ADMIN", "--security-opt", "no-new-privileges"}},

@@ -188,11 +188,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 		fileEnv, envErr := readLines("env-file", envFiles, os.LookupEnv)
 		opts.Env = append(fileEnv, fromHost(opts.Env)...)
 		fileLabels, labelErr := readLines("label-file", labelFiles, nil)
-		opts.Labels = map[string]string{}
-		for _, label := range append(fileLabels, labels...) {
-			key, value, _ := strings.Cut(label, "=")
-			opts.Labels[key] = value
-		}
+		opts.Labels = byKey(append(fileLabels, labels...))
 		var restartErr, logErr error
 		opts.Restart, restartErr = describe.ParseRestart(restart)
 		opts.Log, logErr = describe.ParseLog(logDriver, logOpts)

@@ -26,22 +26,20 @@ func volumeCommand(e *engine.Engine) *cobra.Command {
 }
 
 func volumeCreateCommand(e *engine.Engine) *cobra.Command {
-	var labels []string
+	var labels, options []string
 	var driver string
 	cmd := &cobra.Command{
 		Use:   "create [flags] [NAME]",
 		Short: "Make a volume",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  gocker volume create -o type=tmpfs -o device=tmpfs -o o=size=64m memory
+  gocker volume create -o type=none -o o=bind,ro -o device=/srv/www pages
+  gocker volume create -o type=ext4 -o device=/dev/sdb1 disk`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if driver != "local" {
 				return advice.Add(fmt.Errorf("--driver %q: %w", driver, describe.ErrOption), "there is only local; for a folder of another file system: run -v /DIR:/DIR")
 			}
-			known := map[string]string{}
-			for _, label := range labels {
-				key, value, _ := strings.Cut(label, "=")
-				known[key] = value
-			}
-			v, err := e.Volumes().Create(strings.Join(args, ""), known)
+			v, err := e.Volumes().Create(volumes.Volume{Name: strings.Join(args, ""), Labels: byKey(labels), Options: byKey(options)})
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), v.Name)
 			}
@@ -49,8 +47,19 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().Var((*list)(&labels), "label", "label: `KEY=value`")
+	cmd.Flags().VarP((*list)(&options), "opt", "o", "what is mounted as its folder while containers use it: `type=FILESYSTEM, device=WHAT and o=OPTIONS`, as mount -t, its argument and -o")
 	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
+}
+
+// byKey are KEY=value pairs.
+func byKey(pairs []string) map[string]string {
+	known := map[string]string{}
+	for _, pair := range pairs {
+		key, value, _ := strings.Cut(pair, "=")
+		known[key] = value
+	}
+	return known
 }
 
 // volumeRow is a row of volume ls, with docker's names.
@@ -87,7 +96,7 @@ func inspectVolume(e *engine.Engine, name string) (volumeDetails, error) {
 		return volumeDetails{}, err
 	}
 	point, err := e.Volumes().Mountpoint(name)
-	return volumeDetails{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, nil, "local"}, err
+	return volumeDetails{v.Created.Format(time.RFC3339), "local", v.Labels, point, v.Name, v.Options, "local"}, err
 }
 
 func volumeListCommand(e *engine.Engine) *cobra.Command {

@@ -198,7 +198,7 @@ func (store Store) bury(kept func(State)) error {
 		_, err := os.Lstat(store.Dirs.Container(id))
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	return errors.Join(err, store.freeNames(), store.removeStrays(), store.Networks().ReleaseStrays(isThere))
+	return errors.Join(err, store.freeNames(), store.removeStrays(), store.volumes().UnmountUnused(), store.Networks().ReleaseStrays(isThere))
 }
 
 func (store Store) buryOne(f *overlay.FS, kept func(State)) error {

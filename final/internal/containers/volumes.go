@@ -79,6 +79,41 @@ func (store Store) volumesIn(spec *specs.Spec) ([]string, error) {
 	return names, nil
 }
 
+// UseVolumes mounts the container's volumes, until done is called: see volumes.Store.Use.
+func (c *Held) UseVolumes() (done func() error, err error) {
+	return c.Store.useVolumes(c.State.Has, c.FS.Tell)
+}
+
+// UseVolumes is Held.UseVolumes for a container that somebody else may have.
+func (store Store) UseVolumes(s State) (done func() error, err error) {
+	return store.useVolumes(s.Has, nil)
+}
+
+func (store Store) useVolumes(names []string, tell story.Story) (done func() error, err error) {
+	var all []func() error
+	done = func() (err error) {
+		for _, one := range all {
+			err = errors.Join(err, one())
+		}
+		return err
+	}
+	for _, name := range names {
+		v, err := store.volumes().Get(name)
+		if errors.Is(err, volumes.ErrNoVolume) { // removed by hand: what mounts it says so
+			continue
+		}
+		var one func() error
+		if err == nil {
+			one, err = store.volumes().Use(v, tell, story.After)
+		}
+		if err != nil {
+			return nil, errors.Join(err, done())
+		}
+		all = append(all, one)
+	}
+	return done, nil
+}
+
 // RemoveVolume removes a volume that no container has.
 func (store Store) RemoveVolume(name string) error {
 	return store.volumes().Remove(name, store.VolumeUsers)

@@ -163,7 +163,11 @@ func provide(f *overlay.FS, w *wish, store volumes.Store) (lock *os.File, err er
 		if w.nocopy {
 			return lock, nil
 		}
-		return lock, store.Fill(w.volume.Name, f, w.Destination)
+		unused, err := store.Use(*w.volume, f.Tell, story.Host)
+		if err != nil {
+			return lock, err
+		}
+		return lock, errors.Join(store.Fill(w.volume.Name, f, w.Destination), unused())
 	case w.Type == "bind" && w.make && !isThere(w.Source):
 		if err := os.MkdirAll(w.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("make the folder of the host that is to be bound: %w", err)
@@ -306,6 +310,9 @@ func parseMount(value string) (w wish, err error) {
 			return w, err
 		}
 	}
+	if len(v.Options) > 0 && w.Type != "volume" {
+		return w, fmt.Errorf("%w: volume-opt is only for volumes", ErrOption)
+	}
 	switch w.Type {
 	case "bind":
 		if w.Source == "" {
@@ -314,6 +321,9 @@ func parseMount(value string) (w wish, err error) {
 		w.Source, err = filepath.Abs(w.Source)
 	case "volume":
 		v.Name, w.Source, w.volume = w.Source, "", &v
+		if err := volumes.CheckOptions(v.Options); err != nil {
+			return w, err
+		}
 		if i := slices.IndexFunc(w.Options, func(o string) bool { return kindOf(o) == "propagation" }); i >= 0 {
 			return w, fmt.Errorf("%w: bind-propagation=%s is only for folders of the host", ErrOption, w.Options[i])
 		}
@@ -359,11 +369,6 @@ func (w *wish) setField(v *volumes.Volume, field string) error {
 		if value == "disabled" {
 			w.Options = append(w.Options, "bind")
 		}
-	case "volume-nocopy":
-		w.nocopy = on
-	case "volume-label":
-		label, content, _ := strings.Cut(value, "=")
-		v.Labels = map[string]string{label: content}
 	case "tmpfs-size":
 		bytes, err := units.RAMInBytes(value)
 		if err != nil {
@@ -376,9 +381,37 @@ func (w *wish) setField(v *volumes.Volume, field string) error {
 		}
 		w.Options = append(w.Options, "mode="+value)
 	default:
+		return w.setVolumeField(v, strings.ToLower(key), value, on, unknown)
+	}
+	return nil
+}
+
+// setVolumeField is setField for what only volumes have.
+func (w *wish) setVolumeField(v *volumes.Volume, key, value string, on bool, unknown error) error {
+	name, content, _ := strings.Cut(value, "=")
+	switch key {
+	case "volume-nocopy":
+		w.nocopy = on
+	case "volume-label":
+		v.Labels = with(v.Labels, name, content)
+	case "volume-opt":
+		v.Options = with(v.Options, name, content)
+	case "volume-driver":
+		if value != "local" {
+			return advice.Add(unknown, "there is only local")
+		}
+	default:
 		return unknown
 	}
 	return nil
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
 }
 
 // parseTmpfs reads DIR[:OPTIONS].

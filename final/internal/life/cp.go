@@ -128,11 +128,16 @@ func (life Life) runningRoot(s containers.State) (*os.File, error) {
 }
 
 // withIdleRoot is withRoot for a container without a process. aside says where its file system is mounted for us.
-func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) error {
+func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) (err error) {
 	view, err := life.Containers.View(s.ID)
 	if err != nil {
 		return err
 	}
+	unused, err := life.Containers.UseVolumes(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unused()) }()
 	return aside(view, func() error {
 		if err := runtime.View(spec); err != nil {
 			return err

@@ -26,6 +26,11 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 	if err != nil {
 		return err
 	}
+	unused, err := c.UseVolumes()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unused()) }()
 	attached, err := c.attach()
 	if err != nil {
 		return err

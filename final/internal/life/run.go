@@ -122,6 +122,11 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if err != nil {
 		return -1, err
 	}
+	unused, err := c.UseVolumes()
+	if err != nil {
+		return -1, err
+	}
+	defer func() { err = errors.Join(err, unused()) }()
 	connected, err := c.connect(streams)
 	if err != nil {
 		return -1, err

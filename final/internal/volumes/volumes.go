@@ -46,6 +46,7 @@ type Volume struct {
 	Name      string
 	Created   time.Time
 	Labels    map[string]string
+	Options   map[string]string `json:",omitempty"` // of docker's driver local: see CheckOptions
 	Anonymous bool
 }
 
@@ -65,9 +66,9 @@ func (s Store) NameOf(file string) (name string, ok bool, err error) {
 	return name, name != "", err
 }
 
-// Create makes a volume, or finds the one that has this name. Without a name it makes one up.
-func (s Store) Create(name string, labels map[string]string) (Volume, error) {
-	v, lock, err := s.Open(Volume{Name: name, Labels: labels})
+// Create makes a volume, or finds the one that has this name, whatever else is wanted of it. Without a name it makes one up.
+func (s Store) Create(v Volume) (Volume, error) {
+	v, lock, err := s.Open(v)
 	if err == nil {
 		lock.Close()
 	}
@@ -83,6 +84,9 @@ func (s Store) Open(v Volume) (_ Volume, lock *os.File, err error) {
 	}
 	if !names.Valid(v.Name) {
 		return v, nil, advice.Add(fmt.Errorf("%q is no name for a volume", v.Name), "%s; a folder of the host begins with / or .", names.Rule)
+	}
+	if err := CheckOptions(v.Options); err != nil {
+		return v, nil, err
 	}
 	for {
 		lock, err := dirs.LockShared(s.Dirs.Volume(v.Name))
@@ -198,13 +202,16 @@ func (s Store) Remove(name string, users func() (map[string][]string, error)) er
 	if ids := used[name]; len(ids) > 0 {
 		return advice.Add(fmt.Errorf("%w: %s: container %s", ErrUsed, name, strings.Join(ids, ", ")), "remove that first: gocker rm %s", ids[0])
 	}
+	if err := s.notMounted(name); err != nil {
+		return err
+	}
 	if err = dirs.RemoveAll(s.Dirs.Volume(name)); err == nil {
 		events.Log{Dirs: s.Dirs}.Note("volume", "destroy", name, nil, "driver", "local")
 	}
 	return err
 }
 
-// Fill gives an empty volume what the image has at the folder that it will hide: files, owners, and the folder's own.
+// Fill gives a volume that is mounted, if it has options, and empty, what the image has at the folder that it will hide: files, owners, and the folder's own.
 func (s Store) Fill(volume string, f *overlay.FS, destination string) error {
 	data := s.DataOf(volume)
 	if entries, err := os.ReadDir(data); err != nil || len(entries) > 0 {
