@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -17,6 +18,9 @@ import (
 	"gocker/step06-cgroups/trees"
 )
 
+// What the builder of a package says of it, by -ldflags "-X gocker/final/internal/cli.version=…". A clone says it of itself.
+var version, commit, date string
+
 // build is what is known of this program, in docker's names.
 type build struct {
 	Version       string
@@ -29,9 +33,10 @@ type build struct {
 }
 
 func thisBuild() build {
-	b := build{Version: "unknown", GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion()}
+	b := build{Version: version, GitCommit: commit, BuildTime: date, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion()}
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	if !ok || version != "" {
+		b.Version = cmp.Or(version, "unknown")
 		return b
 	}
 	b.Version = info.Main.Version
@@ -48,6 +53,14 @@ func thisBuild() build {
 		}
 	}
 	return b
+}
+
+// String is docker's: "29.0.0, build 3d4129b".
+func (b build) String() string {
+	if b.GitCommit == "" {
+		return b.Version
+	}
+	return b.Version + ", build " + b.GitCommit
 }
 
 func kernelVersion() string {
