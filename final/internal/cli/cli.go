@@ -50,6 +50,7 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	root.PersistentFlags().StringVar(&e.Dirs.Root, "root", e.Dirs.Root, "`folder` of images and layers (GOCKER_ROOT)")
 	root.PersistentFlags().StringVar(&e.Dirs.Run, "run", e.Dirs.Run, "`folder` of containers (GOCKER_RUN)")
 	globalFlags(root)
+	root.SetHelpFunc(printHelp)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit{exitGocker, advice.Add(err, "%s", cmp.Or(instead(cmd, err), "see: "+cmd.CommandPath()+" --help"))}
 	})
@@ -57,7 +58,7 @@ func Command(e *engine.Engine, args ...string) *cobra.Command {
 	wanted := firstWord(args)
 	all := append(containerCommands, otherCommands...)
 	if wanted == "" { // else it is not asked for, and takes a moment
-		root.Version = thisBuild().Version
+		root.Version = thisBuild().String()
 		if slices.Equal(args, []string{"--version"}) {
 			all = nil
 		}

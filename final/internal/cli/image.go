@@ -172,7 +172,7 @@ func imageHashesCommand(e *engine.Engine) *cobra.Command {
   config    digest of the config: it is the image's id
   digest    of a layer as it is sent, compressed
   diffID    digest of the tar archive in a layer
-  chainID   digest of a layer together with all layers below it: the name of its folder`,
+  chainID   digest of a layer and all layers below it: the name of its folder`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := pull.ParseReference(args[0])

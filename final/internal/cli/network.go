@@ -201,7 +201,7 @@ func networkListCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	f.BoolVar(&whole, "no-trunc", false, "show whole ids")
-	f.VarP((*list)(&filters), "filter", "f", "only those with `name=…, id=, driver=bridge|host|null, label=KEY[=value], type=custom|builtin, scope=local or dangling=true|false`: whether no container has it")
+	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: name=, id=, driver=bridge|host|null, label=KEY[=VALUE], type=custom|builtin, scope=local, dangling=true|false (true: no container is on it)")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
 }

@@ -136,7 +136,7 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the names")
-	cmd.Flags().VarP((*list)(&filters), "filter", "f", "only volumes with `name=REGEXP, label=KEY[=value], driver=local or dangling=true|false` (true: no container uses it)")
+	cmd.Flags().VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: name=REGEXP, label=KEY[=VALUE], driver=local, dangling=true|false (true: no container uses it)")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	return cmd
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -87,7 +86,7 @@ func about(cmd *cobra.Command) string {
 		return inText.Replace(cmd.Short) + ".\n"
 	}
 	var paragraphs []string
-	for _, p := range strings.Split(strings.TrimSpace(cmd.Long), "\n\n") {
+	for _, p := range cli.Paragraphs(cmd.Long) {
 		if strings.HasPrefix(p, "  ") {
 			p = "```text\n" + p + "\n```"
 		} else {
@@ -101,27 +100,19 @@ func about(cmd *cobra.Command) string {
 // flagTable has a line for each flag, which is as it is whatever the other flags are.
 func flagTable(flags *pflag.FlagSet) string {
 	var rows strings.Builder
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
-			return
+	for _, f := range cli.FlagTexts(flags) {
+		if f.Name == "help" {
+			continue
 		}
-		value, usage := pflag.UnquoteUsage(f)
 		name := "--" + f.Name
-		if f.Shorthand != "" {
-			name = "-" + f.Shorthand + ", " + name
+		if f.Short != "" {
+			name = "-" + f.Short + ", " + name
 		}
-		if value != "" {
-			value = " " + value
+		if f.Value != "" {
+			name += " " + inCode.Replace(f.Value)
 		}
-		switch f.DefValue {
-		case "", "[]", "false", "0":
-		case "linux/" + runtime.GOARCH:
-			usage += " (default this machine's)"
-		default:
-			usage += " (default " + f.DefValue + ")"
-		}
-		fmt.Fprintf(&rows, "| `%s%s` | %s |\n", name, inCode.Replace(value), inText.Replace(usage))
-	})
+		fmt.Fprintf(&rows, "| `%s` | %s |\n", name, inText.Replace(f.Usage))
+	}
 	if rows.Len() == 0 {
 		return ""
 	}
