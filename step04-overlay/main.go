@@ -20,7 +20,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
@@ -39,7 +39,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err := overlay.RemoveDead(d); err != nil {
 		return err
 	}
-	img, err := local.Get(ctx, d, ref, lesson.Say(stdout))
+	img, err := road.Get(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}

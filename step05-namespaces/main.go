@@ -15,13 +15,14 @@ import (
 
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/byhand"
 	"gocker/step05-namespaces/lsns"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/nscheck"
 	"gocker/step05-namespaces/terminal"
 )
 
@@ -39,13 +40,13 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if err != nil {
 		return err
 	}
-	if err := check.Required(namespaces.Checks()); err != nil {
+	if err := check.Required(nscheck.Results()); err != nil {
 		return err
 	}
 	if err := overlay.RemoveDead(d); err != nil {
 		return err
 	}
-	img, err := local.Get(ctx, d, ref, lesson.Say(stdout))
+	img, err := road.Get(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
 	}
@@ -82,16 +83,15 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	defer context.AfterFunc(ctx, p.Kill)()
 
 	fmt.Fprintf(stdout, "3. What this program is in, and what pid %d is in, which is PID 1 in there\n", p.Pid)
-	if err := lsns.Compare(stdout, os.Getpid(), p.Pid); err != nil {
+	err = lsns.Compare(stdout, os.Getpid(), p.Pid)
+	if err == nil && *connected {
+		err = showNetwork(stdout, p, machine)
+	}
+	if err != nil {
 		p.Abort()
 		return err
 	}
-	if *connected {
-		if err := showNetwork(stdout, p, machine); err != nil {
-			p.Abort()
-			return err
-		}
-	}
+
 	fmt.Fprintf(stdout, "4. It becomes %s\n", strings.Join(command, " "))
 	status, err := streams.Run(p)
 	if err != nil {

@@ -20,12 +20,13 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/byhand"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/nscheck"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
@@ -63,13 +64,13 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	if c.resources, err = limit.Resources(); err != nil {
 		return err
 	}
-	if err := check.Required(append(namespaces.Checks(), trees.Check(cgroups.Controllers...))); err != nil {
+	if err := check.Required(append(nscheck.Results(), trees.Check(cgroups.Controllers...))); err != nil {
 		return err
 	}
 	if err := cgroups.RemoveDead(c.Dirs); err != nil {
 		return err
 	}
-	if c.img, err = local.Get(ctx, c.Dirs, ref, lesson.Say(stdout)); err != nil {
+	if c.img, err = road.Get(ctx, c.Dirs, ref, lesson.Say(stdout)); err != nil {
 		return err
 	}
 	status, err := c.run(ctx, stdin, stdout)

@@ -1,15 +1,14 @@
 //go:build linux
 
-// Package local has to do with the images that are here: it finds one by its name, brings one in, and removes it.
+// Package local has to do with the images that are here: it finds one by its name, and removes it. Package road brings one in.
 //
-//	img, err := local.Get(ctx, d, ref, say)              // pulled, if it is not here
+//	image, err := local.Lookup(d, ref)
 //	untagged, deleted, err := local.Remove(d, ref, false)
 //
 // Names are in images.json, see package layers.
 package local
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +19,6 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 )
 
@@ -75,67 +73,4 @@ func beginWith(d dirs.Dirs, ref pull.Reference) (ids []string, err error) {
 		}
 	}
 	return slices.Compact(ids), err
-}
-
-// Get opens the image that ref names, and pulls it where it is not here; say is told of each step on the way.
-func Get(ctx context.Context, d dirs.Dirs, ref pull.Reference, say func(format string, args ...any)) (layers.Image, error) {
-	image, err := Lookup(d, ref)
-	if err == nil {
-		return layers.Open(d, image)
-	}
-	if !errors.Is(err, ErrNoImage) {
-		return layers.Image{}, err
-	}
-	say("There is no image %s yet: pulling and unpacking it, as step01 to step03 do", ref)
-	return Pull(ctx, d, ref)
-}
-
-// Pull goes the whole road of the first three steps: registry, package.tar, files, layers.
-func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference) (layers.Image, error) {
-	img, err := pull.Image(ctx, ref, pull.HostPlatform())
-	if err != nil {
-		return layers.Image{}, err
-	}
-	image, lock, err := pull.Save(d, ref, img, pull.Newer)
-	if err != nil {
-		return layers.Image{}, err
-	}
-	defer lock.Close()
-	added, err := layers.Image{}, untar.Package(d, image)
-	if err == nil {
-		added, err = Add(ctx, d, ref, image)
-	}
-	if err != nil {
-		os.RemoveAll(d.Tmp(image))
-	}
-	return added, err
-}
-
-// Add unpacks the layers of {root}/tmp/{image}, whose lock the caller holds, one after the other, and enters the image as
-// ref. Layers that other images have too are not unpacked again. The temporary folder is removed.
-func Add(ctx context.Context, d dirs.Dirs, ref pull.Reference, image string) (layers.Image, error) {
-	if err := Sweep(d); err != nil {
-		return layers.Image{}, err
-	}
-	source, err := layers.Read(d, image)
-	if err != nil {
-		return layers.Image{}, err
-	}
-	in, err := layers.Begin(d, source)
-	if err != nil {
-		return layers.Image{}, err
-	}
-	defer in.Discard()
-	for i := range in.Layers {
-		if err := in.Unpack(ctx, i); err != nil {
-			return layers.Image{}, err
-		}
-	}
-	if err := in.Keep(); err != nil {
-		return layers.Image{}, err
-	}
-	if err := layers.Tag(d, in.ID, ref); err != nil {
-		return layers.Image{}, err
-	}
-	return in.Image, dirs.RemoveAll(d.Tmp(image))
 }

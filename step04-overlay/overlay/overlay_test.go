@@ -24,6 +24,7 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step04-overlay/check"
 )
 
@@ -67,7 +68,7 @@ func unpacked(t testing.TB, d dirs.Dirs, img v1.Image) layers.Image {
 	if err := untar.Package(d, image); err != nil {
 		t.Fatal(err)
 	}
-	added, err := local.Add(t.Context(), d, ref, image)
+	added, err := road.Add(t.Context(), d, ref, image)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -48,7 +48,7 @@ func Sample(t testing.TB) (dirs.Dirs, layers.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := local.Get(t.Context(), d, ref, t.Logf)
+	img, err := road.Get(t.Context(), d, ref, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

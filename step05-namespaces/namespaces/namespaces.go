@@ -39,6 +39,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/inside"
+	"gocker/step05-namespaces/nscheck"
 	"gocker/step05-namespaces/rootfs"
 )
 
@@ -182,7 +183,7 @@ func newNamespaces(spec *specs.Spec) (flags int, err error) {
 // no namespace: with it the thread has a root and a working folder that are not those of the program's other threads.
 func unshare(flags int) error {
 	if err := unix.Unshare(unix.CLONE_FS | flags&^(unix.CLONE_NEWPID|unix.CLONE_NEWCGROUP)); err != nil {
-		return check.Explain(fmt.Errorf("unshare: %w", err), Checks())
+		return check.Explain(fmt.Errorf("unshare: %w", err), nscheck.Results())
 	}
 	return nil
 }
@@ -253,7 +254,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 // clone makes the child.
 func (p *Process) clone(flags int) (err error) {
 	if p.Pid, p.Pidfd, err = p.list.Clone(flags); err != nil {
-		return check.Explain(fmt.Errorf("clone a process: %w", err), Checks())
+		return check.Explain(fmt.Errorf("clone a process: %w", err), nscheck.Results())
 	}
 	return nil
 }

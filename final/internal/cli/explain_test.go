@@ -22,7 +22,7 @@ import (
 
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 )
 
 // What a container sees of itself. The shell is PID 1. Its last line says that it is done, and it waits for a line.
@@ -106,7 +106,7 @@ func sameByScript(t *testing.T, cases []explained) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Pull(context.Background(), d, ref); err != nil {
+	if _, err := road.Pull(context.Background(), d, ref); err != nil {
 		t.Fatal(err)
 	}
 	// A shell passes on what it has open, and cannot close all of it: so this test has nothing open that goes on.

@@ -30,7 +30,7 @@ import (
 	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/road"
 	"gocker/step06-cgroups/trees"
 )
 
@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Pull(context.Background(), shared, ref); err != nil {
+	if _, err := road.Pull(context.Background(), shared, ref); err != nil {
 		t.Fatal(err)
 	}
 	address := serveImages(t)

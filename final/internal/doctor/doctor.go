@@ -16,7 +16,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
-	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/nscheck"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/trees"
 )
@@ -25,7 +25,7 @@ import (
 func Run(d dirs.Dirs, bridge string) []check.Result {
 	all := []check.Result{check.Space("space for images", d.Root)}
 	all = append(all, overlay.Checks(d)...)
-	all = append(all, namespaces.Checks()...)
+	all = append(all, nscheck.Results()...)
 	all = append(all, kernel())
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())

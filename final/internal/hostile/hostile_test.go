@@ -31,8 +31,8 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step03-layers/local"
 	"gocker/step03-layers/merged"
+	"gocker/step03-layers/road"
 )
 
 // The bounds of every single command, of its memory in bytes and of its time. Both are far above what one needs: they
@@ -43,7 +43,7 @@ const (
 )
 
 // child is set for a process that is not the test, but a gocker which the test attacks. Its value is the road that an
-// image takes: "final" is the command line; "steps" is local.Pull, the library of the first three steps.
+// image takes: "final" is the command line; "steps" is road.Pull, the library of the first three steps.
 const child = "GOCKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -74,7 +74,7 @@ func TestMain(m *testing.M) {
 func stepsPull(name string) error {
 	ref, err := pull.ParseReference(name)
 	if err == nil {
-		_, err = local.Pull(context.Background(), dirs.Default(), ref)
+		_, err = road.Pull(context.Background(), dirs.Default(), ref)
 	}
 	return err
 }

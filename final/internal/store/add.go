@@ -18,7 +18,7 @@ import (
 	"gocker/step03-layers/local"
 )
 
-// Add is local.Add for an image from anywhere, and unpacks its layers side by side: most entries of a layer say all
+// Add is road.Add for an image from anywhere, and unpacks its layers side by side: most entries of a layer say all
 // there is to know about a file. Where one does not, the layer waits for those below. extra are more files for
 // images/{image}.
 func Add(ctx context.Context, d dirs.Dirs, source layers.Source, extra map[string][]byte, refs ...pull.Reference) (layers.Image, error) {

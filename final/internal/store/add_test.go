@@ -24,6 +24,7 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step03-layers/merged"
+	"gocker/step03-layers/road"
 )
 
 var (
@@ -50,7 +51,7 @@ func add(t testing.TB, d dirs.Dirs, name string, img v1.Image) layers.Image {
 	if err := untar.Package(d, image); err != nil {
 		t.Fatal(err)
 	}
-	added, err := local.Add(t.Context(), d, parse(t, name), image)
+	added, err := road.Add(t.Context(), d, parse(t, name), image)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package local
+package road
 
 import (
 	"crypto/sha256"
@@ -26,6 +26,7 @@ import (
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 var file = testenv.File
@@ -280,8 +281,8 @@ func TestBrokenPackagesAreRefused(t *testing.T) {
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("Add = %v, %v; want %v with %q", img, err, tt.want, tt.says)
 			}
-			if _, err := Lookup(d, parse(t, "app")); !errors.Is(err, ErrNoImage) {
-				t.Errorf("Lookup after a failed Add = %v, want ErrNoImage", err)
+			if _, err := local.Lookup(d, parse(t, "app")); !errors.Is(err, local.ErrNoImage) {
+				t.Errorf("Lookup after a failed Add = %v, want local.ErrNoImage", err)
 			}
 		})
 	}
@@ -371,8 +372,8 @@ func TestManyMayPullAtOnce(t *testing.T) {
 				t.Errorf("Pull(%s) = %s, %v; want %s", refs[n], img.ID, err, images[n].ID)
 			}
 			if i%6 == 5 { // whoever removes an image beside it takes nothing away from the others
-				if _, _, err := Remove(d, refs[n], false); err != nil && !errors.Is(err, ErrNoImage) {
-					t.Errorf("Remove(%s) = %v", refs[n], err)
+				if _, _, err := local.Remove(d, refs[n], false); err != nil && !errors.Is(err, local.ErrNoImage) {
+					t.Errorf("local.Remove(%s) = %v", refs[n], err)
 				}
 			}
 		})
@@ -407,7 +408,7 @@ func BenchmarkAdd(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if _, _, err := Remove(d, parse(b, pull.Sample), false); err != nil {
+		if _, _, err := local.Remove(d, parse(b, pull.Sample), false); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

@@ -1,6 +1,6 @@
 //go:build linux
 
-package local
+package road
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/local"
 )
 
 func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
@@ -48,11 +49,11 @@ func TestDamagedImagesJSONIsKeptAsItIs(t *testing.T) {
 			}
 			for call, do := range map[string]func() error{
 				"List":   func() error { _, err := layers.List(d); return err },
-				"Lookup": func() error { _, err := Lookup(d, ref); return err },
+				"Lookup": func() error { _, err := local.Lookup(d, ref); return err },
 				"Get":    func() error { _, err := Get(t.Context(), d, ref, t.Logf); return err },
 				"Add":    func() error { _, err := Add(t.Context(), d, ref, image); return err },
 				"Pull":   func() error { _, err := Pull(t.Context(), d, ref); return err },
-				"Remove": func() error { _, _, err := Remove(d, ref, false); return err },
+				"Remove": func() error { _, _, err := local.Remove(d, ref, false); return err },
 			} {
 				if err := do(); !errors.Is(err, layers.ErrDamaged) || !strings.Contains(err.Error(), "images.json") || advice.Of(err) == "" {
 					t.Errorf("%s = %v, want layers.ErrDamaged, the file's name and advice", call, err)
@@ -76,22 +77,22 @@ func TestRemoveTakesNamesAndWithTheLastTheImage(t *testing.T) {
 
 	remove := func(name, wantUntagged, wantDeleted string) {
 		t.Helper()
-		untagged, deleted, err := Remove(d, parse(t, name), false)
+		untagged, deleted, err := local.Remove(d, parse(t, name), false)
 		if got := strings.Join(untagged, " "); err != nil || got != wantUntagged {
-			t.Errorf("Remove(%s) untags %q, %v; want %q", name, got, err, wantUntagged)
+			t.Errorf("local.Remove(%s) untags %q, %v; want %q", name, got, err, wantUntagged)
 		}
 		if got := strings.Join(deleted, " "); got != wantDeleted {
-			t.Errorf("Remove(%s) deletes %q, want %q", name, got, wantDeleted)
+			t.Errorf("local.Remove(%s) deletes %q, want %q", name, got, wantDeleted)
 		}
 	}
-	if _, _, err := Remove(d, parse(t, "app"), false); !errors.Is(err, ErrNoImage) {
-		t.Errorf("Remove of a name that is not here = %v, want ErrNoImage", err)
+	if _, _, err := local.Remove(d, parse(t, "app"), false); !errors.Is(err, local.ErrNoImage) {
+		t.Errorf("Remove of a name that is not here = %v, want local.ErrNoImage", err)
 	}
-	if _, _, err := Remove(d, parse(t, app.ID), false); !errors.Is(err, ErrInUse) {
-		t.Errorf("Remove of an image that has two names, by its id = %v, want ErrInUse", err)
+	if _, _, err := local.Remove(d, parse(t, app.ID), false); !errors.Is(err, local.ErrInUse) {
+		t.Errorf("Remove of an image that has two names, by its id = %v, want local.ErrInUse", err)
 	}
-	if _, _, err := Remove(d, parse(t, app.ID+":v1"), false); !errors.Is(err, ErrNoImage) {
-		t.Errorf("Remove of an id with a tag = %v, want ErrNoImage", err)
+	if _, _, err := local.Remove(d, parse(t, app.ID+":v1"), false); !errors.Is(err, local.ErrNoImage) {
+		t.Errorf("Remove of an id with a tag = %v, want local.ErrNoImage", err)
 	}
 	remove("app:v1", "app:v1", "")
 	if _, err := layers.Open(d, app.ID); err != nil {
@@ -116,7 +117,7 @@ func TestRemoveOfADigestSpellsItAsOne(t *testing.T) {
 	}
 	name := "app@" + hash.String()
 	add(t, d, name, img)
-	if untagged, _, err := Remove(d, parse(t, name), false); err != nil || !slices.Equal(untagged, []string{name}) {
+	if untagged, _, err := local.Remove(d, parse(t, name), false); err != nil || !slices.Equal(untagged, []string{name}) {
 		t.Errorf("Remove = %q, %v; want %q", untagged, err, name)
 	}
 }
@@ -125,14 +126,14 @@ func TestANameMovesToTheImageThatWasAddedLast(t *testing.T) {
 	d := testenv.Dirs(t)
 	first := add(t, d, "app", small(t, "a", 1))
 	second := add(t, d, "app", small(t, "b", 1))
-	if image, err := Lookup(d, parse(t, "app")); err != nil || image != second.ID {
+	if image, err := local.Lookup(d, parse(t, "app")); err != nil || image != second.ID {
 		t.Errorf("Lookup = %s, %v; want %s", image, err, second.ID)
 	}
-	if image, err := Lookup(d, parse(t, first.ID)); err != nil || image != first.ID {
+	if image, err := local.Lookup(d, parse(t, first.ID)); err != nil || image != first.ID {
 		t.Errorf("Lookup by id = %s, %v; want %s", image, err, first.ID)
 	}
 	// It has no name, and is removed by its id.
-	if _, deleted, err := Remove(d, parse(t, first.ID), false); err != nil || len(deleted) != 2 {
+	if _, deleted, err := local.Remove(d, parse(t, first.ID), false); err != nil || len(deleted) != 2 {
 		t.Errorf("Remove by id = %q, %v; want the image and its layer", deleted, err)
 	}
 }
@@ -148,9 +149,9 @@ func TestAnImageInUseStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := testenv.Tree(t, d.Root)
-	_, _, err := Remove(d, parse(t, "app"), false)
-	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "0123456789ab") || advice.Of(err) == "" {
-		t.Errorf("Remove = %v, want ErrInUse, the container's id and advice", err)
+	_, _, err := local.Remove(d, parse(t, "app"), false)
+	if !errors.Is(err, local.ErrInUse) || !strings.Contains(err.Error(), "0123456789ab") || advice.Of(err) == "" {
+		t.Errorf("Remove = %v, want local.ErrInUse, the container's id and advice", err)
 	}
 	if after := testenv.Tree(t, d.Root); after != before {
 		t.Errorf("Remove left\n%swant\n%s", after, before)
@@ -183,7 +184,7 @@ func TestTheNextCommandRemovesWhatACrashLeft(t *testing.T) {
 	}
 	add(t, d, "app", small(t, "a", 1))
 	add(t, d, "other", small(t, "b", 1))
-	if _, _, err := Remove(d, parse(t, "other"), false); err != nil {
+	if _, _, err := local.Remove(d, parse(t, "other"), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range dead {
@@ -211,7 +212,7 @@ func pullForever(d dirs.Dirs, names []string) {
 			_, err = Get(context.Background(), d, ref, func(string, ...any) {})
 		}
 		if err == nil && i%3 == 2 {
-			_, _, err = Remove(d, ref, false)
+			_, _, err = local.Remove(d, ref, false)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -266,7 +267,7 @@ func TestAKillAtAnyMomentLeavesTheOldStateOrTheNew(t *testing.T) {
 		if _, err := Pull(t.Context(), d, parse(t, name)); err != nil {
 			t.Errorf("Pull after all the kills = %v", err)
 		}
-		if _, _, err := Remove(d, parse(t, name), false); err != nil {
+		if _, _, err := local.Remove(d, parse(t, name), false); err != nil {
 			t.Errorf("Remove after all the kills = %v", err)
 		}
 	}

@@ -1,6 +1,7 @@
 //go:build linux
 
-package namespaces
+// Package nscheck looks whether this process can make the namespaces of a container. Step 5 begins with it.
+package nscheck
 
 import (
 	"errors"
@@ -11,8 +12,8 @@ import (
 	"gocker/step04-overlay/check"
 )
 
-// Checks tells whether this process can make the namespaces of a container, by making them.
-func Checks() []check.Result {
+// Results tells it by making them.
+func Results() []check.Result {
 	results := []check.Result{check.Privilege()}
 	if !results[0].OK {
 		return results
