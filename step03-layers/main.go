@@ -45,7 +45,10 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	case *remove:
 		return removeImage(stdout, d, ref)
 	}
+	return unpackImage(ctx, stdout, d, ref)
+}
 
+func unpackImage(ctx context.Context, stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
 	if err := local.Sweep(d); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func Explain(ctx context.Context, ref Reference, err error) error {
 	var status *transport.Error
 	switch {
 	case ctx.Err() == nil && strings.HasPrefix(err.Error(), "no child with platform"): // the library has no value for it
-		return noPlatform(fmt.Errorf("%s: %w: %w", what, ErrPlatform, err), platforms(ctx, ref))
+		return noPlatform(ctx, ref, fmt.Errorf("%s: %w: %w", what, ErrPlatform, err))
 	case ctx.Err() == nil && errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
 		return advice.Add(fmt.Errorf("%s: %w at %s: %w", what, ErrNotFound, ref.Registry(), Plain(err)),
 			"check the spelling of name and tag")
@@ -79,26 +79,22 @@ func isNetwork(err error) bool {
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// noPlatform adds to an error for which platforms there are images.
-func noPlatform(err error, offered []string) error {
-	if len(offered) == 0 {
-		return advice.Add(err, "it has no image for any platform")
-	}
-	return advice.Add(err, "--platform is one of: %s", strings.Join(offered, ", "))
-}
-
-// platforms lists what an index offers; it is for a message, so it has no errors.
-func platforms(ctx context.Context, ref Reference) (names []string) {
+// noPlatform adds to an error for which platforms the index has images, where the registry says it once more.
+func noPlatform(ctx context.Context, ref Reference, err error) error {
 	var index v1.IndexManifest
 	if raw, err := crane.Manifest(ref.from(), crane.WithContext(ctx)); err == nil {
 		_ = json.Unmarshal(raw, &index)
 	}
+	var offered []string
 	for _, m := range index.Manifests {
 		if m.Platform != nil && m.Platform.OS != "unknown" {
-			names = append(names, m.Platform.String())
+			offered = append(offered, m.Platform.String())
 		}
 	}
-	return names
+	if len(offered) == 0 {
+		return advice.Add(err, "it has no image for any platform")
+	}
+	return advice.Add(err, "--platform is one of: %s", strings.Join(offered, ", "))
 }
 
 // otherPlatform is the error of an image that was not made for the platform that is wanted.

@@ -47,6 +47,47 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 // Image makes the image and names the tools that this machine lacks. It fails only where there is no sh.
 func Image() (img v1.Image, missing []string, err error) {
+	base, err := baseLayer()
+	if err != nil {
+		return nil, nil, err
+	}
+	tools, missing, err := toolsLayer(base)
+	if err != nil {
+		return nil, nil, err
+	}
+	img = mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
+	for _, l := range []struct {
+		comment string
+		layer
+	}{
+		{"base: folders and a shell", base}, {"tools", tools},
+		{"updates /etc/motd, adds /srv/added", updates()}, {"deletes /srv/draft, replaces /srv/menu", deletions()},
+	} {
+		blob, err := l.blob()
+		if err != nil {
+			return nil, nil, err
+		}
+		img, err = mutate.Append(img, mutate.Addendum{Layer: blob, History: v1.History{
+			Created: v1.Time{Time: epoch}, CreatedBy: "gocker sample", Comment: l.comment,
+		}})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Created = runtime.GOOS, runtime.GOARCH, v1.Time{Time: epoch}
+	config.Config = v1.Config{Env: []string{"PATH=" + searchPath}, Cmd: []string{"sh"}, WorkingDir: "/"}
+	img, err = mutate.ConfigFile(img, config)
+	return img, missing, err
+}
+
+// baseLayer has the folders that every system has, and a shell.
+func baseLayer() (layer, error) {
 	base := layer{}
 	base.dir("/", 0o755)
 	for _, name := range []string{"dev", "etc", "home", "mnt", "proc", "root", "run", "srv", "sys", "usr", "var"} {
@@ -64,60 +105,46 @@ func Image() (img v1.Image, missing []string, err error) {
 		// Most distributions have links here, to /usr/bin and its like.
 		if _, err := os.Readlink(name); err == nil {
 			if err := base.host(name, nil); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 	}
 	if err := base.program("/bin/sh", nil); err != nil {
-		return nil, nil, advice.Add(err, "the sample image is made of this machine's own programs, and it needs sh")
+		return nil, advice.Add(err, "the sample image is made of this machine's own programs, and it needs sh")
 	}
+	return base, nil
+}
 
-	second := layer{}
+// toolsLayer has the tools, and names those that this machine lacks.
+func toolsLayer(base layer) (l layer, missing []string, err error) {
+	l = layer{}
 	for _, tool := range tools {
 		host, err := lookPath(tool)
 		if err != nil {
 			missing = append(missing, tool)
 			continue
 		}
-		if err := second.program(host, base); err != nil {
+		if err := l.program(host, base); err != nil {
 			return nil, nil, err
 		}
 	}
+	return l, missing, nil
+}
 
-	third := layer{}
-	third.file("/etc/motd", "layer 3 updated this\n")
-	third.dir("/srv/added", 0o755)
-	third.file("/srv/added/by-layer-3", "layer 3 added this\n")
+func updates() layer {
+	l := layer{}
+	l.file("/etc/motd", "layer 3 updated this\n")
+	l.dir("/srv/added", 0o755)
+	l.file("/srv/added/by-layer-3", "layer 3 added this\n")
+	return l
+}
 
-	fourth := layer{}
-	fourth.file("/srv/.wh.draft", "")
-	fourth.file("/srv/menu/.wh..wh..opq", "")
-	fourth.file("/srv/menu/salad", "layer 4 put this in place of all that was here\n")
-
-	img = mutate.MediaType(empty.Image, types.OCIManifestSchema1)
-	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	for i, l := range []layer{base, second, third, fourth} {
-		blob, err := l.blob()
-		if err != nil {
-			return nil, nil, err
-		}
-		comment := []string{"base: folders and a shell", "tools", "updates /etc/motd, adds /srv/added", "deletes /srv/draft, replaces /srv/menu"}[i]
-		img, err = mutate.Append(img, mutate.Addendum{Layer: blob, History: v1.History{
-			Created: v1.Time{Time: epoch}, CreatedBy: "gocker sample", Comment: comment,
-		}})
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, nil, err
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Created = runtime.GOOS, runtime.GOARCH, v1.Time{Time: epoch}
-	config.Config = v1.Config{Env: []string{"PATH=" + searchPath}, Cmd: []string{"sh"}, WorkingDir: "/"}
-	img, err = mutate.ConfigFile(img, config)
-	return img, missing, err
+func deletions() layer {
+	l := layer{}
+	l.file("/srv/.wh.draft", "")
+	l.file("/srv/menu/.wh..wh..opq", "")
+	l.file("/srv/menu/salad", "layer 4 put this in place of all that was here\n")
+	return l
 }
 
 // lookPath finds a tool where distributions keep them: the caller's own PATH may lack the sbin folders.

@@ -44,21 +44,8 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	}
 	base := path.Base(name)
 	name = path.Join(dir, base)
-	switch {
-	case base == WhiteoutOpaque:
-		u.opaque[dir] = true
-		u.lastDir = ""
-		return nil
-	case strings.HasPrefix(base, WhiteoutMeta):
-		return nil
-	case strings.HasPrefix(base, WhiteoutPrefix):
-		hidden := strings.TrimPrefix(base, WhiteoutPrefix)
-		if hidden == "" || hidden == "." || hidden == ".." {
-			return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
-		}
-		u.whiteouts[path.Join(dir, hidden)] = true
-		u.lastDir = ""
-		return nil
+	if strings.HasPrefix(base, WhiteoutPrefix) {
+		return u.noteWhiteout(dir, base)
 	}
 	if header.Typeflag == tar.TypeChar && header.Devmajor == 0 && header.Devminor == 0 {
 		return fmt.Errorf("%w: a device 0/0, which overlayfs would take for a whiteout", untar.ErrArchive)

@@ -10,10 +10,12 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step02-untar/untar"
 	"gocker/step03-layers/merged"
 )
 
@@ -23,6 +25,23 @@ const (
 	WhiteoutMeta   = ".wh..wh." // aufs kept files of its own under such names
 	WhiteoutOpaque = ".wh..wh..opq"
 )
+
+// noteWhiteout notes what an entry deletes whose name in the folder dir begins with ".wh.". See markOpaque and writeWhiteouts.
+func (u *unpacker) noteWhiteout(dir, base string) error {
+	hidden := strings.TrimPrefix(base, WhiteoutPrefix)
+	switch {
+	case base == WhiteoutOpaque:
+		u.opaque[dir] = true
+	case strings.HasPrefix(base, WhiteoutMeta):
+		return nil
+	case hidden == "" || hidden == "." || hidden == "..":
+		return fmt.Errorf("%w: a whiteout of %q", untar.ErrArchive, hidden)
+	default:
+		u.whiteouts[path.Join(dir, hidden)] = true
+	}
+	u.lastDir = "" // a link that is deleted leads nowhere any more
+	return nil
+}
 
 // hides tells whether the layer deletes what those below have under a name.
 func (u *unpacker) hides(name string) bool {

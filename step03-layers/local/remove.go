@@ -69,18 +69,25 @@ func Remove(d dirs.Dirs, ref pull.Reference, force bool) (untagged []string, del
 	if err := untag(d, untagged); err != nil || !last {
 		return untagged, nil, err
 	}
+	deleted, err = removeImage(d, image)
+	return untagged, deleted, err
+}
+
+// removeImage removes an image that has no name any more, and the layers that were its alone. The caller holds layers/.
+func removeImage(d dirs.Dirs, image string) (deleted []string, err error) {
 	digest := image // if even the config is gone
 	if configs, err := dirs.Glob(d.Image(image), image+strings.Repeat("?", 52)+".json"); err == nil && len(configs) == 1 {
 		digest = strings.TrimSuffix(filepath.Base(configs[0]), ".json")
 	}
 	if err := dirs.RemoveAll(d.Image(image)); err != nil {
-		return untagged, nil, err
+		return nil, err
 	}
+	deleted = []string{"sha256:" + digest}
 	unused, err := removeUnused(d)
-	for i, chainID := range unused {
-		unused[i] = "sha256:" + chainID
+	for _, chainID := range unused {
+		deleted = append(deleted, "sha256:"+chainID)
 	}
-	return untagged, append([]string{"sha256:" + digest}, unused...), err
+	return deleted, err
 }
 
 // namesOf are the names of an image, as spell writes them, sorted.

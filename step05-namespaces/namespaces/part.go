@@ -4,6 +4,7 @@ package namespaces
 
 import (
 	"os"
+	"reflect"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -65,46 +66,30 @@ type Streams interface {
 	Wait() error
 }
 
-// filled has functions that do nothing where the part has none.
+// idle has nothing to do at any moment.
+var idle = Part{
+	Outside:  func() error { return nil },
+	Unshared: func() error { return nil },
+	Mount:    func(*rootfs.Root, specs.Mount) (bool, error) { return false, nil },
+	Inside:   func() error { return nil },
+	First:    func(*birth.List) error { return nil },
+	Last:     func(*birth.List) error { return nil },
+	Command:  func(*birth.List) (bool, error) { return false, nil },
+	Ready:    func(*Process) error { return nil },
+	Done:     func(error) {},
+	Sent:     func(*os.File) {},
+	Started:  func() {},
+	Failed:   func(err error) error { return err },
+	Ended:    func(unix.WaitStatus) {},
+}
+
+// filled has the functions of idle where the part has none.
 func (part Part) filled() Part {
-	if part.Outside == nil {
-		part.Outside = func() error { return nil }
-	}
-	if part.Unshared == nil {
-		part.Unshared = func() error { return nil }
-	}
-	if part.Mount == nil {
-		part.Mount = func(*rootfs.Root, specs.Mount) (bool, error) { return false, nil }
-	}
-	if part.Inside == nil {
-		part.Inside = func() error { return nil }
-	}
-	if part.First == nil {
-		part.First = func(*birth.List) error { return nil }
-	}
-	if part.Last == nil {
-		part.Last = func(*birth.List) error { return nil }
-	}
-	if part.Command == nil {
-		part.Command = func(*birth.List) (bool, error) { return false, nil }
-	}
-	if part.Ready == nil {
-		part.Ready = func(*Process) error { return nil }
-	}
-	if part.Done == nil {
-		part.Done = func(error) {}
-	}
-	if part.Sent == nil {
-		part.Sent = func(*os.File) {}
-	}
-	if part.Started == nil {
-		part.Started = func() {}
-	}
-	if part.Failed == nil {
-		part.Failed = func(err error) error { return err }
-	}
-	if part.Ended == nil {
-		part.Ended = func(unix.WaitStatus) {}
+	all, none := reflect.ValueOf(&part).Elem(), reflect.ValueOf(idle)
+	for i := range all.NumField() {
+		if all.Field(i).IsNil() {
+			all.Field(i).Set(none.Field(i))
+		}
 	}
 	return part
 }
