@@ -46,15 +46,15 @@ const (
 // maxPacket is the largest packet, in bytes.
 const maxPacket = 32<<10 + 1
 
-// address calls do with the socket's address. A folder's name may be longer than the 107 bytes of an address, so it is
-// named by a descriptor.
-func address(folder string, do func(*net.UnixAddr) error) error {
+// Address calls do with the address of a socket of packets, a file in a folder. A folder's name may be longer than the 107 bytes
+// of an address, so it is named by a descriptor.
+func Address(folder, name string, do func(*net.UnixAddr) error) error {
 	dir, err := os.OpenFile(folder, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return do(&net.UnixAddr{Net: "unixpacket", Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), Name)})
+	return do(&net.UnixAddr{Net: "unixpacket", Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)})
 }
 
 // A Conn is a connection with a container.
@@ -62,7 +62,7 @@ type Conn struct{ conn *net.UnixConn }
 
 // Dial connects with the container of a folder.
 func Dial(folder string) (c Conn, err error) {
-	err = address(folder, func(at *net.UnixAddr) error {
+	err = Address(folder, Name, func(at *net.UnixAddr) error {
 		c.conn, err = net.DialUnix("unixpacket", nil, at)
 		return err
 	})

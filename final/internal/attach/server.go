@@ -33,7 +33,7 @@ type Server struct {
 // Listen makes the socket in the container's folder.
 func Listen(folder string) (s *Server, err error) {
 	s = &Server{Stopped: make(chan struct{}), clients: map[*client]bool{}}
-	err = address(folder, func(at *net.UnixAddr) error {
+	err = Address(folder, Name, func(at *net.UnixAddr) error {
 		os.Remove(at.Name) // of a gocker that died
 		s.listener, err = net.ListenUnix("unixpacket", at)
 		return err

@@ -32,17 +32,27 @@ func portsOf(s containers.State, endpoints []networks.Endpoint) (ports []Port) {
 	if !s.Active() || s.Options.Isolation.Network != "" {
 		return nil
 	}
+	shown := map[string]bool{}
+	add := func(p Port) {
+		ports = append(ports, p)
+		shown[p.String()] = true
+	}
 	for _, e := range endpoints {
 		for _, p := range e.Ports {
-			ports = append(ports, Port{p.Container, p.Protocol, p.Host})
+			add(Port{p.Container, p.Protocol, p.Host})
+		}
+	}
+	// What no network publishes is exposed only.
+	for _, p := range s.Options.Network.Publish {
+		if exposed := (Port{Container: p.Port, Protocol: p.Protocol}); !shown[exposed.String()] {
+			add(exposed)
 		}
 	}
 	for _, spec := range s.Options.Network.Expose {
 		number, protocol, _ := strings.Cut(spec, "/")
 		port, _ := strconv.ParseUint(number, 10, 16)
-		exposed := Port{Container: uint16(port), Protocol: protocol}
-		if !slices.ContainsFunc(ports, func(p Port) bool { return p.String() == exposed.String() }) {
-			ports = append(ports, exposed)
+		if !shown[spec] {
+			add(Port{Container: uint16(port), Protocol: protocol})
 		}
 	}
 	slices.SortFunc(ports, func(a, b Port) int {

@@ -12,7 +12,6 @@ import (
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
-	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/network"
@@ -27,22 +26,16 @@ type Request struct {
 	DNS       []string // in place of the host's resolvers
 }
 
-// A Publish is a port of the container that is to be reached through one of the host.
-type Publish struct {
-	IP          netip.Addr `json:",omitzero"` // of the host; the zero one: all
-	First, Last uint16     // ports of the host, of which one is taken; 0: any that is free
-	Port        uint16     // of the container
-	Protocol    string
-}
-
 // An Attachment is a container's places on networks while it runs, and what the process that holds it serves there.
 type Attachment struct {
 	Endpoints []Endpoint
 
 	store     Store
 	container string
-	bridges   map[string]string    // the device of each network, by the network's id
-	listeners *published.Listeners // nil if it has no ports
+	bridges   map[string]string // the device of each network, by the network's id
+	publish   []Publish
+	listeners *published.Listeners // nil if no port is published
+	ear       *ear                 // nil if it has no ports
 	resolver  *sockets
 }
 
@@ -54,7 +47,7 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 		return nil, err
 	}
 	defer lock.Close()
-	a := &Attachment{store: s, container: r.Container, bridges: map[string]string{}, resolver: s.newSockets(r)}
+	a := &Attachment{store: s, container: r.Container, bridges: map[string]string{}, publish: r.Publish, resolver: s.newSockets(r)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.leave())
@@ -78,14 +71,12 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 		s.noteOn("connect", e)
 	}
 	if len(r.Publish) > 0 {
-		first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
-		if first < 0 {
-			return nil, advice.Add(errors.New("publish ports: none of the container's networks leads out"), "leave out -p, or add a network that was made without --internal")
-		}
-		if err := a.listen(&a.Endpoints[first], r.Publish); err != nil {
+		if a.ear, err = s.listenFor(r.Container); err != nil {
 			return nil, err
 		}
-		return a, s.writeEndpoint(a.Endpoints[first])
+	}
+	if err := a.listen(); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
@@ -93,18 +84,23 @@ func (s Store) Attach(r Request) (_ *Attachment, err error) {
 // Obstacles are what the user should know of the host before a container is connected: what its firewall drops or does not see,
 // and that it becomes a router.
 func (s Store) Obstacles(r Request) (found []error) {
+	leadsOut := false
 	for _, want := range r.Wants {
 		n, err := s.Find(want.Name)
 		if err != nil {
 			n = Network{Device: s.DefaultDevice()}
 		}
 		device := n.Device
+		leadsOut = leadsOut || !n.Internal
 		if !n.Internal && !network.Forwards(netip.IPv4Unspecified()) {
 			found = append(found, fmt.Errorf("network %s: this host becomes a router, as net.ipv4.ip_forward is set to 1", want.Name))
 		}
 		if err := firewall.Blocked(device); err != nil {
 			found = append(found, fmt.Errorf("network %s: %w", want.Name, err))
 		}
+	}
+	if len(r.Publish) > 0 && len(r.Wants) > 0 && !leadsOut {
+		found = append(found, errors.New("no port is published: none of the container's networks leads out"))
 	}
 	// What comes to a loopback address is for the host itself, and the host's socket passes it on.
 	if slices.ContainsFunc(r.Publish, func(p Publish) bool { return !p.IP.IsLoopback() }) {
@@ -113,58 +109,6 @@ func (s Store) Obstacles(r Request) (found []error) {
 		}
 	}
 	return found
-}
-
-// listen takes the ports of the host.
-func (a *Attachment) listen(e *Endpoint, wanted []Publish) (err error) {
-	var groups [][]published.Port
-	for _, p := range wanted {
-		groups = append(groups, p.at(e.Addrs))
-	}
-	if a.listeners, err = published.Listen(groups...); err != nil {
-		return a.store.nameHolder(err)
-	}
-	for _, p := range a.listeners.Ports() {
-		e.Ports = append(e.Ports, Port{Host: p.Host, Protocol: p.Protocol, Container: p.To.Port()})
-	}
-	return nil
-}
-
-// nameHolder says which container has a port that is taken, if one has it.
-func (s Store) nameHolder(err error) error {
-	taken, ok := errors.AsType[*published.Taken](err)
-	if !ok {
-		return err
-	}
-	endpoints, _ := readEndpoints(s.running(), "*/*.json") // what cannot be read now does not hide the error
-	for _, e := range endpoints {
-		for _, p := range e.Ports {
-			if p.Host.Port() == taken.Port.Host.Port() && p.Protocol == taken.Port.Protocol {
-				return advice.Add(fmt.Errorf("port %d/%s of the host is taken: by container %s", p.Host.Port(), p.Protocol, e.Names[0]),
-					"choose another port of the host, or stop that container: gocker stop %s", e.Names[0])
-			}
-		}
-	}
-	return err
-}
-
-// at are the ports of the host that lead to the container's, of both kinds of addresses. What has no address of a kind is
-// reached by the other.
-func (p Publish) at(addrs []netip.Prefix) (ports []published.Port) {
-	hosts := []netip.Addr{p.IP}
-	if !p.IP.IsValid() {
-		hosts = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-	}
-	for _, host := range hosts {
-		to := addrs[0].Addr()
-		for _, addr := range addrs {
-			if addr.Addr().Is4() == host.Is4() {
-				to = addr.Addr()
-			}
-		}
-		ports = append(ports, published.Port{Host: netip.AddrPortFrom(host, p.First), Last: p.Last, Protocol: p.Protocol, To: netip.AddrPortFrom(to, p.Port)})
-	}
-	return ports
 }
 
 // NeedsResolver tells whether the container's questions for names are answered by gocker: by the resolvers of the host it would
@@ -195,26 +139,21 @@ func (a *Attachment) Part() namespaces.Part {
 }
 
 func (a *Attachment) lay(pid int) error {
-	var ports []firewall.Port
 	for _, e := range a.Endpoints {
 		if err := e.cable(pid, a.bridges[e.NetworkID]).Lay(); err != nil {
 			return fmt.Errorf("network %s: %w", e.Network, err)
 		}
-		ports = append(ports, e.rules()...)
 	}
-	if len(ports) == 0 {
-		return nil
-	}
-	if err := a.store.table().Publish(ports); err != nil {
-		return err
-	}
-	return published.Forget(a.listeners.Ports())
+	return a.lead()
 }
 
 // Serve answers on the ports, and questions for names, until Leave.
 func (a *Attachment) Serve() {
 	if a.listeners != nil {
 		a.listeners.Serve()
+	}
+	if a.ear != nil {
+		a.ear.serve(a.follow)
 	}
 	if a.resolver != nil {
 		a.resolver.serve()
@@ -236,9 +175,8 @@ func (a *Attachment) Leave() error {
 }
 
 func (a *Attachment) leave() (err error) {
-	if a.listeners != nil {
-		err = a.listeners.Close()
-	}
+	a.ear.close()
+	err = a.unlisten()
 	if a.resolver != nil {
 		a.resolver.close()
 	}

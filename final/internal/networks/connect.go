@@ -20,7 +20,8 @@ import (
 var ErrNotOn = errors.New("the container is not on the network")
 
 // Connect puts a container that runs on one more network. pid is its first process, and still is an error if that has ended
-// since. The process that holds the container hears nothing of it: at the container's end it gives back what it finds then.
+// since. The process that holds the container hears of it only if it has ports: at the container's end it gives back what it
+// finds then.
 func (s Store) Connect(container string, pid int, want Want, names []string, still func() error) (err error) {
 	lock, err := s.lock()
 	if err != nil {
@@ -59,7 +60,10 @@ func (s Store) Connect(container string, pid int, want Want, names []string, sti
 			return err
 		}
 	}
-	return still() // else its number may be another process's by now, which has got the cable
+	if err := still(); err != nil { // its number may be another process's by now, which has got the cable
+		return err
+	}
+	return s.tellHolder(container)
 }
 
 // leads tells whether a default route leads through the endpoint, of IPv4 or IPv6.
@@ -67,8 +71,8 @@ func (e Endpoint) leads(v4 bool) bool {
 	return slices.ContainsFunc(e.Routers, func(router netip.Addr) bool { return router.Is4() == v4 })
 }
 
-// Disconnect takes a container off a network. pid is its first process, or 0 if there is none. If its default route led
-// there, another network gets it.
+// Disconnect takes a container off a network. pid is its first process, or 0 if there is none. If its default route and its
+// ports led there, another network gets them.
 func (s Store) Disconnect(container string, pid int, n Network) error {
 	lock, err := s.lock()
 	if err != nil {
@@ -93,7 +97,7 @@ func (s Store) Disconnect(container string, pid int, n Network) error {
 			return err
 		}
 	}
-	return nil
+	return s.tellHolder(container)
 }
 
 // reroute gives a container a default route through the first of its networks that leads out.

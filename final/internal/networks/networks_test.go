@@ -85,7 +85,7 @@ func create(t *testing.T, s networks.Store, n networks.Network) networks.Network
 	return n
 }
 
-// A container is one whose command never begins.
+// A container is one whose command begins only where it is started.
 type container struct {
 	*namespaces.Process
 	networks.Attachment
@@ -96,12 +96,15 @@ func (c container) addr() netip.Addr { return c.Endpoints[0].Addrs[0].Addr() }
 func run(t *testing.T, s networks.Store, id string, r networks.Request) container {
 	t.Helper()
 	r.Container, r.Names = id, append([]string{id}, r.Names...)
+	if err := os.MkdirAll(s.Dirs.Container(id), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	a, err := s.Attach(r)
 	if err != nil {
 		t.Fatalf("Attach = %v", err)
 	}
 	f := testroot.Mount(t)
-	spec := namespaces.Spec(f.Mnt(), "c", []string{"true"})
+	spec := namespaces.Spec(f.Mnt(), "c", []string{"sleep", "1000"})
 	p, err := namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), a.Part())
 	if err != nil {
 		t.Fatalf("Create = %v", errors.Join(err, a.Leave()))
@@ -205,7 +208,7 @@ func TestNetworksDoNotReachEachOther(t *testing.T) {
 // outside is another machine, which knows no route to a container, and asks a port of the host's address 203.0.113.1.
 func outside(t *testing.T, s networks.Store) container {
 	f := testroot.Mount(t)
-	spec := namespaces.Spec(f.Mnt(), "c", []string{"true"})
+	spec := namespaces.Spec(f.Mnt(), "c", []string{"sleep", "1000"})
 	p, err := namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}))
 	if err != nil {
 		t.Fatal(err)
