@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -294,7 +295,7 @@ func removeAll(t *testing.T, d dirs.Dirs) {
 
 func TestAContainerThatIsNoMoreIsTakenOffItsNetworks(t *testing.T) {
 	d, s := withNetworks(t)
-	if _, err := s.Attach(networks.Request{Container: "0123456789ab", Wants: []networks.Want{{Name: "second"}}}); err != nil {
+	if _, err := s.Attach(t.Context(), networks.Request{Container: "0123456789ab", Wants: []networks.Want{{Name: "second"}}}); err != nil {
 		t.Fatal(err)
 	}
 	mustGocker(t, d, "ps", "-a")
@@ -327,4 +328,35 @@ func TestACrowdOfContainersWithPortsLeavesNothing(t *testing.T) {
 	all.Wait()
 	nothingIsLeft(t, d)
 	noNetworkIsLeft(t, s)
+}
+
+func TestARunThatWaitsForTheNetworksEndsByASignalAndLeavesNothing(t *testing.T) {
+	d := withSample(t)
+	for _, flags := range [][]string{{"--rm"}, {"--name", "kept"}, {"-d"}, {"-d", "--rm", "-p", "18080:80"}, {"--restart", "always"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			lock, err := dirs.Lock(filepath.Join(d.Run, "networks"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			cmd := gockerCommand(d, append(append([]string{"run"}, flags...), "sample", "sleep", "1000")...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var folder unix.Stat_t
+			if err := unix.Fstat(int(lock.Fd()), &folder); err != nil {
+				t.Fatal(err)
+			}
+			waits := regexp.MustCompile(fmt.Sprintf(`-> FLOCK .*:%d `, folder.Ino)) // see proc_locks(5)
+			waitFor(t, func() bool {
+				locks, err := os.ReadFile("/proc/locks")
+				return err == nil && waits.Match(locks)
+			})
+			cmd.Process.Signal(unix.SIGTERM)
+			if cmd.Wait(); cmd.ProcessState.ExitCode() != 128+int(unix.SIGTERM) {
+				t.Errorf("gocker run ended: %v, want status %d", cmd.ProcessState, 128+int(unix.SIGTERM))
+			}
+			nothingIsLeft(t, d)
+		})
+	}
 }

@@ -3,6 +3,7 @@
 package life
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -63,13 +64,13 @@ func canAttach(opts describe.Options, attached AttachOptions, streams Streams) e
 }
 
 // detachAttached hands a container over to a monitor. follow is what the user does meanwhile.
-func (c *container) detachAttached(opts AttachOptions, streams Streams) (follow func(*signals) (int, error), err error) {
+func (c *container) detachAttached(ctx context.Context, opts AttachOptions, streams Streams) (follow func(*signals) (int, error), err error) {
 	conn, theirs, err := attach.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	if err := c.detach(theirs, consoleSize(streams)); err != nil {
+	if err := c.detach(ctx, theirs, consoleSize(streams)); err != nil {
 		conn.Close()
 		return nil, err
 	}

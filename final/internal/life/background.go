@@ -3,6 +3,8 @@
 package life
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +32,8 @@ type reply struct {
 const extraFiles = 3
 
 // inBackground starts this program by another name, and waits until that has begun with what it is to do. It is told that, as
-// JSON, and gets files.
-func inBackground(name string, what any, files []*os.File, tell story.Story) (*os.Process, error) {
+// JSON, and gets files. If ctx ends before that, it is asked to end: so catchSignals.
+func inBackground(ctx context.Context, name string, what any, files []*os.File, tell story.Story) (*os.Process, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe",
 		Args: []string{name},
@@ -59,6 +61,7 @@ func inBackground(name string, what any, files []*os.File, tell story.Story) (*o
 		return nil, errors.Join(fmt.Errorf("tell %s what to do: %w", name, err), cmd.Wait())
 	}
 	request.Close()
+	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(unix.SIGTERM) })()
 	var r reply
 	for replies := json.NewDecoder(answer); ; tell(*r.Line) {
 		r = reply{}
@@ -71,7 +74,7 @@ func inBackground(name string, what any, files []*os.File, tell story.Story) (*o
 	}
 	if r.Failure != nil {
 		cmd.Wait() // it has said why
-		return nil, r.Failure.Err()
+		return nil, cmp.Or(context.Cause(ctx), r.Failure.Err())
 	}
 	return cmd.Process, nil
 }

@@ -3,6 +3,7 @@
 package life
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ func (life Life) Detach(opts describe.Options, say func(format string, args ...a
 	if err != nil {
 		return "", err
 	}
-	if err := c.detach(nil, nil); err != nil {
+	if err := c.detach(ctx, nil, nil); err != nil {
 		return "", c.didNotStart(err)
 	}
 	return c.State.ID, nil
@@ -43,7 +44,7 @@ func (life Life) Start(name string, tell story.Story) error {
 		return err
 	}
 	c := &container{Held: h, life: life}
-	return c.start(tell, func() error { return c.detach(nil, nil) })
+	return c.start(tell, func() error { return c.detach(context.Background(), nil, nil) })
 }
 
 // StartAttached is Start for a user who stays to see it, and returns its status.
@@ -58,7 +59,7 @@ func (life Life) StartAttached(name string, opts AttachOptions, streams Streams,
 	}
 	var follow func(*signals) (int, error)
 	err = c.start(tell, func() (err error) {
-		follow, err = c.detachAttached(opts, streams)
+		follow, err = c.detachAttached(context.Background(), opts, streams)
 		return err
 	})
 	if err != nil {
@@ -84,7 +85,8 @@ func (c *container) start(tell story.Story, handOver func() error) error {
 // didNotStart keeps a container whose command did not start, and notes why, as docker does. One that is to be removed at its
 // end goes at once.
 func (c *container) didNotStart(err error) error {
-	if c.State.Options.Remove {
+	// The user of "run" who has changed their mind wants none.
+	if interrupted := errors.As(err, &Interrupted{}); c.State.Options.Remove || interrupted && c.State.Status == specs.StateCreating {
 		return errors.Join(err, c.Remove(true))
 	}
 	changeErr := c.Change(func(s *containers.State) {
@@ -108,8 +110,9 @@ func NotStarted(err error, other int) int {
 	return other
 }
 
-// detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again.
-func (c *container) detach(watcher *os.File, console *specs.Box) error {
+// detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again. The end
+// of ctx ends it as long as the command has not started.
+func (c *container) detach(ctx context.Context, watcher *os.File, console *specs.Box) error {
 	at, err := c.life.absolute()
 	if err != nil {
 		return err
@@ -120,7 +123,7 @@ func (c *container) detach(watcher *os.File, console *specs.Box) error {
 	if watcher != nil {
 		files = append(files, watcher)
 	}
-	process, err := inBackground(monitorName, request, files, c.FS.Tell)
+	process, err := inBackground(ctx, monitorName, request, files, c.FS.Tell)
 	if err != nil { // a monitor that was killed leaves what it has made
 		return errors.Join(err, cgroups.RemoveRecorded(c.FS))
 	}

@@ -3,6 +3,7 @@
 package life
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func (life Life) ExecDetached(name string, opts ExecOptions, tell story.Story) e
 	if err != nil {
 		return err
 	}
-	process, err := inBackground(waiterName, waiterRequest{Dirs: at, ID: s.ID, Options: opts, Tells: tell != nil}, nil, tell)
+	process, err := inBackground(context.Background(), waiterName, waiterRequest{Dirs: at, ID: s.ID, Options: opts, Tells: tell != nil}, nil, tell)
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (l leaving) Read(p []byte) (int, error) {
 // keepTerminal sees that what uses a terminal goes on: if nobody had its other side, it would get SIGHUP, and what it writes
 // would be an error.
 func keepTerminal(master *os.File) error {
-	process, err := inBackground(keeperName, struct{}{}, []*os.File{master}, nil)
+	process, err := inBackground(context.Background(), keeperName, struct{}{}, []*os.File{master}, nil)
 	if err != nil {
 		return err
 	}

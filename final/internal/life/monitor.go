@@ -94,7 +94,7 @@ func (c *container) keep() {
 	hasBegun := false
 	pause := firstPause
 	for {
-		status, err := c.once(Streams{}, signals, func() {
+		status, err := c.once(ctx, Streams{}, signals, func() {
 			if !hasBegun {
 				begun(nil)
 				hasBegun = true

@@ -3,6 +3,7 @@
 package life
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,7 +34,7 @@ func (life Life) warn(opts describe.Options, say func(format string, args ...any
 
 // attach gives a container its places on networks, and writes them into its files. One that has no network of its own has an
 // empty Attachment.
-func (c *container) attach() (*networks.Attachment, error) {
+func (c *container) attach(ctx context.Context) (*networks.Attachment, error) {
 	opts := c.State.Options
 	if opts.Isolation.Network != "" {
 		return &networks.Attachment{}, nil
@@ -42,7 +43,7 @@ func (c *container) attach() (*networks.Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.Networks().Attach(networks.Request{
+	a, err := c.Networks().Attach(ctx, networks.Request{
 		Container: c.ID(), Names: namesOf(c.State, hostname), Wants: opts.Network.Wants, Publish: opts.Network.Publish,
 		DNS: opts.Names.DNS,
 	})

@@ -31,7 +31,7 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 		return err
 	}
 	defer func() { err = errors.Join(err, unused()) }()
-	attached, err := c.attach()
+	attached, err := c.attach(ctx)
 	if err != nil {
 		return err
 	}

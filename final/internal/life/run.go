@@ -4,6 +4,7 @@ package life
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 		}
 	}
 	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {
-		follow, err := c.detachAttached(attached, streams)
+		follow, err := c.detachAttached(ctx, attached, streams)
 		if err != nil {
 			return -1, c.didNotStart(err)
 		}
@@ -71,7 +72,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 			return -1, c.didNotStart(err)
 		}
 	}
-	status, err = c.once(streams, signals, started)
+	status, err = c.once(ctx, streams, signals, started)
 	if c.State.Started.IsZero() {
 		return status, c.didNotStart(err)
 	}
@@ -117,7 +118,7 @@ func (c *container) end(err error) error {
 
 // once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it;
 // if it did not start, when it ran the last time.
-func (c *container) once(streams Streams, signals *signals, started func()) (status int, err error) {
+func (c *container) once(ctx context.Context, streams Streams, signals *signals, started func()) (status int, err error) {
 	still, err := c.JoinOthers()
 	if err != nil {
 		return -1, err
@@ -131,7 +132,7 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	if err != nil {
 		return -1, err
 	}
-	attached, err := c.attach()
+	attached, err := c.attach(ctx)
 	if err != nil {
 		return -1, err
 	}
@@ -158,7 +159,12 @@ func (c *container) once(streams Streams, signals *signals, started func()) (sta
 	defer c.NoteVolumes("unmount")
 	signals.passTo(passedOn{c.life, c.State.ID, p.Process})
 	defer signals.passTo(nil)
-	if err := p.Start(); err != nil {
+	if err = context.Cause(ctx); err == nil { // a signal that came before was for nobody
+		err = p.Start()
+	} else {
+		p.Abort()
+	}
+	if err != nil {
 		changeErr := c.Change(func(s *containers.State) {
 			before.Name = s.Name
 			*s = before

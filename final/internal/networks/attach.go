@@ -3,6 +3,7 @@
 package networks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -40,9 +41,9 @@ type Attachment struct {
 }
 
 // Attach gives a container its places on networks, and takes its ports of the host. Nobody else gets them until Leave. If it
-// fails, nothing is left.
-func (s Store) Attach(r Request) (_ *Attachment, err error) {
-	lock, err := s.lock()
+// fails, nothing is left. It waits for the lock until ctx ends.
+func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error) {
+	lock, err := s.lockUntil(ctx)
 	if err != nil {
 		return nil, err
 	}

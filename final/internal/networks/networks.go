@@ -5,6 +5,7 @@ package networks
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -81,6 +82,30 @@ func (s Store) file(name string) string  { return filepath.Join(s.folder(), name
 func (s Store) members(id string) string { return filepath.Join(s.running(), id) }
 func (s Store) running() string          { return filepath.Join(s.Dirs.Run, "networks") }
 func (s Store) lock() (*os.File, error)  { return dirs.Lock(s.running()) }
+
+// lockUntil is lock for somebody who waits only until ctx ends.
+func (s Store) lockUntil(ctx context.Context) (*os.File, error) {
+	type result struct {
+		lock *os.File
+		err  error
+	}
+	got := make(chan result)
+	go func() { // nothing ends flock(2) in time but its process's end
+		lock, err := s.lock()
+		select {
+		case got <- result{lock, err}:
+		case <-ctx.Done():
+			lock.Close()
+		}
+	}()
+	select {
+	case r := <-got:
+		return r.lock, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 func (s Store) note(what string, n Network, more ...string) {
 	events.Log{Dirs: s.Dirs}.Note("network", what, n.ID, nil, append([]string{"name", n.Name, "type", "bridge"}, more...)...)
 }

@@ -93,13 +93,17 @@ type container struct {
 
 func (c container) addr() netip.Addr { return c.Endpoints[0].Addrs[0].Addr() }
 
+func attach(t *testing.T, s networks.Store, r networks.Request) (*networks.Attachment, error) {
+	if err := os.MkdirAll(s.Dirs.Container(r.Container), 0o700); err != nil {
+		return nil, err
+	}
+	return s.Attach(t.Context(), r)
+}
+
 func run(t *testing.T, s networks.Store, id string, r networks.Request) container {
 	t.Helper()
 	r.Container, r.Names = id, append([]string{id}, r.Names...)
-	if err := os.MkdirAll(s.Dirs.Container(id), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	a, err := s.Attach(r)
+	a, err := attach(t, s, r)
 	if err != nil {
 		t.Fatalf("Attach = %v", err)
 	}
@@ -325,7 +329,7 @@ func TestAPublishedPortAnswersFromEverywhere(t *testing.T) {
 	if got, err := ask(t, &machine, "tcp", web.addr().String()+":80"); err == nil {
 		t.Errorf("a port that is not published answers another machine: %q", got)
 	}
-	_, err := s.Attach(networks.Request{Container: "dddddddddddd", Names: []string{"d"}, Wants: on("app").Wants, Publish: r.Publish[:1]})
+	_, err := attach(t, s, networks.Request{Container: "dddddddddddd", Names: []string{"d"}, Wants: on("app").Wants, Publish: r.Publish[:1]})
 	if err == nil || !strings.Contains(err.Error(), "port 8080/tcp of the host is taken: by container aaaaaaaaaaaa") {
 		t.Errorf("Attach with a port that is taken = %v, want its container's name", err)
 	}
@@ -396,7 +400,7 @@ func TestAnAddressIsGivenOnce(t *testing.T) {
 		if ip != "" {
 			want.IP = netip.MustParseAddr(ip)
 		}
-		return s.Attach(networks.Request{Container: id, Names: []string{id}, Wants: []networks.Want{want}})
+		return s.Attach(t.Context(), networks.Request{Container: id, Names: []string{id}, Wants: []networks.Want{want}})
 	}
 	var all []*networks.Attachment
 	for i, tt := range []struct{ ip, want string }{{"", "10.9.0.2"}, {"10.9.0.4", "10.9.0.4"}, {"", "10.9.0.5"}, {"", "10.9.0.6"}} {
@@ -461,7 +465,7 @@ func TestANetworkIsRemovedWhileContainersCome(t *testing.T) {
 				r.Container = fmt.Sprintf("%012d", i)
 				r.Names = []string{r.Container}
 				r.Publish = []networks.Publish{{Port: 80, Protocol: "udp"}}
-				a, err := s.Attach(r)
+				a, err := attach(t, s, r)
 				if errors.Is(err, networks.ErrNoNetwork) {
 					_, err = s.Create(networks.Network{Name: "app"})
 					if errors.Is(err, networks.ErrTaken) {
