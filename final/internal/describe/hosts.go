@@ -112,15 +112,6 @@ func WriteNames(f *overlay.FS, hostname string, options Options, c Connected) er
 	return nil
 }
 
-// WriteHosts writes only what is /etc/hosts of a container that runs.
-func WriteHosts(f *overlay.FS, hostname string, options Options, c Connected) error {
-	hosts, err := hostsOf(hostname, options, c)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(f.Dir, nameFiles[0]), hosts, 0o644)
-}
-
 func hostsOf(hostname string, options Options, c Connected) ([]byte, error) {
 	hosts := []byte(hostsOfAll)
 	if options.Isolation.Network == "host" {

@@ -53,7 +53,7 @@ func (c *container) attach(ctx context.Context) (*networks.Attachment, error) {
 	linked, err := c.Networks().Linked(a.Endpoints)
 	if err == nil {
 		connected := describe.ConnectedTo(a.Endpoints, linked)
-		connected.Resolver = a.NeedsResolver()
+		connected.Resolver = networks.NeedsResolver(opts.Network.Wants, opts.Names.DNS)
 		err = describe.WriteNames(c.FS, hostname, opts, connected)
 	}
 	if err != nil {
@@ -238,9 +238,6 @@ func (life Life) rewriteNames(s containers.State, hostname string, endpoints []n
 	}
 	f := &overlay.FS{ID: s.ID, Dir: life.Containers.Dirs.Container(s.ID)}
 	connected := describe.ConnectedTo(endpoints, linked)
-	connected.Resolver = slices.ContainsFunc(endpoints, func(e networks.Endpoint) bool { return e.Network != networks.Default })
-	if connected.Resolver {
-		return describe.WriteNames(f, hostname, s.Options, connected)
-	}
-	return describe.WriteHosts(f, hostname, s.Options, connected) // the resolver, if it has one, goes on
+	connected.Resolver = networks.NeedsResolver(s.Options.Network.Wants, s.Options.Names.DNS)
+	return describe.WriteNames(f, hostname, s.Options, connected)
 }

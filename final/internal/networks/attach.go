@@ -112,10 +112,6 @@ func (s Store) Obstacles(r Request) (found []error) {
 	return found
 }
 
-// NeedsResolver tells whether the container's questions for names are answered by gocker: by the resolvers of the host it would
-// not find its neighbours, and those that the host has at a loopback address it would not find itself.
-func (a *Attachment) NeedsResolver() bool { return a.resolver != nil && a.resolver.needed }
-
 // Part lays the cables while the container's file systems are mounted: each of the two waits for the kernel a while.
 func (a *Attachment) Part() namespaces.Part {
 	laid := func() (any, error) { return nil, nil }

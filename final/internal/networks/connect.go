@@ -55,10 +55,8 @@ func (s Store) Connect(container string, pid int, want Want, names []string, sti
 	if err := e.cable(pid, bridge).Lay(); err != nil {
 		return errors.Join(fmt.Errorf("network %s: %w", e.Network, err), still())
 	}
-	if e.Network != Default {
-		if err := network.Within(pid, divert); err != nil {
-			return err
-		}
+	if err := network.Within(pid, divert); err != nil { // now it may need the resolver, if it did not before
+		return err
 	}
 	if err := still(); err != nil { // its number may be another process's by now, which has got the cable
 		return err

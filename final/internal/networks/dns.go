@@ -25,7 +25,7 @@ const resolverPort = 47053
 type sockets struct {
 	store     Store
 	container string
-	needed    bool
+	needed    bool // see NeedsResolver
 	server    resolver.Server
 	udp       *net.UDPConn
 	tcp       *net.TCPListener
@@ -44,9 +44,19 @@ type directory struct {
 func (s Store) newSockets(r Request) *sockets {
 	n := &sockets{store: s, container: r.Container, known: map[string]*directory{}}
 	n.server = resolver.Server{Lookup: n.lookup, Reverse: n.reverse, Upstream: func() []netip.AddrPort { return n.upstream(r.DNS) }}
-	n.needed = slices.ContainsFunc(r.Wants, func(w Want) bool { return w.Name != Default }) ||
-		len(r.DNS) == 0 && slices.ContainsFunc(n.upstream(nil), func(a netip.AddrPort) bool { return a.Addr().IsLoopback() })
+	n.needed = NeedsResolver(r.Wants, r.DNS)
 	return n
+}
+
+// NeedsResolver tells whether the questions for names of a container on these networks are answered by gocker. By the resolvers
+// of the host it would not find its neighbours, on networks that users have made. Those that the host has at a loopback address
+// it would not find itself. dns are others, which the user has chosen.
+func NeedsResolver(wants []Want, dns []string) bool {
+	if slices.ContainsFunc(wants, func(w Want) bool { return w.Name != Default }) {
+		return true
+	}
+	conf, _ := resolver.ReadConf("/etc/resolv.conf")
+	return len(dns) == 0 && slices.ContainsFunc(conf.Servers, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() })
 }
 
 // upstream are the resolvers that answer what is no container's name: those that the user has chosen, or the host's. From a

@@ -23,7 +23,7 @@ func (a *Attachment) Tell(tell story.Story) namespaces.Part {
 			for _, e := range a.Endpoints {
 				e.cable(p.Pid, a.bridges[e.NetworkID]).Tell(tell)
 			}
-			if a.NeedsResolver() {
+			if a.resolver.needed {
 				tell.Sh(story.Pivot, "gocker answers questions for names at "+ResolverAddr+": by hand nobody does", ":")
 			}
 			return nil
