@@ -36,6 +36,7 @@ hostname; cat /proc/sys/kernel/domainname; pwd; env | sort
 for f in /proc/$$/fd/*; do [ $f = /proc/$$/fd/10 ] || echo "open: ${f##*/}"; done
 ip link show lo; cat /proc/net/route /sys/class/net/eth0/address /sys/class/net/eth0/mtu /etc/hosts /etc/resolv.conf 2>/dev/null
 sysctl=/proc/sys/net/ipv4/ip_unprivileged_port_start; [ ! -f $sysctl ] || cat $sysctl; cat /proc/sys/kernel/msgmax
+for f in /proc/sys/net/ipv4/conf/*/forwarding; do echo "$f $(cat $f)"; done
 stat -c '%n %A %u:%g %t,%T' / /dev /dev/* /dev/pts/ptmx /etc /tmp
 for d in /data /srv; do stat -c '%n %A %u:%g' $d $d/* 2>/dev/null; done
 touch /written 2>/dev/null && echo writable
@@ -83,6 +84,7 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 		{"all namespaces of the host", []string{"--pid", "host", "--ipc", "host", "--uts", "host", "--network", "host", "--cgroupns", "host"}},
 		{"limits of a process", []string{"--ulimit", "nofile=100:200", "--ulimit", "core=0", "--oom-score-adj", "500"}},
 		{"sysctls", []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=0", "--sysctl", "kernel.msgmax=4096"}},
+		{"sysctls of a device", []string{"--sysctl", "net.ipv4.conf.default.forwarding=1", "--sysctl", "net/ipv4/conf/eth0/forwarding=1"}},
 		{"names of hosts", []string{"--add-host", "a:10.0.0.1", "--domainname", "example.org"}},
 		{"a umask", []string{"--umask", "027"}},
 		{"no filter", []string{"--security-opt", "seccomp=unconfined"}},

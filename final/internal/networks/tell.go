@@ -19,9 +19,10 @@ func (a *Attachment) Tell(tell story.Story) namespaces.Part {
 	}
 	return namespaces.Part{
 		Outside: func() error { return a.tellNetworks(tell) },
-		Ready: func(p *namespaces.Process) error {
+		Inside: func() error { // as Part has laid them by then, and kernel settings may be about their devices
+			const anybody = -1 // no name of a device is made of a number
 			for _, e := range a.Endpoints {
-				e.cable(p.Pid, a.bridges[e.NetworkID]).Tell(tell)
+				e.cable(anybody, a.bridges[e.NetworkID]).Tell(tell)
 			}
 			if a.resolver.needed {
 				tell.Sh(story.Pivot, "gocker answers questions for names at "+ResolverAddr+": by hand nobody does", ":")

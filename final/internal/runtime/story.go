@@ -96,15 +96,27 @@ func (t *teller) ready(p *namespaces.Process) error {
 	for _, m := range t.inProc {
 		t.bind(m)
 	}
-	for _, name := range sorted(t.spec.Linux.Sysctl) {
-		t.Write(story.Inside, "a kernel setting that each namespace has", sysctlFile(name), t.spec.Linux.Sysctl[name])
-	}
+	t.sysctls()
 	tellCovers(t.spec.Linux, t.Story)
 	if t.spec.Root.Readonly {
 		t.Run(story.Inside, "the image's files cannot be changed", "mount", "-o", "remount,bind,ro", story.Root)
 	}
 	tellProcess(t.spec, t.Story)
 	return t.step5.Ready(p)
+}
+
+// sysctls tells of kernel settings. Those of a network may be about a device, which is there when the network is.
+func (t *teller) sysctls() {
+	const why = "a kernel setting that each namespace has"
+	for _, name := range sorted(t.spec.Linux.Sysctl) {
+		story.Story(func(l story.Line) {
+			if strings.HasPrefix(sysctlFile(name), "/proc/sys/net/") {
+				t.Sh(story.Pivot, why, `nsenter --target="$pid" --net sh -c `+story.Quote(l.Command))
+				return
+			}
+			t.Story(l)
+		}).Write(story.Inside, why, sysctlFile(name), t.spec.Linux.Sysctl[name])
+	}
 }
 
 // tellsJoin is the same for one more process.
