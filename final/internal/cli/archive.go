@@ -38,7 +38,7 @@ func saveCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `file`, not to standard output")
-	cmd.Flags().StringVar(&format, "format", "docker-archive", "`kind`: docker-archive (which is also an OCI layout) or oci-archive (which is only an OCI layout)")
+	cmd.Flags().StringVar(&format, "format", "docker-archive", "`docker-archive|oci-archive`: the first is also an OCI layout, the second only that")
 	return cmd
 }
 

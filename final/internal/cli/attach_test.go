@@ -84,7 +84,12 @@ type terminal struct {
 
 func openTerminal(t testing.TB, d dirs.Dirs, args ...string) *terminal {
 	t.Helper()
-	term := &terminal{t: t, cmd: gockerCommand(d, args...), done: make(chan struct{})}
+	return terminalOf(t, gockerCommand(d, args...))
+}
+
+func terminalOf(t testing.TB, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	term := &terminal{t: t, cmd: cmd, done: make(chan struct{})}
 	var err error
 	if term.pty, err = pty.StartWithSize(term.cmd, &pty.Winsize{Rows: 33, Cols: 99}); err != nil {
 		t.Fatal(err)

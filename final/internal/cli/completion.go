@@ -5,9 +5,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +27,13 @@ To have it always, write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/con
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			write := map[string]func(io.Writer) error{
-				"bash": func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+				"bash": func(w io.Writer) error {
+					err := root.GenBashCompletionV2(w, true)
+					if err == nil {
+						_, err = io.WriteString(w, bashWords)
+					}
+					return err
+				},
 				"zsh": func(w io.Writer) error {
 					// The script is for a folder of zsh's; this line has it work where it is sourced.
 					err := root.GenZshCompletion(w)
@@ -46,107 +49,30 @@ To have it always, write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/con
 	}
 }
 
-// complete has every command below cmd complete names: what its usage calls CONTAINER is a container's, and so on.
-func complete(e *engine.Engine, cmd *cobra.Command) {
-	for _, sub := range cmd.Commands() {
-		complete(e, sub)
-		if sub.Flags().Lookup("network") != nil {
-			sub.RegisterFlagCompletionFunc("network", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-				return networkNames(e), cobra.ShellCompDirectiveNoFileComp
-			})
-		}
-		_, usage, _ := strings.Cut(sub.Use, " ")
-		first, rest, _ := strings.Cut(strings.TrimPrefix(usage, "[flags] "), " ")
-		var names func(cmd *cobra.Command) []string
-		switch strings.Trim(first, "[]…") {
-		case "CONTAINER", "CONTAINER:SOURCE":
-			names = func(cmd *cobra.Command) []string { return containerNames(e, cmd.Name()) }
-		case "IMAGE":
-			names = func(*cobra.Command) []string { return imageNames(e) }
-		case "VOLUME":
-			names = func(*cobra.Command) []string { return volumeNames(e) }
-		case "NETWORK":
-			names = func(*cobra.Command) []string { return networkNames(e) }
-		case "NAME":
-			names = func(cmd *cobra.Command) []string {
-				return slices.Concat(containerNames(e, cmd.Name()), imageNames(e), volumeNames(e), networkNames(e))
-			}
-		}
-		if names == nil || sub.ValidArgsFunction != nil {
-			continue
-		}
-		many := strings.Contains(first, "…") || rest == ""
-		sub.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if cmd.Name() == "cp" { // either may be in the container; else it is a file
-				return names(cmd), cobra.ShellCompDirectiveNoSpace
-			}
-			if len(args) == 1 && rest == "CONTAINER" { // network connect NETWORK CONTAINER
-				return containerNames(e, cmd.Name()), cobra.ShellCompDirectiveNoFileComp
-			}
-			if len(args) > 0 && !many {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return slices.DeleteFunc(names(cmd), func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
-		}
-	}
+// bashWords is instead of a function of cobra's script that wants the package bash-completion. Where that is, it is not called.
+const bashWords = `
+# The words of the line up to the cursor. Readline also splits them at = and : and this puts them together again. What is
+# behind > or < is no word for gocker: there bash itself completes files.
+__gocker_init_completion()
+{
+    local line=${COMP_LINE:0:COMP_POINT} word i
+    words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        [[ $word == [\<\>\&\|]* || $word == [0-9][\<\>]* ]] && return 1
+        if ((i > 0)) && [[ -n $line && $line != [[:blank:]]* ]]; then
+            ((i < COMP_CWORD)) || word=$line
+            words[${#words[@]}-1]+=$word
+        else
+            line=${line#"${line%%[![:blank:]]*}"}
+            ((i < COMP_CWORD)) || word=$line
+            words+=("$word")
+        fi
+        line=${line#"$word"}
+    done
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]}
+    prev=
+    ((cword == 0)) || prev=${words[cword-1]}
 }
-
-// wants says in which conditions a container is one for a command; nil is all.
-func wants(command string) []string {
-	switch command {
-	case "start":
-		return []string{"created", "exited"}
-	case "pause", "exec", "attach":
-		return []string{"running"}
-	case "unpause":
-		return []string{"paused"}
-	case "stop", "kill", "top", "stats", "lsns":
-		return []string{"running", "paused", "restarting"}
-	}
-	return nil
-}
-
-// containerNames are those that may stand behind a command. A completion cannot tell an error.
-func containerNames(e *engine.Engine, command string) (names []string) {
-	states, _ := e.Containers().List()
-	conditions := wants(command)
-	for _, s := range states {
-		if conditions != nil && !slices.Contains(conditions, s.Condition()) {
-			continue
-		}
-		name := s.Name
-		if command == "cp" {
-			name += ":"
-		}
-		names = append(names, name)
-	}
-	return names
-}
-
-func imageNames(e *engine.Engine) (names []string) {
-	images, _ := e.Images().Names()
-	for _, name := range slices.Sorted(maps.Keys(images)) {
-		for _, tag := range slices.Sorted(maps.Keys(images[name])) {
-			if !strings.HasPrefix(tag, "sha256:") {
-				names = append(names, name+":"+tag)
-			}
-		}
-	}
-	return names
-}
-
-func volumeNames(e *engine.Engine) (names []string) {
-	volumes, _ := e.Volumes().List()
-	for _, v := range volumes {
-		names = append(names, v.Name)
-	}
-	return names
-}
-
-func networkNames(e *engine.Engine) (names []string) {
-	networks, _ := e.Networks().ListAll()
-	for _, n := range networks {
-		names = append(names, n.Name)
-	}
-	return names
-}
+`

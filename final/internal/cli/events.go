@@ -45,7 +45,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	timeFlags(f, &since, &until)
 	f.StringVar(&format, "format", "", "`json`, or a template of Go: {{.Action}} {{.Actor.ID}}")
-	f.VarP((*list)(&filters), "filter", "f", "show only events with `KEY=VALUE`; KEY is container, event, image, label, network, type (its VALUE is container, image, network or volume) or volume")
+	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: container=CONTAINER, event=, image=IMAGE, label=KEY[=VALUE], network=NETWORK, type=container|image|network|volume, volume=VOLUME")
 	return cmd
 }
 

@@ -23,7 +23,7 @@ func globalFlags(root *cobra.Command) {
 	root.Args, root.RunE = knownCommand, help // by itself cobra asks only without TraverseChildren
 	f := root.Flags()
 	f.BoolP("debug", "D", false, "changes nothing; gocker run --explain tells what it does")
-	f.VarP(setFlag{logLevel}, "log-level", "l", "changes nothing: `level` is debug, info, warn, error or fatal")
+	f.VarP(setFlag{logLevel}, "log-level", "l", "`debug|info|warn|error|fatal`: changes nothing")
 	f.Var(setFlag{func(folder string) error { return os.Setenv("DOCKER_CONFIG", folder) }}, "config", "`folder` of config.json, with the credentials for registries (DOCKER_CONFIG)")
 	f.VarP(setFlag{noDaemon("--host")}, "host", "H", "changes nothing: gocker has no `daemon`")
 	f.VarP(setFlag{noDaemon("--context")}, "context", "c", "changes nothing: gocker has no `daemon`")

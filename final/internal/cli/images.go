@@ -88,7 +88,7 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVar(&whole, "no-trunc", false, "whole ids")
 	f.BoolVar(&digests, "digests", false, "also show their digests in registries")
 	f.BoolVarP(&all, "all", "a", false, "changes nothing: gocker always shows all images")
-	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
+	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
 }

@@ -56,7 +56,7 @@ func inspectCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&format, "format", "f", "", inspectHelp)
 	f.BoolVarP(&size, "size", "s", false, "for containers also show SizeRw, the size of what they added and changed, and SizeRootFs, the size with the image")
-	f.StringVar(&kind, "type", "", "only a `container`, image, network or volume of that name")
+	f.StringVar(&kind, "type", "", "`container|image|network|volume`: only one of that name")
 	return cmd
 }
 

@@ -61,7 +61,7 @@ func networkFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.StringVar(&flags.IP6, "ip6", "", "give it this IPv6 `address` on the network")
 	f.StringVar(&flags.MAC, "mac-address", "", "give it this hardware `address` on the network")
 	f.Var((*list)(&flags.Aliases), "network-alias", "let others on the network find it by this `name`, too")
-	f.Var((*list)(&flags.Links), "link", "let it find another container by a name: `NAME[:ALIAS]`")
+	f.Var((*list)(&flags.Links), "link", "let it find another container by a name: `CONTAINER[:ALIAS]`")
 	f.VarP((*list)(&flags.Publish), "publish", "p", "lead a port of the host to one of the container: `[[IP:]HOSTPORT:]PORT[/udp]`")
 	f.BoolVarP(&flags.PublishAll, "publish-all", "P", false, "publish all ports that the image or --expose names")
 	f.Var((*list)(&flags.Expose), "expose", "say that the container listens on this `port`; -P publishes it")

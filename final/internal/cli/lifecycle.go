@@ -164,7 +164,7 @@ func waitCommand(e *engine.Engine) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "wait for one of these: `stopped`, next-exit, removed, running")
+	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "`stopped|next-exit|removed|running`: what to wait for")
 	return cmd
 }
 

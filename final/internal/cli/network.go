@@ -201,7 +201,7 @@ func networkListCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	f.BoolVar(&whole, "no-trunc", false, "show whole ids")
-	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: name=, id=, driver=bridge|host|null, label=KEY[=VALUE], type=custom|builtin, scope=local, dangling=true|false (true: no container is on it)")
+	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: name=NETWORK, id=, driver=bridge|host|null, label=KEY[=VALUE], type=custom|builtin, scope=local, dangling=true|false (true: no container is on it)")
 	f.StringVar(&format, "format", "", formatHelp)
 	return cmd
 }
@@ -332,7 +332,7 @@ func networkConnectCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&flags.IP, "ip", "", "its IPv4 `address` on the network")
 	f.StringVar(&flags.IP6, "ip6", "", "its IPv6 `address` on the network")
 	f.Var((*list)(&flags.Aliases), "alias", "one more `name` by which others on the network find it")
-	f.Var((*list)(&flags.Links), "link", "the name of another container, and how it finds it: `NAME[:ALIAS]`")
+	f.Var((*list)(&flags.Links), "link", "the name of another container, and how it finds it: `CONTAINER[:ALIAS]`")
 	return cmd
 }
 

@@ -53,6 +53,6 @@ func updateCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	changeableFlags(cmd.Flags(), &opts.Limits)
-	cmd.Flags().StringVar(&restart, "restart", "", "`policy`: no, on-failure[:times], always or unless-stopped")
+	cmd.Flags().StringVar(&restart, "restart", "", "`no|on-failure[:times]|always|unless-stopped`: whether to start it again when it ends")
 	return cmd
 }

@@ -94,7 +94,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&opts.All, "all", "a", false, "also show containers that do not run")
-	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=, network=, publish=PORT[-PORT][/PROTOCOL], expose=PORT, is-task=false")
+	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=created|running|paused|restarting|exited, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=VOLUME, network=NETWORK, publish=PORT[-PORT][/PROTOCOL], expose=PORT, is-task=false")
 	f.IntVarP(&opts.Last, "last", "n", 0, "show the newest containers, at most this `number`, running or not")
 	f.BoolVarP(&latest, "latest", "l", false, "show the newest container, running or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")

@@ -68,7 +68,7 @@ func pullCommand(e *engine.Engine) *cobra.Command {
 	f.MarkHidden("all-platforms")
 	limitFlags(f, &opts.Limits)
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
-	f.Var((*list)(&opts.Mirrors), "mirror", "ask this registry first, instead of docker.io: `host`; or, instead of another registry: registry=host")
+	f.Var((*list)(&opts.Mirrors), "mirror", "ask this `registry` first, instead of docker.io; or, instead of another registry: registry=host")
 	registryFlags(f, &opts.Options)
 	return cmd
 }

@@ -61,7 +61,7 @@ func runCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&detach, "detach", "d", false, "run it in the background and print its id; gocker logs shows its output")
 	f.BoolVar(&usage, "usage", false, "at its end print one line on standard error with the kernel's counters: memory, processor time, input and output")
-	f.VarP((*commaList)(&streamNames), "attach", "a", "connect only these `streams`: stdin, stdout, stderr")
+	f.VarP((*commaList)(&streamNames), "attach", "a", "`stdin|stdout|stderr`: connect only these")
 	attachFlags(f, &attached)
 	return cmd
 }
@@ -80,7 +80,7 @@ func createCommand(e *engine.Engine) *cobra.Command {
 		fmt.Fprintln(cmd.OutOrStdout(), id)
 		return nil
 	})
-	cmd.Flags().VarP(new(commaList), "attach", "a", "changes nothing: gocker start has --attach and --interactive for its `streams`")
+	cmd.Flags().VarP(new(commaList), "attach", "a", "`stdin|stdout|stderr`: changes nothing; gocker start has --attach and --interactive")
 	return cmd
 }
 

@@ -47,7 +47,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().Var((*list)(&labels), "label", "label: `KEY=value`")
-	cmd.Flags().VarP((*list)(&options), "opt", "o", "what is mounted as its folder while containers use it: `type=FILESYSTEM, device=WHAT and o=OPTIONS`, as mount -t, its argument and -o")
+	cmd.Flags().VarP((*list)(&options), "opt", "o", "`KEY=VALUE`: type=FILESYSTEM, device=WHAT, o=OPTIONS; this is mounted as its folder while containers use it, as by mount -t, its argument and -o")
 	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
 }
@@ -176,7 +176,7 @@ func volumeFilter(filters []string, dangling func(volumes.Volume) bool) (passes 
 func volumeInspectCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:   "inspect [flags] NAME…",
+		Use:   "inspect [flags] VOLUME…",
 		Short: "Show everything about volumes, as JSON",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -190,7 +190,7 @@ func volumeInspectCommand(e *engine.Engine) *cobra.Command {
 func volumeRmCommand(e *engine.Engine) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:     "rm [flags] NAME…",
+		Use:     "rm [flags] VOLUME…",
 		Aliases: []string{"remove"},
 		Short:   "Remove volumes that no container uses",
 		Args:    cobra.MinimumNArgs(1),
@@ -240,6 +240,6 @@ func volumePruneCommand(e *engine.Engine) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also volumes that have a name")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().Var((*list)(&filters), "filter", "only volumes with `label=KEY[=value]`; with label!=…: only volumes without this label")
+	cmd.Flags().Var((*list)(&filters), "filter", "`KEY=VALUE`: label=KEY[=VALUE], label!=KEY[=VALUE]")
 	return cmd
 }
