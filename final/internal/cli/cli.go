@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/engine"
 	"gocker/final/internal/life"
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 )
@@ -148,7 +149,7 @@ func Main(args []string) int {
 	case errors.Is(err, syscall.ENOSPC):
 		err = advice.Add(err, "the disk is full; to make room: gocker system prune, or gocker rm containers that wrote much (gocker ps --size)")
 	case errors.Is(err, syscall.EMFILE):
-		err = advice.Add(err, "allow more files: ulimit -n 1024")
+		err = whynot.MoreFiles(err)
 	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
 		err = advice.Add(err, "only root may do this: sudo gocker %s …", firstWord(args))
 	}

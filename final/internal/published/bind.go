@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -113,12 +114,5 @@ func (p Port) explained(err error) error {
 		return advice.Add(fmt.Errorf("publish %s: %w", p, err),
 			"only root may take a port so low; choose a higher one, or as root: sysctl net.ipv4.ip_unprivileged_port_start=%d", p.Host.Port())
 	}
-	return fmt.Errorf("publish %s: %w", p, outOfFiles(err))
-}
-
-func outOfFiles(err error) error {
-	if errors.Is(err, unix.EMFILE) {
-		return advice.Add(err, "raise the limit of open files: ulimit -n; or publish fewer ports")
-	}
-	return err
+	return fmt.Errorf("publish %s: %w", p, whynot.MoreFiles(err))
 }

@@ -31,6 +31,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 )
 
@@ -72,10 +73,10 @@ func Listen(groups ...[]Port) (_ *Listeners, err error) {
 		}
 	}()
 	if l.tcp, err = newAcceptor(ctx, connections); err != nil {
-		return nil, outOfFiles(err)
+		return nil, whynot.MoreFiles(err)
 	}
 	if l.udp, err = newRelay(clients); err != nil {
-		return nil, outOfFiles(err)
+		return nil, whynot.MoreFiles(err)
 	}
 	for _, group := range groups {
 		if err := l.listen(group); err != nil {
