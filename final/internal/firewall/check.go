@@ -38,8 +38,8 @@ func Checks(bridge string) []check.Result {
 	if err := Blocked(bridge); err != nil {
 		return append(results, check.Miss("firewall", err.Error(), "containers reach nothing outside, and nobody reaches them", advice.Of(err)).Optional())
 	}
-	if strings.Contains(check.Text("/proc/net/ip_tables_names"), "filter") {
-		return append(results, check.Miss("firewall", "there are rules of iptables-legacy, which gocker does not see", "perhaps the way out of containers", "look at them: iptables-legacy -S FORWARD").Optional())
+	if _, err := legacyRules(); err != nil {
+		return append(results, check.Miss("firewall", "there are rules of iptables-legacy that gocker cannot read: "+err.Error(), "perhaps the way out of containers", "look at them: iptables-legacy -S FORWARD").Optional())
 	}
 	return append(results, check.Good("firewall", "no rule of the host drops what it does not know").Optional())
 }
@@ -63,10 +63,10 @@ func tryAll() error {
 }
 
 // Blocked is ErrBlocked if another table drops all that goes from one device to another, and says nothing of a bridge: it
-// names the chain, and what to do. A table that is not ours stays as it is. Rules of iptables-legacy are not seen.
+// names the chain, and what to do. A table that is not ours stays as it is.
 func Blocked(bridge string) error {
-	return eachDropping(*nftables.ChainHookForward, func(d dropping) error {
-		if mentioned, err := mentions(d.Table, bridge); mentioned || err != nil {
+	return eachDropping(*nftables.ChainHookForward, "FORWARD", func(d dropping) error {
+		if mentioned, err := d.mentions(bridge); mentioned || err != nil {
 			return err
 		}
 		return advice.Add(fmt.Errorf("%w: %s", ErrBlocked, d), "%s", mend(d, bridge))
@@ -75,7 +75,7 @@ func Blocked(bridge string) error {
 
 // Bypassed is an error if a table drops what comes to this host: its rules see no packet that is led on to a container.
 func Bypassed() error {
-	return eachDropping(*nftables.ChainHookInput, func(d dropping) error {
+	return eachDropping(*nftables.ChainHookInput, "INPUT", func(d dropping) error {
 		return advice.Add(fmt.Errorf("the host's firewall does not hold for published ports: %s, and sees only what is for the host itself", d),
 			"publish them for one address of the host, -p 127.0.0.1:8080:80, or restrict them by a rule with hook forward")
 	})
@@ -83,24 +83,33 @@ func Bypassed() error {
 
 // A dropping chain drops whatever none of its rules accepts.
 type dropping struct {
-	*nftables.Chain
-	what  string
-	table []*nftables.Chain // all of the same table
+	name, what string
+	chains     []string // all of the same table
+	mentions   func(device string) (bool, error)
+	accept     string // the command that lets a device through, %[1]s
 }
 
-func (d dropping) String() string { return fmt.Sprintf("chain %s has %s", d.name(), d.what) }
+func (d dropping) String() string { return fmt.Sprintf("chain %s has %s", d.name, d.what) }
 
-// name is what nft(8) calls it.
-func (d dropping) name() string {
+// nameOf is what nft(8) calls a chain.
+func nameOf(c *nftables.Chain) string {
 	family := "inet"
-	if d.Table.Family == nftables.TableFamilyIPv4 {
+	if c.Table.Family == nftables.TableFamilyIPv4 {
 		family = "ip"
 	}
-	return fmt.Sprintf("%s %s %s", family, d.Table.Name, d.Name)
+	return fmt.Sprintf("%s %s %s", family, c.Table.Name, c.Name)
 }
 
-// eachDropping calls do for the chains of IPv4 at a hook that drop, until an error.
-func eachDropping(hook nftables.ChainHook, do func(dropping) error) error {
+// eachDropping calls do for the chains of IPv4 at a hook that drop, until an error. legacy is the name that iptables-legacy has
+// for the hook.
+func eachDropping(hook nftables.ChainHook, legacy string, do func(dropping) error) error {
+	if rules, err := legacyRules(); err == nil { // else "gocker doctor" says so
+		if d := legacyDropping(rules, legacy); d.what != "" {
+			if err := do(d); err != nil {
+				return err
+			}
+		}
+	}
 	var c nftables.Conn
 	chains, err := c.ListChains()
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -122,10 +131,15 @@ func eachDropping(hook nftables.ChainHook, do func(dropping) error) error {
 		if what == "" {
 			continue
 		}
-		table := slices.DeleteFunc(slices.Clone(chains), func(other *nftables.Chain) bool {
-			return other.Table.Family != family || other.Table.Name != chain.Table.Name
-		})
-		if err := do(dropping{chain, what, table}); err != nil {
+		d := dropping{name: nameOf(chain), what: what}
+		d.accept = fmt.Sprintf("nft insert rule %[1]s iifname %%[1]s accept && nft insert rule %[1]s oifname %%[1]s accept", d.name)
+		d.mentions = func(device string) (bool, error) { return mentions(chain.Table, device) }
+		for _, other := range chains {
+			if other.Table.Family == family && other.Table.Name == chain.Table.Name {
+				d.chains = append(d.chains, other.Name)
+			}
+		}
+		if err := do(d); err != nil {
 			return err
 		}
 	}
@@ -255,15 +269,18 @@ func compares(rule []byte, device string) bool {
 // mend is how to let a bridge through. What keeps rules somewhere else has to be told there, or they are gone the next time
 // that it starts.
 func mend(d dropping, bridge string) string {
-	command := "nft insert rule " + d.name() + " iifname %[1]s accept && nft insert rule " + d.name() + " oifname %[1]s accept"
+	command := d.accept
 	for _, known := range []struct{ chain, command string }{
 		{"ufw-user-forward", "ufw route allow in on %[1]s && ufw route allow out on %[1]s"},
 		{"DOCKER-USER", "iptables -I DOCKER-USER -i %[1]s -j ACCEPT && iptables -I DOCKER-USER -o %[1]s -j ACCEPT"},
 		{"filter_FORWARD_POLICIES_pre", "firewall-cmd --permanent --zone=trusted --add-interface=%[1]s && firewall-cmd --reload"},
 	} {
-		if slices.ContainsFunc(d.table, func(c *nftables.Chain) bool { return c.Name == known.chain }) {
+		if slices.Contains(d.chains, known.chain) {
 			command = known.command
 		}
+	}
+	if legacy, _, ok := strings.Cut(d.accept, " -I"); ok {
+		command = strings.ReplaceAll(command, "iptables ", legacy+" ") // "iptables" may be that of nftables
 	}
 	return "let the network through: " + fmt.Sprintf(command, bridge)
 }

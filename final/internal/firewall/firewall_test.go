@@ -170,6 +170,15 @@ func TestTheHostsFirewallIsSeen(t *testing.T) {
 		{"a beginning of names is let through", "nft 'add table inet f; add chain inet f fw { type filter hook forward priority 0; policy drop; }; add chain inet f more; add rule inet f more iifname \"go*\" accept'", ""},
 		{"another beginning", "nft 'add table inet f; add chain inet f fw { type filter hook forward priority 0; policy drop; }; add rule inet f fw iifname \"gocker1\" accept; add rule inet f fw iifname \"gob*\" accept'",
 			"chain inet f fw has the policy drop"},
+		{"a policy of iptables-legacy", "iptables-legacy -P FORWARD DROP",
+			"chain FORWARD of iptables-legacy has the policy DROP\n  let the network through: iptables-legacy -I FORWARD -i gocker0 -j ACCEPT && iptables-legacy -I FORWARD -o gocker0 -j ACCEPT"},
+		{"a last rule of iptables-legacy", "iptables-legacy -A FORWARD -i eth9 -j ACCEPT; iptables-legacy -A FORWARD -j REJECT",
+			"chain FORWARD of iptables-legacy has the last rule REJECT\n"},
+		{"docker's, by iptables-legacy", "iptables-legacy -P FORWARD DROP; iptables-legacy -N DOCKER-USER; iptables-legacy -A FORWARD -j DOCKER-USER",
+			"let the network through: iptables-legacy -I DOCKER-USER -i gocker0 -j ACCEPT && "},
+		{"iptables-legacy lets a beginning of names through", "iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -i go+ -j ACCEPT", ""},
+		{"iptables-legacy drops what is for the host", "iptables-legacy -P INPUT DROP", ""},
+		{"iptables-legacy drops some", "iptables-legacy -A FORWARD -i eth9 -j DROP", ""},
 		{"a value that is not dropped", "nft 'add table inet f; add chain inet f fw { type filter hook forward priority 0; }; add rule inet f fw accept'", ""},
 		{"another hook", "nft 'add table inet f; add chain inet f in { type filter hook output priority 0; policy drop; }'", ""},
 		{"a rule for some", "nft 'add table inet f; add chain inet f fw { type filter hook forward priority 0; }; add rule inet f fw iifname eth9 drop'", ""},
@@ -177,6 +186,9 @@ func TestTheHostsFirewallIsSeen(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Cleanup(func() { exec.Command("nft", "flush", "ruleset").Run() })
+			if strings.Contains(tt.setup, "iptables-legacy") {
+				legacyRules(t)
+			}
 			sh := func(command string) {
 				if out, err := exec.Command("sh", "-ec", command).CombinedOutput(); err != nil {
 					t.Fatalf("%s: %v\n%s", command, err, out)
@@ -200,6 +212,17 @@ func TestTheHostsFirewallIsSeen(t *testing.T) {
 	}
 }
 
+// legacyRules skips a test on a kernel without the rules of iptables-legacy, and removes them at its end.
+func legacyRules(t *testing.T) {
+	testenv.Needs(t, "iptables-legacy", "iptables-legacy-save")
+	if out, err := exec.Command("iptables-legacy", "-S").CombinedOutput(); err != nil {
+		t.Skipf("this kernel has no rules of iptables-legacy: %s", out)
+	}
+	t.Cleanup(func() {
+		exec.Command("sh", "-c", "iptables-legacy -F; iptables-legacy -X; iptables-legacy -P FORWARD ACCEPT; iptables-legacy -P INPUT ACCEPT").Run()
+	})
+}
+
 func TestAnInputChainThatPublishedPortsPassByIsNamed(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Needs(t, "nft")
@@ -213,5 +236,13 @@ func TestAnInputChainThatPublishedPortsPassByIsNamed(t *testing.T) {
 	}
 	if err := firewall.Bypassed(); err == nil || !strings.Contains(err.Error(), "chain inet f in has the policy drop") {
 		t.Errorf("Bypassed = %v, want the name of the chain", err)
+	}
+	exec.Command("nft", "flush", "ruleset").Run()
+	legacyRules(t)
+	if out, err := exec.Command("iptables-legacy", "-P", "INPUT", "DROP").CombinedOutput(); err != nil {
+		t.Fatalf("iptables-legacy: %v\n%s", err, out)
+	}
+	if err := firewall.Bypassed(); err == nil || !strings.Contains(err.Error(), "chain INPUT of iptables-legacy has the policy DROP") {
+		t.Errorf("Bypassed = %v, want the name of the chain of iptables-legacy", err)
 	}
 }
