@@ -22,12 +22,12 @@ func (f *FS) mountByLinks() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil { // else all threads would go there
 			return fmt.Errorf("unshare: %w", err)
 		}
-		return f.mountInLinks()
+		return f.inLinks(func(lower merged.Stack) error { return f.mount(f.options(lower)) })
 	})
 }
 
-// mountInLinks changes the working directory of its thread.
-func (f *FS) mountInLinks() error {
+// inLinks calls mount with the names of links to the layers, and changes the working directory of its thread.
+func (f *FS) inLinks(mount func(lower merged.Stack) error) error {
 	links := filepath.Join(f.Dir, "lower")
 	if err := os.Mkdir(links, 0o700); err != nil {
 		return err
@@ -44,5 +44,5 @@ func (f *FS) mountInLinks() error {
 	if err := unix.Chdir(links); err != nil {
 		return fmt.Errorf("chdir %q: %w", links, err)
 	}
-	return f.mount(f.options(short))
+	return mount(short)
 }

@@ -3,10 +3,17 @@
 package overlay
 
 import (
+	"fmt"
 	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/merged"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/story"
 )
 
 // The steps do not need this, but the runtime does.
@@ -14,16 +21,47 @@ import (
 // MountAside mounts for one thread alone, in a mount namespace of its own, and calls use there. Afterwards nothing is
 // mounted, also if this process was killed. Of the working directory and of what use mounts only that thread knows.
 func (f *FS) MountAside(use func() error) error {
-	return check.InOwnMounts(func() error {
-		mount := f.mountInLinks
-		if f.optionsFit() {
-			mount = func() error { return f.mount(f.options(f.Lower)) }
+	return f.aside(func(lower merged.Stack) error { return f.mount(f.options(lower)) }, use)
+}
+
+// LayersAside is MountAside for the layers alone, which nobody can change there.
+func (f *FS) LayersAside(use func() error) error {
+	return f.aside(func(lower merged.Stack) error {
+		if err := os.MkdirAll(f.none(), 0o755); err != nil {
+			return err
 		}
-		if err := mount(); err != nil {
+		if err := unix.Mount("overlay", f.Mnt(), "overlay", unix.MS_NODEV|unix.MS_RDONLY, f.layerOptions(lower)); err != nil {
+			return f.explain(fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err))
+		}
+		return nil
+	}, use)
+}
+
+func (f *FS) aside(mount func(lower merged.Stack) error, use func() error) error {
+	return check.InOwnMounts(func() error {
+		err := error(nil)
+		if f.optionsFit() {
+			err = mount(f.Lower)
+		} else {
+			err = f.inLinks(mount)
+		}
+		if err != nil {
 			return err
 		}
 		return use()
 	})
+}
+
+// layerOptions are options without a folder for changes. Then overlayfs wants two layers: an empty folder is the lowest.
+func (f *FS) layerOptions(lower merged.Stack) string {
+	changes := fmt.Sprintf(",upperdir=%s,workdir=%s", escape(f.Upperdir()), escape(f.Workdir()))
+	return strings.TrimSuffix(f.options(slices.Insert(slices.Clone(lower), 0, f.none())), changes)
+}
+
+// TellLayers tells how LayersAside mounts, at a folder.
+func (f *FS) TellLayers(tell story.Story, why, at string) {
+	tell.Sh(story.Inside, why, story.Quote("mkdir", "-p", f.none())+"\n"+
+		story.Quote("mount", "-t", "overlay", "-o", "ro,nodev,"+f.layerOptions(f.Lower), "overlay", at))
 }
 
 // Lock is what holds the container, for a process that goes on with it. There it is Adopt's.

@@ -76,6 +76,8 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 		{"folders in memory", []string{"--tmpfs", "/data:size=1m,mode=1777", "--tmpfs", "/srv/new", "--shm-size", "1m"}},
 		{"a volume, filled from the image", []string{"-v", "/srv"}},
 		{"a volume with options", []string{"--mount", "type=volume,dst=/srv,volume-opt=type=tmpfs,volume-opt=device=tmpfs,\"volume-opt=o=size=1m,mode=1777\""}},
+		{"an image", []string{"--mount", "type=image,source=sample,target=/data"}},
+		{"a part of an image", []string{"--mount", "type=image,source=sample,target=/data,image-subpath=etc"}},
 		{"no capabilities", []string{"--cap-drop", "ALL"}},
 		{"no capabilities and a user", []string{"--cap-drop", "ALL", "-u", "guest"}},
 		{"more capabilities", []string{"--cap-add", "MKNOD,NET_ADMIN", "--security-opt", "no-new-privileges"}},

@@ -79,7 +79,7 @@ const (
 )
 
 // files are what a container's folder has, beside what overlay makes.
-var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new"})
+var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new", describe.ImageLinks})
 
 // writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/describe"
@@ -37,8 +36,8 @@ func (c *Held) ID() string { return c.FS.ID }
 
 // New makes a container of an image: its folder, its name, config.json, and at the very end state.json. Its file system is
 // mounted. If it fails, nothing is left. Until it runs, or its maker changes that, it is "creating": nobody has it yet, and
-// if we die, it goes. lent is what Lent says.
-func (store Store) New(img layers.Image, opts describe.Options, lent [][]docker.MountPoint, tell story.Story) (_ *Held, err error) {
+// if we die, it goes.
+func (store Store) New(img layers.Image, opts describe.Options, lent describe.Lent, tell story.Story) (_ *Held, err error) {
 	if err := opts.Network.Complete(img.Config.Config.ExposedPorts); err != nil {
 		return nil, err
 	}

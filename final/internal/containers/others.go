@@ -57,8 +57,8 @@ func (c *Held) JoinOthers() (still func() error, err error) {
 	return still, c.WriteSpec(c.FS.ID, c.Spec)
 }
 
-// Lent are, for each of --volumes-from, the volumes and folders of the host that container has.
-func (store Store) Lent(from []string) (lent [][]docker.MountPoint, err error) {
+// PointsOf are, for each of --volumes-from, the volumes and folders of the host that container has.
+func (store Store) PointsOf(from []string) (lent [][]docker.MountPoint, err error) {
 	for _, value := range from {
 		name, _, _ := strings.Cut(value, ":")
 		points, err := store.pointsOf(name)

@@ -13,7 +13,6 @@ import (
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/images"
@@ -41,7 +40,7 @@ func (d Description) Release() {
 // Container describes a container whose root is mounted: its image's config, changed by the flags. It makes what the
 // container is to have mounted: volumes, and files in its own folder. lent is what the containers of --volumes-from have.
 // The description is to be released also after an error.
-func Container(f *overlay.FS, config v1.Config, opts Options, lent [][]docker.MountPoint, store volumes.Store) (d Description, err error) {
+func Container(f *overlay.FS, config v1.Config, opts Options, lent Lent, store volumes.Store) (d Description, err error) {
 	hostname, err := Hostname(opts, f.ID)
 	if err != nil {
 		return d, err

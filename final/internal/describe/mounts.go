@@ -18,8 +18,11 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/final/internal/runtime"
 	"gocker/final/internal/volumes"
+	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
@@ -27,11 +30,17 @@ import (
 // Mounts are the flags of "run" that say what is mounted.
 type Mounts struct {
 	Volumes  []string // [HOST or volume:]CONTAINER[:options]
-	Mounts   []string // type=bind|volume|tmpfs,source=…,target=…
+	Mounts   []string // type=bind|volume|tmpfs|image,source=…,target=…
 	Tmpfs    []string // folders, with mount options behind a colon
 	From     []string // containers whose volumes and folders of the host it has too, with :ro or :rw
 	ShmSize  string   // of /dev/shm
 	Readonly bool     // the root, not what is mounted below it
+}
+
+// Lent is what a container has mounted of others.
+type Lent struct {
+	Points [][]docker.MountPoint   // volumes and folders of the host, for each of Mounts.From
+	Images map[string]layers.Image // by what Mounts.Images calls them
 }
 
 // A wish is one mount that the user or the image asks for.
@@ -42,11 +51,12 @@ type wish struct {
 	flag   string          // that asks for it
 	value  string          // of the flag
 	make   bool            // a missing source, as a folder
+	within string          // a folder or file of an image
 }
 
 // addMounts adds what the user and the image want to be mounted. Volumes are made and filled, and stay until the caller
 // closes their locks; anonymous are the names of those that are for this container only.
-func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opts Mounts, lent [][]docker.MountPoint, store volumes.Store) (anonymous []string, locks []*os.File, err error) {
+func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opts Mounts, lent Lent, store volumes.Store) (anonymous []string, locks []*os.File, err error) {
 	spec.Root.Readonly = opts.Readonly
 	if opts.ShmSize != "" {
 		if err := setShmSize(spec, opts.ShmSize); err != nil {
@@ -58,7 +68,7 @@ func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opt
 		return nil, nil, err
 	}
 	for i, from := range opts.From {
-		others, err := wishesOf(from, lent[i])
+		others, err := wishesOf(from, lent.Points[i])
 		if err != nil {
 			return nil, nil, fmt.Errorf("--volumes-from %q: %w", from, err)
 		}
@@ -81,8 +91,11 @@ func addMounts(f *overlay.FS, spec *specs.Spec, ofImage map[string]struct{}, opt
 	slices.SortStableFunc(wishes, func(a, b wish) int {
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
-	for _, w := range wishes {
+	for i, w := range wishes {
 		lock, err := provide(f, &w, store)
+		if w.Type == runtime.ImageType {
+			err = provideImage(f, &w, lent.Images[w.Source], fmt.Sprintf("image.%d", i), store.Dirs)
+		}
 		if lock != nil {
 			locks = append(locks, lock)
 		}
@@ -108,6 +121,9 @@ func wishesOf(from string, points []docker.MountPoint) (wishes []wish, err error
 		return nil, advice.Add(fmt.Errorf("%w: %q", ErrOption, mode), "write CONTAINER[:ro]")
 	}
 	for _, p := range points {
+		if p.Type == mount.TypeImage {
+			continue
+		}
 		w := wish{Mount: specs.Mount{Type: "bind", Source: p.Source, Destination: p.Destination}}
 		if p.Name != "" {
 			w.volume, w.nocopy = &volumes.Volume{Name: p.Name}, true
@@ -313,6 +329,9 @@ func parseMount(value string) (w wish, err error) {
 	if len(v.Options) > 0 && w.Type != "volume" {
 		return w, fmt.Errorf("%w: volume-opt is only for volumes", ErrOption)
 	}
+	if w.within != "" && w.Type != runtime.ImageType {
+		return w, fmt.Errorf("%w: image-subpath is only for images", ErrOption)
+	}
 	switch w.Type {
 	case "bind":
 		if w.Source == "" {
@@ -332,8 +351,15 @@ func parseMount(value string) (w wish, err error) {
 			return w, fmt.Errorf("%w: a tmpfs with a source", ErrOption)
 		}
 		w.Source, w.Options = "tmpfs", append([]string{"nosuid", "nodev", "noexec"}, w.Options...)
+	case runtime.ImageType:
+		if _, err := pull.ParseReference(w.Source); err != nil {
+			return w, err
+		}
+		if w.within != "" && !filepath.IsLocal(w.within) {
+			return w, fmt.Errorf("%w: image-subpath=%s leads out of the image", ErrOption, w.within)
+		}
 	default:
-		return w, advice.Add(fmt.Errorf("%w: type %q", ErrOption, w.Type), "there are bind, volume and tmpfs")
+		return w, advice.Add(fmt.Errorf("%w: type %q", ErrOption, w.Type), "there are bind, volume, tmpfs and image")
 	}
 	return w, err
 }
@@ -369,6 +395,8 @@ func (w *wish) setField(v *volumes.Volume, field string) error {
 		if value == "disabled" {
 			w.Options = append(w.Options, "bind")
 		}
+	case "image-subpath":
+		w.within = value
 	case "tmpfs-size":
 		bytes, err := units.RAMInBytes(value)
 		if err != nil {
@@ -422,32 +450,4 @@ func parseTmpfs(value string) (wish, error) {
 		m.Options = append(m.Options, strings.Split(options, ",")...)
 	}
 	return wish{Mount: m}, nil
-}
-
-// MountPoints are the volumes and folders of the host that a container has, in docker's words; bundle is its own folder.
-func MountPoints(store volumes.Store, spec *specs.Spec, bundle string) ([]docker.MountPoint, error) {
-	points := []docker.MountPoint{}
-	for _, m := range spec.Mounts {
-		if m.Type != "bind" || filepath.Dir(m.Source) == bundle { // hosts, hostname, resolv.conf
-			continue
-		}
-		p := docker.MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}
-		for _, option := range m.Options {
-			switch option {
-			case "ro":
-				p.Mode = option
-			case "shared", "rshared", "slave", "rslave", "private":
-				p.Propagation = mount.Propagation(option)
-			}
-		}
-		name, isVolume, err := store.NameOf(m.Source)
-		if err != nil {
-			return nil, err
-		}
-		if isVolume {
-			p.Type, p.Driver, p.Name, p.Propagation = "volume", "local", name, ""
-		}
-		points = append(points, p)
-	}
-	return points, nil
 }

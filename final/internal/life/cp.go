@@ -139,7 +139,7 @@ func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*
 	}
 	defer func() { err = errors.Join(err, unused()) }()
 	return aside(view, func() error {
-		if err := runtime.View(spec); err != nil {
+		if err := runtime.View(view.Dir, spec); err != nil {
 			return err
 		}
 		root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)

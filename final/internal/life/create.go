@@ -12,7 +12,9 @@ import (
 
 	"gocker/final/internal/containers"
 	"gocker/final/internal/describe"
+	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/layers"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
 )
@@ -47,12 +49,16 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 		return nil, err
 	}
 	life.warn(opts, say)
-	lent, err := life.Containers.Lent(opts.Mounts.From)
-	if err != nil {
+	var lent describe.Lent
+	var err error
+	if lent.Points, err = life.Containers.PointsOf(opts.Mounts.From); err != nil {
 		return nil, err
 	}
 	img, err := life.Images.Get(ctx, opts.Image, opts.Pull, opts.Platform, say)
 	if err != nil {
+		return nil, err
+	}
+	if lent.Images, err = life.mountedImages(ctx, opts, say); err != nil {
 		return nil, err
 	}
 	if opts.Replace {
@@ -76,6 +82,25 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 		return nil, errors.Join(err, c.Remove(true))
 	}
 	return c, nil
+}
+
+// mountedImages are the images that a container is to have mounted. What is not here is pulled.
+func (life Life) mountedImages(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (map[string]layers.Image, error) {
+	names, err := opts.Mounts.Images()
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]layers.Image{}
+	for _, name := range names {
+		ref, err := pull.ParseReference(name)
+		if err != nil {
+			return nil, err
+		}
+		if images[name], err = life.Images.Get(ctx, ref, opts.Pull, opts.Platform, say); err != nil {
+			return nil, fmt.Errorf("mount image %s: %w", name, err)
+		}
+	}
+	return images, nil
 }
 
 // writeID makes the file of --cidfile, which may not be there.

@@ -16,6 +16,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/inside"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/rootfs"
@@ -28,13 +29,13 @@ type bind struct {
 }
 
 // binds is the part that mounts files and folders of the host.
-func binds(spec *specs.Spec) namespaces.Part {
+func binds(f *overlay.FS, spec *specs.Spec) namespaces.Part {
 	var all, later []bind
 	next := 0
 	return namespaces.Part{
 		// Before all is made private: a bind may want to stay in touch with the host's mount.
 		Outside: func() (err error) {
-			all, err = pickUp(spec.Mounts)
+			all, err = pickUp(f.Dir, spec.Mounts)
 			return err
 		},
 		Mount: func(_ *rootfs.Root, m specs.Mount) (bool, error) {
@@ -68,9 +69,9 @@ func binds(spec *specs.Spec) namespaces.Part {
 	}
 }
 
-// isBind tells whether a mount shows a file or folder of the host: see config.md, "Mounts".
+// isBind tells whether a mount shows files that are there already, the host's or an image's: see config.md, "Mounts".
 func isBind(m specs.Mount) bool {
-	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+	return m.Type == "bind" || m.Type == ImageType || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
 }
 
 // isInProc tells whether a mount is on one of the spec's proc mounts, or below.
@@ -98,10 +99,18 @@ func mayReplace(spec *specs.Spec, m specs.Mount) bool {
 	})
 }
 
-// pickUp opens what is to be bound from the host, in the order of the spec.
-func pickUp(mounts []specs.Mount) (all []bind, err error) {
+// pickUp opens what is to be bound, in the order of the spec. container is the container's folder.
+func pickUp(container string, mounts []specs.Mount) (all []bind, err error) {
 	for _, m := range mounts {
 		if !isBind(m) {
+			continue
+		}
+		if m.Type == ImageType {
+			tree, err := imageTree(m, container)
+			if err != nil {
+				return all, err
+			}
+			all = append(all, bind{m, tree})
 			continue
 		}
 		if err := propagates(m); err != nil {

@@ -61,10 +61,10 @@ func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell st
 func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 	starts, told := guarded()
 	parts := []namespaces.Part{
-		tells(spec, c.tell),
+		tells(f, spec, c.tell),
 		starts,
 		c.cgroup(f, spec),
-		binds(spec),
+		binds(f, spec),
 		cgroupFileSystems(spec),
 		devices(spec),
 		domainName(spec),

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/byhand"
@@ -23,11 +24,11 @@ import (
 
 // tells is the part that tells what all others do, but for the cgroup's: what byhand tells, and what this package adds. All
 // of it is in the spec.
-func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
+func tells(f *overlay.FS, spec *specs.Spec, tell story.Story) namespaces.Part {
 	if tell == nil {
 		return namespaces.Part{}
 	}
-	t := &teller{Story: tell, spec: spec, step5: byhand.Create(spec, tell), isFile: map[string]bool{}}
+	t := &teller{Story: tell, dir: f.Dir, spec: spec, images: map[string]*overlay.FS{}, step5: byhand.Create(spec, tell), isFile: map[string]bool{}}
 	part := t.step5
 	part.Outside = t.outside
 	part.Mount = t.mount
@@ -46,17 +47,26 @@ func tells(spec *specs.Spec, tell story.Story) namespaces.Part {
 // A teller is what tells remembers from one moment to a later one.
 type teller struct {
 	story.Story
+	dir    string // the container's folder
 	spec   *specs.Spec
 	step5  namespaces.Part
 	isFile map[string]bool // which binds are of files: as the host has them
-	proc   []byte          // our own cgroups, by which trees are found
-	trees  []specs.Mount   // of cgroups
-	inProc []specs.Mount   // to be bound when /proc is there
+	images map[string]*overlay.FS
+	proc   []byte        // our own cgroups, by which trees are found
+	trees  []specs.Mount // of cgroups
+	inProc []specs.Mount // to be bound when /proc is there
 }
 
 func (t *teller) outside() error {
 	t.proc, _ = os.ReadFile("/proc/self/cgroup") // the part that mounts them says what is wrong
 	for _, m := range t.spec.Mounts {
+		if m.Type == ImageType {
+			layers, err := imageLayers(m, t.dir)
+			if err != nil {
+				return err
+			}
+			t.images[m.Source] = layers
+		}
 		if info, err := os.Stat(m.Source); isBind(m) && err == nil {
 			t.isFile[m.Source] = !info.IsDir()
 		}
@@ -87,6 +97,10 @@ func (t *teller) mount(r *rootfs.Root, m specs.Mount) (bool, error) {
 }
 
 func (t *teller) bind(m specs.Mount) {
+	if m.Type == ImageType {
+		tellImage(m, t.images[m.Source], t.Story)
+		return
+	}
 	byhand.Missing(t.Story, m.Destination, t.isFile[m.Source])
 	tellBind(m, t.Story)
 }

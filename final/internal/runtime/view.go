@@ -10,15 +10,15 @@ import (
 )
 
 // View has the calling thread see the files that a container would have that does not run: its root folder, and what of
-// the host is bound into it. The thread has a mount namespace of its own, and is of no use for anything else afterwards.
-func View(spec *specs.Spec) error {
+// the host and of images is bound into it. container is its folder. The thread has a mount namespace of its own, and is of no use for anything else afterwards.
+func View(container string, spec *specs.Spec) error {
 	var mounts []specs.Mount
 	for _, m := range spec.Mounts {
-		if m.Type == "bind" && !isInProc(spec, m) {
+		if (m.Type == "bind" || m.Type == ImageType) && !isInProc(spec, m) {
 			mounts = append(mounts, m)
 		}
 	}
-	all, err := pickUp(mounts)
+	all, err := pickUp(container, mounts)
 	defer func() {
 		for _, b := range all {
 			b.tree.Close()
