@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step01-pull/shared/tree"
 )
 
 const images = 300
@@ -65,9 +66,9 @@ func inWords(layers [][]testenv.Entry) string {
 	return strings.ReplaceAll(s.String(), strings.Repeat("long", 50), "long…")
 }
 
-func readFacts(t testing.TB, root string) testenv.Facts {
+func readFacts(t testing.TB, root string) tree.Facts {
 	t.Helper()
-	facts, err := testenv.ReadFacts(root)
+	facts, err := tree.ReadFacts(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +126,14 @@ func TestTheModelIsRightWhereUmociAndPodmanAgree(t *testing.T) {
 		right["podman"], *podmans, right["podman but for /"])
 }
 
-func withoutRoot(facts testenv.Facts) testenv.Facts {
+func withoutRoot(facts tree.Facts) tree.Facts {
 	facts = maps.Clone(facts)
-	maps.DeleteFunc(facts, func(f testenv.Fact, _ string) bool { return f.Name == "." })
+	maps.DeleteFunc(facts, func(f tree.Fact, _ string) bool { return f.Name == "." })
 	return facts
 }
 
 // bothDiffer says where a and b agree with each other and not with want. Neither may have anything: they failed.
-func bothDiffer(a, b, want testenv.Facts) string {
+func bothDiffer(a, b, want tree.Facts) string {
 	if len(a) == 0 || len(b) == 0 {
 		return ""
 	}
@@ -153,7 +154,7 @@ func bothDiffer(a, b, want testenv.Facts) string {
 }
 
 // unpackWithUmoci returns nothing where umoci fails.
-func unpackWithUmoci(t testing.TB, layout string) testenv.Facts {
+func unpackWithUmoci(t testing.TB, layout string) tree.Facts {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
 	if out, err := exec.Command("umoci", "raw", "unpack", "--image", layout, root).CombinedOutput(); err != nil {
@@ -206,7 +207,7 @@ func (p podman) run(t testing.TB, args ...string) (string, bool) {
 }
 
 // unpack returns nothing where podman fails.
-func (p podman) unpack(t testing.TB, layout string) testenv.Facts {
+func (p podman) unpack(t testing.TB, layout string) tree.Facts {
 	t.Helper()
 	id, ok := p.run(t, "pull", "--quiet", "oci:"+layout)
 	if !ok {

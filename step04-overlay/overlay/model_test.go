@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step01-pull/shared/tree"
 )
 
 // A model is what the merged view should be: name -> inode, "." is the root. It knows image-spec's layer.md and nothing
@@ -76,7 +77,7 @@ func xattrs(e testenv.Entry) string {
 	for key, value := range e.PAXRecords {
 		attrs[strings.TrimPrefix(key, "SCHILY.xattr.")] = value
 	}
-	return testenv.ShortXattrs(attrs)
+	return tree.ShortXattrs(attrs)
 }
 
 func (f *inode) describe(e testenv.Entry) {
@@ -86,7 +87,7 @@ func (f *inode) describe(e testenv.Entry) {
 	switch e.Typeflag {
 	case tar.TypeReg, tar.TypeCont:
 		hole := strings.Repeat("\x00", e.Hole)
-		f.typ, f.what = tar.TypeReg, testenv.ShortContent([]byte(hole+e.Content+hole))
+		f.typ, f.what = tar.TypeReg, tree.ShortContent([]byte(hole+e.Content+hole))
 	case tar.TypeSymlink:
 		f.what = e.Linkname
 	case tar.TypeChar, tar.TypeBlock:
@@ -167,16 +168,16 @@ func (m model) resolve(name string) string {
 	return at
 }
 
-// facts is the model in the words of testenv.ReadFacts.
-func (m model) facts() testenv.Facts {
-	facts, names := testenv.Facts{}, map[*inode][]string{}
+// facts is the model in the words of tree.ReadFacts.
+func (m model) facts() tree.Facts {
+	facts, names := tree.Facts{}, map[*inode][]string{}
 	for name, f := range m {
-		facts[testenv.Fact{Name: name, What: testenv.Type}] = map[byte]string{tar.TypeReg: "-", tar.TypeDir: "d",
+		facts[tree.Fact{Name: name, What: tree.Type}] = map[byte]string{tar.TypeReg: "-", tar.TypeDir: "d",
 			tar.TypeSymlink: "l", tar.TypeChar: "c", tar.TypeBlock: "b", tar.TypeFifo: "p"}[f.typ]
-		facts[testenv.Fact{Name: name, What: testenv.Xattrs}] = f.attrs
-		for what, known := range map[string]string{testenv.Mode: f.mode, testenv.Owner: f.owner, testenv.MTime: f.mtime} {
+		facts[tree.Fact{Name: name, What: tree.Xattrs}] = f.attrs
+		for what, known := range map[string]string{tree.Mode: f.mode, tree.Owner: f.owner, tree.MTime: f.mtime} {
 			if known != "" {
-				facts[testenv.Fact{Name: name, What: what}] = known
+				facts[tree.Fact{Name: name, What: what}] = known
 			}
 		}
 		if f.typ == tar.TypeDir {
@@ -184,7 +185,7 @@ func (m model) facts() testenv.Facts {
 		}
 		names[f.inode] = append(names[f.inode], name)
 		if f.typ != tar.TypeFifo {
-			facts[testenv.Fact{Name: name, What: testenv.Content}] = f.what
+			facts[tree.Fact{Name: name, What: tree.Content}] = f.what
 		}
 	}
 	for f, all := range names {
@@ -192,7 +193,7 @@ func (m model) facts() testenv.Facts {
 		for _, name := range all {
 			// The kernel counts the names in the layer, also one that a layer above has hidden.
 			if !f.cut {
-				facts[testenv.Fact{Name: name, What: testenv.Links}] = fmt.Sprint(len(all))
+				facts[tree.Fact{Name: name, What: tree.Links}] = fmt.Sprint(len(all))
 			}
 		}
 	}
@@ -200,7 +201,7 @@ func (m model) facts() testenv.Facts {
 }
 
 // differences says what of a tree is not as the model wants it; "" is nothing.
-func differences(got, want testenv.Facts) string {
+func differences(got, want tree.Facts) string {
 	var all []string
 	for fact, w := range want {
 		if g, ok := got[fact]; !ok {
@@ -210,8 +211,8 @@ func differences(got, want testenv.Facts) string {
 		}
 	}
 	for fact, g := range got {
-		_, wanted := want[testenv.Fact{Name: fact.Name, What: testenv.Type}]
-		if fact.What == testenv.Ghost || fact.What == testenv.Type && !wanted {
+		_, wanted := want[tree.Fact{Name: fact.Name, What: tree.Type}]
+		if fact.What == tree.Ghost || fact.What == tree.Type && !wanted {
 			all = append(all, fmt.Sprintf("%q: %s %s is there, want nothing\n", fact.Name, fact.What, g))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step01-pull/shared/tree"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step03-layers/merged"
@@ -43,14 +44,14 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 
 	base := open(t, d, "sample")
 	want := mergedFacts(t, append(base.Stack(d), upper))
-	maps.DeleteFunc(want, func(f testenv.Fact, _ string) bool { // empty files to mount something on: no change of its
+	maps.DeleteFunc(want, func(f tree.Fact, _ string) bool { // empty files to mount something on: no change of its
 		return slices.Contains([]string{"etc/hosts", "etc/hostname", "etc/resolv.conf"}, f.Name)
 	})
 	committed := open(t, d, name)
 	if output != "sha256:"+committed.Digest+"\n" {
 		t.Errorf("commit wrote %q, want the image's id", output)
 	}
-	same := func(who string, got testenv.Facts) {
+	same := func(who string, got tree.Facts) {
 		t.Helper()
 		for fact, value := range want {
 			if got[fact] != value {
@@ -81,7 +82,7 @@ func TestACommittedContainerIsReadByOthers(t *testing.T) {
 		dir := t.TempDir()
 		tool(t, "skopeo", "copy", "--src-tls-verify=false", "docker://"+name, "oci:"+dir+"/layout:v1")
 		tool(t, "umoci", "raw", "unpack", "--image", dir+"/layout:v1", dir+"/umoci")
-		facts, err := testenv.ReadFacts(dir + "/umoci")
+		facts, err := tree.ReadFacts(dir + "/umoci")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func open(t testing.TB, d dirs.Dirs, name string) layers.Image {
 }
 
 // mergedFacts is all that can be known of the files of a stack, as overlayfs shows them.
-func mergedFacts(t testing.TB, stack merged.Stack) testenv.Facts {
+func mergedFacts(t testing.TB, stack merged.Stack) tree.Facts {
 	t.Helper()
 	mnt := t.TempDir()
 	topmostFirst := slices.Clone(stack)
@@ -122,7 +123,7 @@ func mergedFacts(t testing.TB, stack merged.Stack) testenv.Facts {
 		t.Fatalf("mount overlay of %q: %v", topmostFirst, err)
 	}
 	defer unix.Unmount(mnt, unix.MNT_DETACH)
-	facts, err := testenv.ReadFacts(mnt)
+	facts, err := tree.ReadFacts(mnt)
 	if err != nil {
 		t.Fatal(err)
 	}

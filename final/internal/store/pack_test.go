@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step01-pull/shared/tree"
 )
 
 func TestPackIsTheWayBack(t *testing.T) {
@@ -41,11 +42,11 @@ func TestPackIsTheWayBack(t *testing.T) {
 		t.Errorf("Pack writes %q, want %q", got, want)
 	}
 	other := add(t, d, "again", testenv.Image(t, lower, packed.Bytes()))
-	facts, err := testenv.ReadFacts(fs)
+	facts, err := tree.ReadFacts(fs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := testenv.ReadFacts(other.Stack(d)[1])
+	back, err := tree.ReadFacts(other.Stack(d)[1])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step01-pull/shared/testenv"
+	"gocker/step01-pull/shared/tree"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
 	"gocker/step04-overlay/overlay"
@@ -67,12 +67,12 @@ func printImage(name string) (err error) {
 }
 
 func printFolder(root string) error {
-	facts, err := testenv.ReadFacts(root)
+	facts, err := tree.ReadFacts(root)
 	if err != nil {
 		return err
 	}
 	lines := map[string]string{}
-	for _, fact := range slices.SortedFunc(maps.Keys(facts), func(a, b testenv.Fact) int { return cmp.Compare(a.What, b.What) }) {
+	for _, fact := range slices.SortedFunc(maps.Keys(facts), func(a, b tree.Fact) int { return cmp.Compare(a.What, b.What) }) {
 		if facts[fact] != "" {
 			lines[fact.Name] += fmt.Sprintf(" %s: %s,", fact.What, facts[fact])
 		}

@@ -1,4 +1,5 @@
-package testenv
+// Package tree reads all that a program can find out about the files of a tree, to compare two trees.
+package tree
 
 import (
 	"bytes"
