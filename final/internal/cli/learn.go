@@ -1,0 +1,70 @@
+//go:build linux
+
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gocker/final/internal/engine"
+	"gocker/final/internal/learn"
+)
+
+func learnCommand(*engine.Engine) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "learn",
+		Short: "Build the steps yourself, and have your programs checked",
+		Args:  cobra.NoArgs,
+		RunE:  help,
+	}
+	cmd.AddCommand(learnCheckCommand())
+	return cmd
+}
+
+func learnCheckCommand() *cobra.Command {
+	var all bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "check [flags] STEP PROGRAM [ARG…]",
+		Short: "Check a program of yours for a step",
+		Long: "Check a program of yours for a step. What it is to do stands on the step's page, under \"Build it yourself\". It runs as root, in " +
+			"a cage: it sees your files, and what it changes is gone at the end. The check stops at the first case that fails. The exit " +
+			"status is 0 only if all cases pass.\n\nThese steps can be checked: " + learn.Names() + ".",
+		Example: "  gocker learn check 2 ./untar\n  gocker learn check 2 python3 untar.py",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			step, err := strconv.Atoi(args[0])
+			if err != nil {
+				return fmt.Errorf("STEP %q: it is a number: %s", args[0], learn.Names())
+			}
+			if format != "" && format != "json" {
+				return fmt.Errorf("--format %q: there is only json", format)
+			}
+			report, err := learn.Check(step, args[1:], all)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				if err := encoder.Encode(report); err != nil {
+					return err
+				}
+			} else {
+				report.Print(cmd.OutOrStdout(), "gocker learn check "+strings.Join(args, " "))
+			}
+			if report.Passed < report.Cases {
+				return exit{exitFailed, nil}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // flags after PROGRAM are its own
+	cmd.Flags().BoolVar(&all, "all", false, "go on after a case that fails")
+	cmd.Flags().StringVar(&format, "format", "", "`json`, for programs")
+	return cmd
+}

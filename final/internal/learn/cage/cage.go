@@ -1,0 +1,203 @@
+//go:build linux
+
+// Package cage runs a program as root so that a wrong one cannot harm the machine.
+//
+// A cage is a container that step 5 makes, with a cgroup of step 6. Its root shows this machine's files, as an overlay: a program
+// finds itself, its interpreter and its libraries, and what it changes lies in memory and is gone at the end. Other file
+// systems of the machine are there, and cannot be written. The network is its own.
+//
+//	memory, of at most Disk bytes
+//	  learn       the folder Dir of the cage: what the program is given, and what it makes
+//	  upper       what it changed elsewhere
+//	  aside       what the program does not see
+//
+// As systemd does it, / is a shared mount: what a program mounts without a private copy stays in the cage, and is found.
+//
+// It is not for a program that means harm: that one has root's capabilities.
+package cage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
+	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/devices"
+)
+
+// Dir is the folder of a cage that has files of a trial.
+const Dir = "/learn"
+
+// What a cage may use of the machine at most. Bytes, and processes.
+const (
+	Disk   = 256 << 20
+	memory = 1 << 30
+	pids   = 256
+)
+
+// A Cage is a place where programs run. Close it.
+type Cage struct {
+	memory *os.File // the file system of the cage
+	folder string   // where it is mounted, which nobody else sees
+	cgroup cgroups.Cgroup
+	first  *namespaces.Process // PID 1: it waits, and all others end with it
+	mounts []string            // those at the beginning
+}
+
+// New makes a cage.
+func New() (c *Cage, err error) {
+	c = &Cage{}
+	defer func() {
+		if err != nil {
+			c.Close()
+			c, err = nil, fmt.Errorf("make a cage: %w", err)
+		}
+	}()
+	if c.folder, err = os.MkdirTemp("", "gocker-learn-"); err != nil {
+		return c, err
+	}
+	if c.cgroup, err = cgroups.New(nil, filepath.Base(c.folder)); err != nil {
+		return c, err
+	}
+	most, processes := int64(memory), int64(pids)
+	settings := cgroups.Settings(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &most, Swap: &most}, Pids: &specs.LinuxPids{Limit: &processes}})
+	if err := cgroups.Set(c.cgroup, settings); err != nil {
+		return c, err
+	}
+	if err := devices.Guard(c.cgroup, append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)); err != nil {
+		return c, err
+	}
+	spec := namespaces.Spec(filepath.Join(c.folder, "root"), "learn", []string{"true"})
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.CgroupNamespace })
+	part := namespaces.Part{
+		Unshared: c.build,
+		Inside:   func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "") },
+	}
+	if c.first, err = namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), cgroups.Into(c.cgroup), part); err != nil {
+		return c, err
+	}
+	c.mounts, err = c.mounted()
+	return c, err
+}
+
+// build mounts the root, on a thread that has a mount namespace of its own.
+func (c *Cage) build() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	others, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", c.folder, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", Disk)); err != nil {
+		return fmt.Errorf("mount tmpfs on %q: %w", c.folder, err)
+	}
+	for _, name := range []string{"root", "upper", "work", "learn", "aside", "learn/tmp"} {
+		if err := os.Mkdir(filepath.Join(c.folder, name), 0o755); err != nil {
+			return err
+		}
+	}
+	if c.memory, err = os.Open(c.folder); err != nil {
+		return err
+	}
+	root := filepath.Join(c.folder, "root")
+	options := fmt.Sprintf("lowerdir=/,upperdir=%s/upper,workdir=%s/work", c.folder, c.folder)
+	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
+		return fmt.Errorf("mount an overlay of /: %w", err)
+	}
+	for _, m := range others {
+		if err := show(m, root); err != nil {
+			return err
+		}
+	}
+	learn := root + Dir
+	if err := os.Mkdir(learn, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return unix.Mount(filepath.Join(c.folder, "learn"), learn, "", unix.MS_BIND, "")
+}
+
+// show binds one more file system of the machine into root, where nobody can write it.
+func show(m *mountinfo.Info, root string) error {
+	if m.Mountpoint == "/" || m.FSType == "autofs" || m.FSType == "nsfs" {
+		return nil
+	}
+	for _, own := range []string{"/proc", "/sys", "/dev"} { // a container has its own
+		if m.Mountpoint == own || strings.HasPrefix(m.Mountpoint, own+"/") {
+			return nil
+		}
+	}
+	at := root + m.Mountpoint
+	if err := unix.Mount(m.Mountpoint, at, "", unix.MS_BIND, ""); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EACCES) {
+		return nil // another mount is above it, or its user alone may see it
+	} else if err != nil {
+		return fmt.Errorf("bind %q: %w", m.Mountpoint, err)
+	}
+	if err := unix.MountSetattr(unix.AT_FDCWD, at, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("make %q read-only: %w", m.Mountpoint, err)
+	}
+	return nil
+}
+
+// Path is where this process finds a file of the cage: one in Dir, or in aside, which the program does not see. It is for
+// files that no program in the cage changes meanwhile.
+func (c *Cage) Path(parts ...string) string {
+	return filepath.Join(append([]string{fmt.Sprintf("/proc/self/fd/%d", c.memory.Fd())}, parts...)...)
+}
+
+// mounted lists what is mounted in the cage: where, and which kind.
+func (c *Cage) mounted() (points []string, err error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", c.first.Pid))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	mounts, err := mountinfo.GetMountsFromReader(f, nil)
+	for _, m := range mounts {
+		points = append(points, m.FSType+" on "+m.Mountpoint)
+	}
+	return points, err
+}
+
+// Close ends all that runs in the cage, and removes it.
+func (c *Cage) Close() error {
+	var err error
+	if c.first != nil {
+		c.first.Abort()
+	}
+	if c.cgroup != nil {
+		err = cgroups.Remove(c.cgroup)
+	}
+	if c.memory != nil {
+		c.memory.Close()
+	}
+	if c.folder != "" {
+		err = errors.Join(err, os.Remove(c.folder))
+	}
+	return err
+}
+
+// InNetwork calls do on a thread that has the network of the cage.
+func (c *Cage) InNetwork(do func() error) error {
+	return check.OnThread(func() error {
+		pidfd, err := unix.PidfdOpen(c.first.Pid, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(pidfd)
+		if err := unix.Setns(pidfd, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("join the network of the cage: %w", err)
+		}
+		return do()
+	})
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package cage
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gocker/step01-pull/shared/testenv"
+)
+
+func TestMain(m *testing.M) {
+	testenv.Alone()
+	os.Exit(m.Run())
+}
+
+// What wrong programs do to a machine, and what is said of it.
+func TestTheMachineSurvivesAWrongProgram(t *testing.T) {
+	testenv.NeedRoot(t)
+	before := testenv.Cgroups(func(name string) bool { return strings.HasPrefix(name, "gocker-learn-") })
+	for _, tt := range []struct {
+		what, script string
+		is           func(c *Cage, o Outcome, left Left) bool
+	}{
+		{"it ends with its status", "echo out; echo err >&2; exit 7", func(_ *Cage, o Outcome, left Left) bool {
+			return o.Stdout == "out\n" && o.Stderr == "err\n" && o.Status == 7 && len(left.Mounts)+len(left.Unmounted)+len(left.Processes)+len(left.Cgroups) == 0
+		}},
+		{"it unmounts / lazily", "umount -l /", func(_ *Cage, _ Outcome, left Left) bool { return slices.Contains(left.Unmounted, "overlay on /") }},
+		{"it leaves a mount", "mkdir /learn/m && mount -t tmpfs tmpfs /learn/m", func(_ *Cage, _ Outcome, left Left) bool {
+			return slices.Equal(left.Mounts, []string{"tmpfs on /learn/m"})
+		}},
+		{"its copy of the mounts is not private", "unshare --mount --propagation unchanged mount -t tmpfs tmpfs /mnt", func(_ *Cage, _ Outcome, left Left) bool {
+			return slices.Equal(left.Mounts, []string{"tmpfs on /mnt"})
+		}},
+		{"it forks until it cannot", "i=0; while [ $i -lt 1000 ]; do sleep 600 & i=$((i+1)); done", func(c *Cage, _ Outcome, left Left) bool {
+			return c.Reached() == "pids" && len(left.Processes) > 50
+		}},
+		{"it writes ten gigabytes", "head -c 10G /dev/zero > /learn/big", func(c *Cage, o Outcome, _ Left) bool { return c.Reached() == "disk" && o.Status != 0 }},
+		{"it never ends", "sleep 600", func(_ *Cage, o Outcome, _ Left) bool { return o.Late }},
+		{"it removes all files", "rm -rf /usr/bin /etc /learn 2>/dev/null; exit 3", func(_ *Cage, o Outcome, _ Left) bool { return o.Status == 3 }},
+		{"it leaves a process", "sleep 600 & exit 0", func(_ *Cage, _ Outcome, left Left) bool {
+			return slices.Equal(left.Processes, []string{"sleep 600"})
+		}},
+		{"it changes a file of the machine", "echo x > /etc/passwd", func(c *Cage, _ Outcome, _ Left) bool {
+			changed, err := c.Changed()
+			return err == nil && slices.Equal(changed, []string{"/etc/passwd"})
+		}},
+		{"it reads the disk", "n=/dev/disk; mknod $n b $(stat -c '%Hd %Ld' /) && head -c 1 $n", func(_ *Cage, o Outcome, _ Left) bool {
+			return o.Status != 0 && strings.Contains(o.Stderr, "not permitted")
+		}},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			c, err := New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			most := time.Minute
+			if tt.what == "it never ends" {
+				most = time.Second
+			}
+			o, err := c.Run([]string{"/bin/sh", "-c", tt.script}, most)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left, err := c.Left()
+			if err != nil || !tt.is(c, o, left) {
+				t.Errorf("%s: %+v, left %+v, %v, reached %q", tt.script, o, left, err, c.Reached())
+			}
+		})
+	}
+	if after := testenv.Cgroups(func(name string) bool { return strings.HasPrefix(name, "gocker-learn-") }); len(after) > len(before) {
+		t.Errorf("cgroups are left: %q", after)
+	}
+	if _, err := os.Stat("/usr/bin"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,203 @@
+//go:build linux
+
+package cage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/terminal"
+	"gocker/step06-cgroups/cgroups"
+)
+
+// An Outcome is what became of a program.
+type Outcome struct {
+	Stdout, Stderr string // the first 64 KiB of each
+	Status         int    // 128 + the number of the signal that ended it
+	Late           bool   // it was ended, as it took too long
+}
+
+// Run runs a program in the cage and waits for its end, at most so long. An error is that it could not be started.
+func (c *Cage) Run(args []string, most time.Duration) (Outcome, error) {
+	r, err := c.Start(args)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return r.Wait(most)
+}
+
+// A Running program is in a cage.
+type Running struct {
+	*namespaces.Process
+	cage           *Cage
+	stdout, stderr some
+}
+
+// Start starts a program in the cage, with this process's environment and working folder.
+func (c *Cage) Start(args []string) (*Running, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	r := &Running{cage: c}
+	process := &specs.Process{Args: args, Env: append(os.Environ(), "TMPDIR="+Dir+"/tmp"), Cwd: cwd}
+	streams := terminal.New(process, terminal.Stdio{Stdout: &r.stdout, Stderr: &r.stderr})
+	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.cgroup))
+	return r, err
+}
+
+// Wait waits for the end of a program, at most so long, and then ends it.
+func (r *Running) Wait(most time.Duration) (o Outcome, err error) {
+	select {
+	case <-r.Ended():
+	case <-time.After(most):
+		o.Late = true
+		r.Kill()
+	}
+	o.Status, err = r.Process.Wait()
+	o.Stdout, o.Stderr = r.stdout.String(), r.stderr.String()
+	return o, err
+}
+
+// some keeps the beginning of what is written to it.
+type some struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *some) Write(p []byte) (int, error) {
+	const most = 64 << 10
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Write(p[:min(len(p), most-s.b.Len())])
+	return len(p), nil
+}
+
+func (s *some) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// Left is what programs that have ended left in the cage.
+type Left struct {
+	Processes []string // their commands
+	Mounts    []string // "overlay on /learn/mnt"
+	Unmounted []string // what was mounted and is not
+	Cgroups   []string // their names
+}
+
+// Left looks for what is left. Processes get a moment to end, as those that are killed need one.
+func (c *Cage) Left() (left Left, err error) {
+	for range 20 {
+		if left.Processes, err = c.processes(); err != nil || len(left.Processes) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	now, mountsErr := c.mounted()
+	left.Mounts, left.Unmounted = without(now, c.mounts), without(c.mounts, now)
+	for _, folder := range cgroups.Paths(c.cgroup) {
+		entries, readErr := os.ReadDir(folder)
+		err = errors.Join(err, readErr)
+		for _, e := range entries {
+			if e.IsDir() {
+				left.Cgroups = append(left.Cgroups, e.Name())
+			}
+		}
+	}
+	slices.Sort(left.Cgroups)
+	left.Cgroups = slices.Compact(left.Cgroups)
+	return left, errors.Join(err, mountsErr)
+}
+
+// without is a list without one of each that another has.
+func without(list, other []string) (rest []string) {
+	other = slices.Clone(other)
+	for _, s := range list {
+		if i := slices.Index(other, s); i >= 0 {
+			other = slices.Delete(other, i, i+1)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+// processes are those that run in the cage. A zombie is none: PID 1 of a cage waits for nobody.
+func (c *Cage) processes() (commands []string, err error) {
+	pids, err := c.pids()
+	for _, pid := range pids {
+		status, statusErr := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if statusErr != nil || bytes.Contains(status, []byte("\nState:\tZ")) {
+			continue
+		}
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		commands = append(commands, strings.TrimSpace(strings.ReplaceAll(string(command), "\x00", " ")))
+	}
+	return commands, err
+}
+
+// pids are those of all processes in the cage but its first, as the host counts.
+func (c *Cage) pids() (all []int, err error) {
+	for _, folder := range cgroups.Paths(c.cgroup) {
+		pids, pidsErr := cgroups.Pids(folder)
+		all, err = append(all, pids...), errors.Join(err, pidsErr)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(pid int) bool { return pid == c.first.Pid }), err
+}
+
+// KillRest ends what is left of programs.
+func (c *Cage) KillRest() {
+	pids, _ := c.pids() // of those that cannot be found none is killed, until the end of the cage
+	for _, pid := range pids {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// Reached says which limit of the cage a program ran into: "pids", "memory", "disk", or "".
+func (c *Cage) Reached() string {
+	if events, err := os.ReadFile(c.cgroup.Path("pids.events")); err == nil && !strings.HasPrefix(string(events), "max 0") {
+		return "pids"
+	}
+	if cgroups.OOMKills(c.cgroup) > 0 {
+		return "memory"
+	}
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(int(c.memory.Fd()), &s); err == nil && s.Bfree == 0 {
+		return "disk"
+	}
+	return ""
+}
+
+// Changed lists the files that programs changed or made outside of Dir and of the home folder, where caches are.
+func (c *Cage) Changed() (names []string, err error) {
+	upper := c.Path("upper")
+	home, _ := os.UserHomeDir() // without one, nothing is left out
+	err = filepath.WalkDir(upper, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, upper)
+		switch {
+		case name == home && home != "", entry.Name() == "__pycache__", name == "/dev", name == "/proc", name == "/sys":
+			return filepath.SkipDir
+		case !entry.IsDir():
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names, err
+}

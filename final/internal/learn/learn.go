@@ -1,0 +1,150 @@
+//go:build linux
+
+// Package learn checks programs that learners build: one for each step, in any language. What such a program does stands
+// on the step's page, under "Build it yourself".
+//
+//	report, err := learn.Check(2, []string{"./untar"}, false)
+//	report.Print(os.Stdout, "gocker learn check 2 ./untar")
+//
+// The cases of a step are in a file of their own, easy ones first: step1.go, … What they expect is what the step's own code
+// makes of the same input, and the attacks are those of its tests. Each case has a cage of its own: see package cage. All that is
+// said to a learner is in texts/, by language.
+package learn
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gocker/final/internal/learn/cage"
+	"gocker/step01-pull/shared/advice"
+)
+
+// ErrStep says that there is no such step to check.
+var ErrStep = errors.New("there is nothing to check")
+
+// most is how long a program may take for one thing.
+const most = 10 * time.Second
+
+// A Report is what became of a program.
+type Report struct {
+	Step    int      `json:"step"`
+	Program []string `json:"program"`
+	Passed  int      `json:"passed"`
+	Cases   int      `json:"cases"`
+	Seconds float64  `json:"seconds"`
+	Results []Result `json:"results"` // of the cases that were tried
+}
+
+// A Result is that of one case.
+type Result struct {
+	Case     string   `json:"case"`
+	OK       bool     `json:"ok"`
+	Asks     string   `json:"asks"`               // what a right program does
+	Ran      []string `json:"ran,omitempty"`      // the commands, if it failed
+	Input    []string `json:"input,omitempty"`    // what was in the files that it was given
+	Expected string   `json:"expected,omitempty"` // a line for each thing that is different
+	Happened string   `json:"happened,omitempty"`
+	Wrote    string   `json:"wrote,omitempty"` // to its standard error
+	Why      string   `json:"why,omitempty"`   // the reason, in a sentence or two
+	Page     string   `json:"page,omitempty"`  // the paragraph that explains it
+}
+
+// A kase is one question to a program. Its name is that of its text.
+type kase struct {
+	name string
+	try  func(*trial) error
+}
+
+// steps are those that can be checked.
+func steps() map[int]func() ([]kase, error) {
+	return map[int]func() ([]kase, error){1: pullCases, 2: untarCases}
+}
+
+// Names are the numbers of the steps that can be checked, for people.
+func Names() string {
+	var names []string
+	for _, step := range slices.Sorted(maps.Keys(steps())) {
+		names = append(names, fmt.Sprint(step))
+	}
+	return strings.Join(names, ", ")
+}
+
+// Check tries the cases of a step, until one fails; with all it goes on. An error is that the checker itself could not work.
+func Check(step int, program []string, all bool) (Report, error) {
+	report := Report{Step: step, Program: program}
+	cases, ok := steps()[step]
+	if !ok {
+		return report, advice.Add(fmt.Errorf("step %d: %w", step, ErrStep), "these steps can be checked: %s", Names())
+	}
+	if os.Geteuid() != 0 {
+		return report, advice.Add(errors.New("only root can make a cage for the program"), "run: sudo gocker learn check …")
+	}
+	says, err := readTexts(language(), step)
+	if err != nil {
+		return report, err
+	}
+	path, err := exec.LookPath(program[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return report, fmt.Errorf("the program to check: %w", err)
+	}
+	list, err := cases()
+	if err != nil {
+		return report, err
+	}
+	report.Cases = len(list)
+	began := time.Now()
+	for _, c := range list {
+		result, err := try(c, append([]string{path}, program[1:]...), says)
+		if err != nil {
+			return report, fmt.Errorf("case %q: %w", c.name, err)
+		}
+		report.Results = append(report.Results, result)
+		if result.OK {
+			report.Passed++
+		} else if !all {
+			break
+		}
+	}
+	report.Seconds = time.Since(began).Seconds()
+	return report, nil
+}
+
+// try tries one case in a cage of its own.
+func try(c kase, program []string, says texts) (result Result, err error) {
+	in, err := cage.New()
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	t := &trial{Cage: in, program: program}
+	result = Result{Case: c.name, Asks: says[c.name].asks}
+	err = c.try(t)
+	if err == nil {
+		err = t.nothingLeft()
+	}
+	if reached := in.Reached(); reached != "" {
+		err = failed(reached, "", "")
+	}
+	var wrong *failure
+	if !errors.As(err, &wrong) {
+		result.OK = err == nil
+		return result, err
+	}
+	text := says[c.name]
+	if wrong.text != "" {
+		text = says[wrong.text]
+	}
+	result.Ran, result.Input, result.Wrote = t.ran, t.input, strings.TrimSpace(t.stderr)
+	result.Expected, result.Happened, result.Why, result.Page = wrong.expected, wrong.happened, text.why, text.page
+	return result, nil
+}

@@ -1,0 +1,185 @@
+//go:build linux
+
+package learn
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gocker/step01-pull/shared/testenv"
+)
+
+func TestMain(m *testing.M) {
+	testenv.Alone()
+	os.Exit(m.Run())
+}
+
+// A wrong answer is the right one with one mistake: old is replaced by new.
+type wrong struct {
+	mistake  string
+	text     string // the name of the sentence that tells it
+	old, new string
+}
+
+var wrongAnswers = map[int][]wrong{1: wrongPulls, 2: wrongUntars}
+
+// build makes one program of the right answer of a step and of all wrong ones: one link takes longer than to compile them all.
+// Its first argument says which it is.
+func build(t *testing.T, step int) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("testdata", "built-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	source, err := os.ReadFile(fmt.Sprintf("testdata/answers/step%d/main.go", step))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := bytes.Count(source, []byte("\n")); lines >= 150 {
+		t.Errorf("the answer to step %d has %d lines; want fewer than 150", step, lines)
+	}
+	var imports, calls strings.Builder
+	for i, w := range append([]wrong{{}}, wrongAnswers[step]...) {
+		changed := source
+		if w.old != "" {
+			if n := bytes.Count(source, []byte(w.old)); n != 1 {
+				t.Errorf("%s: %q is %d times in the answer, want once", w.mistake, w.old, n)
+			}
+			changed = bytes.Replace(source, []byte(w.old), []byte(w.new), 1)
+		}
+		for _, pkg := range []string{"net/http"} { // what mistakes need and answers do not
+			if bytes.Contains(changed, []byte(path.Base(pkg)+".")) {
+				changed = bytes.Replace(changed, []byte("import ("), fmt.Appendf(nil, "import (\n\t%q", pkg), 1)
+			}
+		}
+		changed = bytes.Replace(changed, []byte("package main"), fmt.Appendf(nil, "package a%d", i), 1)
+		changed = bytes.Replace(changed, []byte("func main()"), []byte("func Main()"), 1)
+		dir := filepath.Join(folder, fmt.Sprintf("a%d", i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "main.go"), changed, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&imports, "\t\"gocker/final/internal/learn/%s\"\n", dir)
+		fmt.Fprintf(&calls, "\tcase %q:\n\t\ta%d.Main()\n", w.mistake, i)
+	}
+	main := fmt.Sprintf("package main\n\nimport (\n\t\"os\"\n%s)\n\nfunc main() {\n\tmistake := os.Args[1]\n\tos.Args = os.Args[1:]\n\tswitch mistake {\n%s\t}\n}\n", imports.String(), calls.String())
+	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(main), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "answers")
+	if out, err := exec.Command("go", "build", "-o", file, "./"+folder).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return file
+}
+
+func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
+	testenv.NeedRoot(t)
+	for step, wrongs := range wrongAnswers {
+		t.Run(fmt.Sprintf("step%d", step), func(t *testing.T) {
+			answers := build(t, step)
+			checkStep(t, step, answers, "", "")
+			if n := len(wrongs); n < 10 {
+				t.Errorf("there are %d wrong answers, want at least 10", n)
+			}
+			told := map[string]string{}
+			for _, w := range wrongs {
+				t.Run(w.mistake, func(t *testing.T) {
+					t.Parallel()
+					checkStep(t, step, answers, w.mistake, w.text)
+				})
+				if other := told[w.text]; other != "" {
+					t.Errorf("%q and %q are told by one sentence, %s", w.mistake, other, w.text)
+				}
+				told[w.text] = w.mistake
+			}
+		})
+	}
+}
+
+// checkStep checks an answer, which is to be right, or to be told by this text.
+func checkStep(t *testing.T, step int, file, mistake, name string) {
+	t.Helper()
+	report, err := Check(step, []string{file, mistake}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	report.Print(&out, "again")
+	if name == "" {
+		if report.Passed != report.Cases || report.Cases < 12 {
+			t.Errorf("%d of %d cases pass, want all, and at least 12\n%s", report.Passed, report.Cases, out.String())
+		}
+		return
+	}
+	texts, err := readTexts("en", step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	why := texts[name].why
+	if last := report.Results[len(report.Results)-1]; why == "" || last.Why != why || !strings.Contains(out.String(), why) {
+		t.Errorf("it was told: %s\nwant the text %s: %s\n%s", last.Why, name, why, out.String())
+	}
+}
+
+func TestEachCaseHasItsTexts(t *testing.T) {
+	for step, cases := range steps() {
+		list, err := cases()
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts, err := readTexts("en", step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, c := range list {
+			if slices.Contains(names, c.name) {
+				t.Errorf("step %d has two cases %s", step, c.name)
+			}
+			names = append(names, c.name)
+			if texts[c.name].asks == "" {
+				t.Errorf("step %d: the case %s does not say what it asks", step, c.name)
+			}
+		}
+		for name, text := range texts {
+			if text.asks != "" && !slices.Contains(names, name) {
+				t.Errorf("step %d: no case has the text %s", step, name)
+			}
+			page, heading, _ := strings.Cut(text.page, "#")
+			raw, err := os.ReadFile("../../../docs/" + page)
+			if err != nil || text.why == "" || !slices.Contains(headings(string(raw)), heading) {
+				t.Errorf("step %d: %s says why %q, and where: %s, %v; the page has %q", step, name, text.why, text.page, err, headings(string(raw)))
+			}
+		}
+	}
+}
+
+// headings are those of a page, as links name them.
+func headings(page string) (anchors []string) {
+	for line := range strings.Lines(page) {
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			anchor := strings.Map(func(r rune) rune {
+				switch {
+				case r == ' ':
+					return '-'
+				case r == '-', r == '_', r >= '0' && r <= '9', r >= 'a' && r <= 'z', r > 127:
+					return r
+				}
+				return -1
+			}, strings.ToLower(strings.TrimSpace(title)))
+			anchors = append(anchors, anchor)
+		}
+	}
+	return anchors
+}
