@@ -20,6 +20,7 @@ var withValue = []string{"--root", "--run", "--config", "--log-level", "-l", "--
 
 func globalFlags(root *cobra.Command) {
 	root.TraverseChildren = true
+	root.PersistentPreRun = nameVariables
 	root.Args, root.RunE = knownCommand, help // by itself cobra asks only without TraverseChildren
 	f := root.Flags()
 	f.BoolP("debug", "D", false, "changes nothing; gocker run --explain tells what it does")
@@ -52,6 +53,20 @@ func logLevel(level string) error {
 		return fmt.Errorf("there are debug, info, warn, error and fatal")
 	}
 	return nil
+}
+
+// nameVariables says the same of docker's environment variables, unless a flag has said it.
+func nameVariables(cmd *cobra.Command, _ []string) {
+	f := cmd.Root().Flags()
+	if cmd.Name() == "completion" || strings.HasPrefix(cmd.Name(), cobra.ShellCompRequestCmd) || f.Changed("host") || f.Changed("context") {
+		return
+	}
+	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT"} {
+		if value := os.Getenv(name); value != "" && value != "default" { // docker reads the second where the first is not set
+			noDaemon(name)(value)
+			return
+		}
+	}
 }
 
 func noDaemon(flag string) func(string) error {

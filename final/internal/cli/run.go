@@ -154,7 +154,7 @@ func oneName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error) {
 	var entrypoint, restart, logDriver string
 	var stopTimeout int
-	var envFiles, labels, labelFiles, logOpts []string
+	var envFiles, labels, labelFiles, annotations, logOpts []string
 	f.BoolVar(&opts.Remove, "rm", false, "remove the container at its end")
 	f.BoolVar(&opts.RemoveImage, "rmi", false, "at the end also remove its image, unless another container uses it")
 	f.BoolVarP(&opts.Interactive, "interactive", "i", false, "pass standard input to the command")
@@ -166,6 +166,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.VarP((*list)(&opts.Env), "env", "e", "environment variable: `KEY=value`, or KEY for the host's value")
 	f.Var((*list)(&envFiles), "env-file", "`file` with environment variables, one in each line")
 	f.VarP((*list)(&labels), "label", "l", "label: `KEY=value`, or KEY")
+	f.Var((*list)(&annotations), "annotation", "annotation for programs that read the container's config.json: `KEY=value`")
 	f.Var((*list)(&labelFiles), "label-file", "`file` with labels, one in each line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
 	f.StringVarP(&opts.User, "user", "u", "", "`user[:group]`: names from the image, or numbers")
@@ -189,6 +190,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 		opts.Env = append(fileEnv, fromHost(opts.Env)...)
 		fileLabels, labelErr := readLines("label-file", labelFiles, nil)
 		opts.Labels = byKey(append(fileLabels, labels...))
+		opts.Annotations = byKey(annotations)
 		var restartErr, logErr error
 		opts.Restart, restartErr = describe.ParseRestart(restart)
 		opts.Log, logErr = describe.ParseLog(logDriver, logOpts)

@@ -73,7 +73,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	if c.State.Has, err = store.volumesIn(c.Spec); err != nil {
 		return nil, err
 	}
-	c.State.Annotations = c.Spec.Annotations
+	c.State.Annotations = d.Labels
 	if err := c.WriteSpec(f.ID, c.Spec); err != nil {
 		return nil, err
 	}

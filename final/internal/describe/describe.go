@@ -25,9 +25,10 @@ import (
 // A Description is what a container is made by.
 type Description struct {
 	Spec    *specs.Spec
-	Command []string   // the container's own, without the init that may stand in front of it
-	Volumes []string   // the names of those that were made for it only
-	locks   []*os.File // of its volumes
+	Command []string          // the container's own, without the init that may stand in front of it
+	Labels  map[string]string // the image's and its own
+	Volumes []string          // the names of those that were made for it only
+	locks   []*os.File        // of its volumes
 }
 
 // Release lets others remove the container's volumes again.
@@ -62,9 +63,11 @@ func Container(f *overlay.FS, config v1.Config, opts Options, lent Lent, store v
 			return d, err
 		}
 	}
-	d.Spec.Annotations = map[string]string{}
-	maps.Copy(d.Spec.Annotations, config.Labels)
-	maps.Copy(d.Spec.Annotations, opts.Labels)
+	d.Labels = map[string]string{}
+	maps.Copy(d.Labels, config.Labels)
+	maps.Copy(d.Labels, opts.Labels)
+	d.Spec.Annotations = maps.Clone(d.Labels)
+	maps.Copy(d.Spec.Annotations, opts.Annotations)
 	return d, nil
 }
 

@@ -33,6 +33,7 @@ type Options struct {
 	Hostname    string
 	Env         []string // KEY=value
 	Labels      map[string]string
+	Annotations map[string]string `json:",omitempty"` // of config.json, beside the labels
 	Workdir     string
 	User        string
 	Terminal    bool

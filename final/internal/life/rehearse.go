@@ -22,11 +22,7 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Remove(true)) }()
-	still, err := c.JoinOthers()
-	if err != nil {
-		return err
-	}
-	unused, err := c.UseVolumes()
+	still, unused, err := c.borrow()
 	if err != nil {
 		return err
 	}

@@ -116,14 +116,18 @@ func (c *container) end(err error) error {
 	return err
 }
 
+// borrow takes what is others': their namespaces, which are gone if still is an error, and volumes, until unused is called.
+func (c *container) borrow() (still, unused func() error, err error) {
+	if still, err = c.JoinOthers(); err == nil {
+		unused, err = c.UseVolumes()
+	}
+	return still, unused, err
+}
+
 // once runs a container's process from its start to its end, and removes its cgroup. The state says what became of it;
 // if it did not start, when it ran the last time.
 func (c *container) once(ctx context.Context, streams Streams, signals *signals, started func()) (status int, err error) {
-	still, err := c.JoinOthers()
-	if err != nil {
-		return -1, err
-	}
-	unused, err := c.UseVolumes()
+	still, unused, err := c.borrow()
 	if err != nil {
 		return -1, err
 	}

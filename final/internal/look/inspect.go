@@ -111,7 +111,7 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 	c := &docker.Config{
 		Hostname: spec.Hostname, Domainname: spec.Domainname, User: o.User, AttachStdin: o.Interactive && !o.Detached,
 		AttachStdout: !o.Detached, AttachStderr: !o.Detached, Tty: o.Terminal, OpenStdin: o.Interactive, StdinOnce: o.Interactive && !o.Detached,
-		Env: spec.Process.Env, Image: s.Image, Volumes: image.Volumes, WorkingDir: spec.Process.Cwd, Labels: spec.Annotations,
+		Env: spec.Process.Env, Image: s.Image, Volumes: image.Volumes, WorkingDir: spec.Process.Cwd, Labels: s.Annotations,
 		Entrypoint: image.Entrypoint, Cmd: o.Args, StopSignal: s.StopSignal, StopTimeout: o.StopTimeout,
 	}
 	if o.User == "" {
@@ -142,7 +142,7 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig {
 	o := s.Options
 	h := &docker.HostConfig{
-		Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: bindings(o.Network.Publish),
+		Annotations: o.Annotations, Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: bindings(o.Network.Publish),
 		PublishAllPorts: o.Network.PublishAll, Links: links(s),
 		LogConfig:     docker.LogConfig{Type: o.Log.Name, Config: map[string]string{}},
 		RestartPolicy: docker.RestartPolicy{Name: docker.RestartPolicyMode(o.Restart.Name), MaximumRetryCount: o.Restart.Max},

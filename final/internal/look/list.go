@@ -75,7 +75,7 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 		if opts.Details {
 			spec, specErr := look.Containers.ReadSpec(s.ID)
 			if specErr == nil {
-				l.Labels = spec.Annotations
+				l.Labels = s.Annotations
 				l.Mounts, specErr = describe.MountPoints(look.Volumes, spec, s.Bundle)
 			}
 			if _, gone := look.Containers.Read(s.ID); specErr != nil && errors.Is(gone, os.ErrNotExist) {
