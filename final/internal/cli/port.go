@@ -3,12 +3,15 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
+	"gocker/final/internal/look"
 )
 
 func portCommand(e *engine.Engine) *cobra.Command {
@@ -25,6 +28,9 @@ func portCommand(e *engine.Engine) *cobra.Command {
 			if wanted != "" && !strings.Contains(wanted, "/") {
 				wanted += "/tcp"
 			}
+			slices.SortStableFunc(all, func(a, b look.Port) int {
+				return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Protocol, b.Protocol))
+			})
 			found := wanted == ""
 			for _, p := range all {
 				switch {

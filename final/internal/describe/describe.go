@@ -46,6 +46,9 @@ func Container(f *overlay.FS, config v1.Config, opts Options, lent Lent, store v
 	if err != nil {
 		return d, err
 	}
+	if opts.Hostname == "" && opts.Isolation.UTS != "host" {
+		hostname = othersHostname(f, opts, hostname)
+	}
 	if d.Spec, err = newSpec(f, config, hostname, opts); err != nil {
 		return d, err
 	}

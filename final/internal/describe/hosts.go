@@ -62,16 +62,34 @@ func ConnectedTo(endpoints []networks.Endpoint, linked map[string][]string) Conn
 	return c
 }
 
+// folderOfOther is that of the container whose network a container shares, or "".
+func folderOfOther(f *overlay.FS, opts Options) string {
+	if other, ok := strings.CutPrefix(opts.Isolation.Network, ofContainer); ok {
+		return filepath.Join(filepath.Dir(f.Dir), other)
+	}
+	return ""
+}
+
+// othersHostname is what a container is called that shares the network of another: as that, or else own.
+func othersHostname(f *overlay.FS, opts Options, own string) string {
+	if folder := folderOfOther(f, opts); folder != "" {
+		if name, err := os.ReadFile(filepath.Join(folder, "hostname")); err == nil {
+			return strings.TrimSpace(string(name))
+		}
+	}
+	return own
+}
+
 // addNames mounts the files /etc/hosts, hostname and resolv.conf of a container, which are in its folder, so that they are
 // its own and nobody's image. One that shares the network of another container has those of that.
 func addNames(f *overlay.FS, spec *specs.Spec, hostname string, options Options) error {
 	opts := options.Names
 	folder := f.Dir
-	if other, ok := strings.CutPrefix(options.Isolation.Network, ofContainer); ok {
+	if other := folderOfOther(f, options); other != "" {
 		if len(opts.Hosts)+len(opts.DNS)+len(opts.DNSSearch)+len(opts.DNSOptions) > 0 {
 			return fmt.Errorf("--add-host and --dns: %w where the network is another container's", ErrOption)
 		}
-		folder = filepath.Join(filepath.Dir(f.Dir), other)
+		folder = other
 	} else if err := WriteNames(f, hostname, options, Connected{}); err != nil {
 		return err
 	}
@@ -121,8 +139,15 @@ func hostsOf(hostname string, options Options, c Connected) ([]byte, error) {
 	} else if len(options.Network.Wants) == 0 {
 		c.Addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	}
+	names := hostname
+	if domain := options.Attributes.Domainname; domain != "" {
+		names += "." + domain
+	}
+	if short, _, ok := strings.Cut(names, "."); ok { // as docker has it: the whole name first
+		names += " " + short
+	}
 	for _, addr := range c.Addrs {
-		hosts = fmt.Appendf(hosts, "%s\t%s\n", addr, hostname)
+		hosts = fmt.Appendf(hosts, "%s\t%s\n", addr, names)
 	}
 	for _, addr := range slices.Sorted(maps.Keys(c.Links)) {
 		hosts = fmt.Appendf(hosts, "%s\t%s\n", addr, strings.Join(c.Links[addr], " "))
@@ -164,7 +189,9 @@ func resolvOf(opts Names, c Connected) ([]byte, error) {
 	if c.Resolver {
 		servers = []string{networks.ResolverAddr}
 	}
-	own := map[string][]string{"search": opts.DNSSearch, "options": opts.DNSOptions}
+	// "." is no domain, and keeps those of the host away.
+	search := slices.DeleteFunc(slices.Clone(opts.DNSSearch), func(domain string) bool { return domain == "." })
+	own := map[string][]string{"search": search, "options": opts.DNSOptions}
 	for word, values := range own {
 		if strings.ContainsAny(strings.Join(values, " "), "\n\r") {
 			return nil, fmt.Errorf("--dns-%s %q: %w", word, values, ErrOption)

@@ -156,7 +156,8 @@ func shareMemory(spec *specs.Spec, mode string) {
 	}
 }
 
-// Hostname is what a container is called: with the host's network as the host, as docker has it.
+// Hostname is what a container is called: with the host's network as the host, as docker has it. One that shares the network of
+// another container is called as that: see othersHostname.
 func Hostname(opts Options, id string) (string, error) {
 	switch {
 	case opts.Hostname != "" && opts.Isolation.UTS == "host":

@@ -48,15 +48,15 @@ func (s Store) newSockets(r Request) *sockets {
 	return n
 }
 
-// NeedsResolver tells whether the questions for names of a container on these networks are answered by gocker. By the resolvers
-// of the host it would not find its neighbours, on networks that users have made. Those that the host has at a loopback address
-// it would not find itself. dns are others, which the user has chosen.
+// NeedsResolver tells whether the questions for names of a container on these networks are answered by gocker. The resolvers of
+// the host do not know its neighbours, on networks that users have made. Those that the host has at a loopback address, or at one
+// of IPv6, the container does not reach from the default network. dns are others, which the user has chosen.
 func NeedsResolver(wants []Want, dns []string) bool {
 	if slices.ContainsFunc(wants, func(w Want) bool { return w.Name != Default }) {
 		return true
 	}
 	conf, _ := resolver.ReadConf("/etc/resolv.conf")
-	return len(dns) == 0 && slices.ContainsFunc(conf.Servers, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() })
+	return len(dns) == 0 && slices.ContainsFunc(conf.Servers, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() || a.Addr().Is6() })
 }
 
 // upstream are the resolvers that answer what is no container's name: those that the user has chosen, or the host's. From a

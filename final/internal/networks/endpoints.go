@@ -60,6 +60,9 @@ type Endpoint struct {
 	MTU       int            `json:",omitempty"`
 }
 
+// name is the container's, or its id if it has none.
+func (e Endpoint) name() string { return append(slices.Clip(e.Names), e.Container)[0] }
+
 // A Port of the host that leads to one of a container.
 type Port struct {
 	Host      netip.AddrPort // the unspecified address is all of its kind

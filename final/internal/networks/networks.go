@@ -433,7 +433,7 @@ func (s Store) down(n Network) error {
 		return err
 	}
 	if len(on) > 0 {
-		return advice.Add(fmt.Errorf("%w: container %s is on network %s", ErrUsed, on[0].Container, n.Name), "take it off: gocker network disconnect -f %s %s", n.Name, on[0].Container)
+		return advice.Add(fmt.Errorf("%w: container %s is on network %s", ErrUsed, on[0].name(), n.Name), "take it off: gocker network disconnect -f %s %s", n.Name, on[0].name())
 	}
 	if err := os.RemoveAll(s.members(n.ID)); err != nil { // one that was killed may have left a file there that was not complete
 		return err

@@ -109,8 +109,8 @@ func (s Store) nameHolder(err error) error {
 	for _, e := range endpoints {
 		for _, p := range e.Ports {
 			if p.Host.Port() == taken.Port.Host.Port() && p.Protocol == taken.Port.Protocol {
-				return advice.Add(fmt.Errorf("port %d/%s of the host is taken: by container %s", p.Host.Port(), p.Protocol, e.Names[0]),
-					"choose another port of the host, or stop that container: gocker stop %s", e.Names[0])
+				return advice.Add(fmt.Errorf("port %d/%s of the host is taken: by container %s", p.Host.Port(), p.Protocol, e.name()),
+					"choose another port of the host, or stop that container: gocker stop %s", e.name())
 			}
 		}
 	}
