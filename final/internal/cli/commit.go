@@ -37,7 +37,7 @@ func commitCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&opts.Author, "author", "a", "", "`text` that names the author")
 	f.StringVarP(&opts.Message, "message", "m", "", "`text` about the change, which gocker history shows")
-	f.VarP((*list)(&opts.Changes), "change", "c", "change the config with a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
+	f.VarP((*list)(&opts.Changes), "change", "c", "change the config with a `line` of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR")
 	f.BoolVarP(&opts.Pause, "pause", "p", true, "freeze a running container while its files are read")
 	return cmd
 }

@@ -10,7 +10,6 @@ import (
 	"path"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/shlex"
 
 	"gocker/step01-pull/shared/advice"
@@ -19,22 +18,26 @@ import (
 // ErrChange says that a change of an image's config is none.
 var ErrChange = errors.New("not a change of a config")
 
-// Change is what a line of a Dockerfile does to a config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or
-// WORKDIR. See https://docs.docker.com/reference/dockerfile/.
-func Change(config *v1.Config, line string) error {
+// Change is what a line of a Dockerfile does to a config: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER,
+// VOLUME or WORKDIR. See https://docs.docker.com/reference/dockerfile/.
+func Change(config *Config, line string) error {
 	keyword, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	err := errors.New("nothing stands behind the first word")
-	if rest = strings.TrimSpace(rest); rest != "" {
+	switch rest = strings.TrimSpace(rest); {
+	case rest == "":
+	case strings.EqualFold(keyword, "HEALTHCHECK"):
+		config.Healthcheck, err = parseHealthcheck(rest)
+	default:
 		err = change(config, keyword, rest)
 	}
 	if err != nil {
 		return advice.Add(fmt.Errorf("%w: %q: %w", ErrChange, line, err),
-			"a change is a line of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR")
+			"a change is a line of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR")
 	}
 	return nil
 }
 
-func change(config *v1.Config, keyword, rest string) error {
+func change(config *Config, keyword, rest string) error {
 	words, err := shlex.Split(rest)
 	if err != nil {
 		return err
@@ -100,11 +103,16 @@ func put[K comparable, T any](m map[K]T, key K, value T) map[K]T {
 }
 
 // command is a list of words in JSON, or a line for the shell.
-func command(text string) (words []string) {
-	if json.Unmarshal([]byte(text), &words) == nil {
+func command(text string) []string {
+	if words, isList := wordsOf(text); isList {
 		return words
 	}
 	return []string{"/bin/sh", "-c", text}
+}
+
+func wordsOf(text string) (words []string, isList bool) {
+	err := json.Unmarshal([]byte(text), &words)
+	return words, err == nil
 }
 
 // parsePairs reads KEY=value KEY=value, or of old KEY value.

@@ -29,7 +29,7 @@ type Inspection struct {
 	Comment      string
 	Created      time.Time
 	Author       string
-	Config       v1.Config
+	Config       Config
 	Architecture string
 	Variant      string `json:",omitempty"`
 	Os           string
@@ -53,7 +53,10 @@ func (s Store) Inspect(ref pull.Reference) (i Inspection, err error) {
 	config := img.Config
 	i = Inspection{
 		ID: "sha256:" + img.Digest, Created: config.Created.Time, Author: config.Author,
-		Config: config.Config, Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, RepoTags: []string{},
+		Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, RepoTags: []string{},
+	}
+	if i.Config, err = s.Config(img); err != nil {
+		return i, err
 	}
 	if n := len(config.History); n > 0 {
 		i.Comment = config.History[n-1].Comment

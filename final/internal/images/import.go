@@ -37,10 +37,10 @@ type ImportOptions struct {
 func (s Store) Import(ctx context.Context, archive io.Reader, opts ImportOptions, names ...pull.Reference) (img layers.Image, err error) {
 	is := orHost(opts.Platform)
 	now := v1.Time{Time: time.Now().UTC()}
-	config := &v1.ConfigFile{
+	config := ConfigFile{ConfigFile: &v1.ConfigFile{
 		OS: is.OS, Architecture: is.Architecture, Variant: is.Variant, Created: now, RootFS: v1.RootFS{Type: "layers"},
 		History: []v1.History{{Created: now, Comment: cmp.Or(opts.Message, "Imported from "+opts.From)}},
-	}
+	}}
 	for _, change := range opts.Changes {
 		if err := Change(&config.Config, change); err != nil {
 			return img, err

@@ -25,11 +25,11 @@ type NewLayer struct {
 
 // AddOnTop enters an image that has the layers of base, and one more on top. config is what it is to have, but for that
 // layer's diffID.
-func (s Store) AddOnTop(ctx context.Context, base layers.Image, layer NewLayer, config *v1.ConfigFile, names ...pull.Reference) (layers.Image, error) {
+func (s Store) AddOnTop(ctx context.Context, base layers.Image, layer NewLayer, config ConfigFile, names ...pull.Reference) (layers.Image, error) {
 	return s.addOnTop(ctx, base, layer, config, budget.None, names...)
 }
 
-func (s Store) addOnTop(ctx context.Context, base layers.Image, layer NewLayer, config *v1.ConfigFile, limits budget.Limits, names ...pull.Reference) (none layers.Image, err error) {
+func (s Store) addOnTop(ctx context.Context, base layers.Image, layer NewLayer, config ConfigFile, limits budget.Limits, names ...pull.Reference) (none layers.Image, err error) {
 	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, layer.DiffID)
 	raw, err := json.Marshal(config)
 	if err != nil {

@@ -70,7 +70,10 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 	if err != nil {
 		return none, err
 	}
-	config := base.Config.DeepCopy()
+	config := images.ConfigFile{ConfigFile: base.Config.DeepCopy()}
+	if config.Config, err = life.Images.Config(base); err != nil {
+		return none, err
+	}
 	for _, change := range opts.Changes {
 		if err := images.Change(&config.Config, change); err != nil {
 			return none, err
