@@ -117,7 +117,7 @@ var otherCommands = []named{
 	{"pull", pullCommand}, {"push", pushCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
 	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"import", importCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"network", networkCommand}, {"system", systemCommand},
-	{"learn", learnCommand}, {"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
+	{"learn", learnCommand}, {"healthcheck", healthcheckCommand}, {"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
 	{"completion", completionCommand},
 }
 

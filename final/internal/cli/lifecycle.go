@@ -164,7 +164,7 @@ func waitCommand(e *engine.Engine) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "`stopped|next-exit|removed|running`: what to wait for")
+	cmd.Flags().StringVar(&condition, "condition", life.WaitStopped, "`stopped|next-exit|removed|running|healthy|unhealthy`: what to wait for")
 	return cmd
 }
 

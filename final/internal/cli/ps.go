@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	docker "github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/containers"
@@ -94,7 +95,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&opts.All, "all", "a", false, "also show containers that do not run")
-	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=created|running|paused|restarting|exited, exited=STATUS, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=VOLUME, network=NETWORK, publish=PORT[-PORT][/PROTOCOL], expose=PORT, is-task=false")
+	f.VarP((*list)(&opts.Filters), "filter", "f", "`KEY=VALUE`: id=, name=REGEXP, label=KEY[=VALUE], status=created|running|paused|restarting|exited, exited=STATUS, health=starting|healthy|unhealthy|none, ancestor=IMAGE, before=CONTAINER, since=CONTAINER, volume=VOLUME, network=NETWORK, publish=PORT[-PORT][/PROTOCOL], expose=PORT, is-task=false")
 	f.IntVarP(&opts.Last, "last", "n", 0, "show the newest containers, at most this `number`, running or not")
 	f.BoolVarP(&latest, "latest", "l", false, "show the newest container, running or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
@@ -203,7 +204,15 @@ func command(args []string, whole bool) string {
 func status(s containers.State) string {
 	switch s.Condition() {
 	case "running":
-		return "Up " + units.HumanDuration(time.Since(s.Started))
+		up := "Up " + units.HumanDuration(time.Since(s.Started))
+		switch health := s.HealthStatus(); health {
+		case docker.NoHealthcheck:
+			return up
+		case docker.Starting:
+			return up + " (health: starting)"
+		default:
+			return up + " (" + string(health) + ")"
+		}
 	case "paused":
 		return "Up " + units.HumanDuration(time.Since(s.Started)) + " (Paused)"
 	case "restarting":

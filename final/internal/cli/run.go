@@ -117,12 +117,13 @@ func runFlags(e *engine.Engine, cmd *cobra.Command, failed int, do func(life.Lif
 	attributeFlags(f, &opts.Attributes)
 	nameFlags(f, &opts.Names)
 	network := networkFlags(f, &opts)
+	health := healthFlags(f, &opts)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if opts.Image, err = pull.ParseReference(args[0]); err != nil {
 			return exit{failed, err}
 		}
 		opts.Args = args[1:]
-		if err := errors.Join(general(), network()); err != nil {
+		if err := errors.Join(general(), network(), health()); err != nil {
 			return exit{exitGocker, err}
 		}
 		if explained == "sh" {
@@ -173,7 +174,6 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.StringVar(&entrypoint, "entrypoint", "", "`command` instead of the image's entrypoint")
 	f.StringVar(&opts.Pull, "pull", "missing", "`always|missing|never`: when to ask the registry for the image")
 	f.StringVar(&opts.Platform, "platform", "", "`os/architecture` of the image (default this machine's)")
-	f.Bool("no-healthcheck", true, "changes nothing: gocker never runs a HEALTHCHECK")
 	f.StringVar(&opts.StopSignal, "stop-signal", "", "`signal` that asks it to end (default the image's, or SIGTERM)")
 	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` from this signal until it is killed; -1: never")
 	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: whether to start it again when it ends; not after a reboot")

@@ -17,7 +17,7 @@ func whyCommand(e *engine.Engine) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "why [flags] CONTAINER",
-		Short: "Tell why a container ended or did not start",
+		Short: "Tell why a container ended, did not start, or is unhealthy",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			answer, err := e.Look().Why(args[0])
@@ -35,6 +35,15 @@ func whyCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
+func printLines(w io.Writer, title string, lines []string) {
+	if len(lines) > 0 {
+		fmt.Fprintln(w, " ", title)
+	}
+	for _, line := range lines {
+		fmt.Fprintln(w, "   ", advice.Printable(line))
+	}
+}
+
 // printAnswer shows what the container and its image call themselves, too: as advice.Print does.
 func printAnswer(w io.Writer, a why.Answer) {
 	fmt.Fprintln(w, advice.Printable(a.Verdict))
@@ -46,10 +55,6 @@ func printAnswer(w io.Writer, a why.Answer) {
 			fmt.Fprintln(w, "   ", advice.Printable(r.Advice))
 		}
 	}
-	if len(a.Wrote) > 0 {
-		fmt.Fprintln(w, "  the last lines of its standard error:")
-	}
-	for _, line := range a.Wrote {
-		fmt.Fprintln(w, "   ", advice.Printable(line))
-	}
+	printLines(w, "the last lines of its health check:", a.Asked)
+	printLines(w, "the last lines of its standard error:", a.Wrote)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -55,15 +56,17 @@ type State struct {
 
 	Paused bool `json:"-"` // it runs, and all its processes are frozen: the kernel knows
 
-	Created, Started, Finished time.Time       `json:",omitzero"` // Started and Finished are those of the last time
-	Monitor                    int             // pid of the gocker that runs it, as the host counts
-	Restarts                   int             // by its restart policy
-	SharesPids                 bool            `json:",omitempty"` // another container is in its pid namespace, or was once
-	ExitCode                   int             // as shells have it: 128 + the number of the signal that ended it
-	Error                      string          // why it did not start
-	OOMKilled                  bool            // a process in it was killed because memory was at its limit
-	Usage                      resources.Stats `json:",omitzero"` // up to its end
-	End                        why.End         `json:",omitzero"` // and what else was known then
+	Created, Started, Finished time.Time           `json:",omitzero"` // Started and Finished are those of the last time
+	Monitor                    int                 // pid of the gocker that runs it, as the host counts
+	Restarts                   int                 // by its restart policy
+	Probe                      []string            `json:",omitempty"` // the command that asks it whether it works
+	Health                     docker.HealthStatus `json:",omitempty"` // what the probes have found since its last start: see HealthStatus
+	SharesPids                 bool                `json:",omitempty"` // another container is in its pid namespace, or was once
+	ExitCode                   int                 // as shells have it: 128 + the number of the signal that ended it
+	Error                      string              // why it did not start
+	OOMKilled                  bool                // a process in it was killed because memory was at its limit
+	Usage                      resources.Stats     `json:",omitzero"` // up to its end
+	End                        why.End             `json:",omitzero"` // and what else was known then
 }
 
 // StateRestarting is the status of a container that has ended and will be started again.
@@ -79,7 +82,7 @@ const (
 )
 
 // files are what a container's folder has, beside what overlay makes.
-var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new", describe.ImageLinks})
+var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
 
 // writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/describe"
+	"gocker/final/internal/images"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -41,6 +42,11 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	if err := opts.Network.Complete(img.Config.Config.ExposedPorts); err != nil {
 		return nil, err
 	}
+	config, err := images.Store{Dirs: store.Dirs}.Config(img)
+	if err != nil {
+		return nil, err
+	}
+	probe := opts.InheritHealth(config)
 	f, err := overlay.Create(store.Dirs, img)
 	if err != nil {
 		return nil, err
@@ -48,7 +54,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	f.Explain(tell)
 	c := &Held{Store: store, FS: f, State: State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
-		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts,
+		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts, Probe: probe,
 		StopSignal: cmp.Or(opts.StopSignal, img.Config.Config.StopSignal, "SIGTERM"),
 	}}
 	defer func() {

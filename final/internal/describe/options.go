@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+	docker "github.com/moby/moby/api/types/container"
 
+	"gocker/final/internal/images"
 	"gocker/final/internal/signame"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
@@ -46,9 +48,10 @@ type Options struct {
 	Usage       bool   // tell on standard error, at its end, what it used
 	RemoveImage bool   // then too, if nobody else uses it
 	StopSignal  string
-	StopTimeout *int          // seconds from the stop signal to SIGKILL; negative: for ever
-	Restart     RestartPolicy `json:",omitzero"`
-	Log         LogDriver     `json:",omitzero"`
+	StopTimeout *int                 // seconds from the stop signal to SIGKILL; negative: for ever
+	Restart     RestartPolicy        `json:",omitzero"`
+	Log         LogDriver            `json:",omitzero"`
+	Healthcheck *docker.HealthConfig `json:",omitempty"` // how the container is asked whether it works; what is zero is the image's, or docker's
 
 	Limits     Limits     `json:",omitzero"`
 	Mounts     Mounts     `json:",omitzero"`
@@ -73,6 +76,11 @@ func (o Options) Check() error {
 	}
 	if err := o.Restart.Check(); err != nil {
 		return err
+	}
+	if o.Healthcheck != nil {
+		if err := images.CheckHealth(o.Healthcheck); err != nil {
+			return err
+		}
 	}
 	if o.StopSignal != "" {
 		if _, err := signame.Parse(o.StopSignal); err != nil {

@@ -44,7 +44,7 @@ type ExecOptions struct {
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
 func (life Life) Exec(name string, opts ExecOptions, streams Streams, tell story.Story) (status int, err error) {
-	return life.exec(name, opts, streams, tell, func() {})
+	return life.exec(name, opts, streams, tell, func(*namespaces.Process) {})
 }
 
 // ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
@@ -89,7 +89,7 @@ func WaitForExec() {
 		tell = tellStarter
 	}
 	hasBegun := false
-	_, err := New(r.Dirs).exec(r.ID, r.Options, Streams{}, tell, func() {
+	_, err := New(r.Dirs).exec(r.ID, r.Options, Streams{}, tell, func(*namespaces.Process) {
 		begun(nil)
 		hasBegun = true
 	})
@@ -99,7 +99,7 @@ func WaitForExec() {
 	os.Exit(0)
 }
 
-func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story.Story, started func()) (status int, err error) {
+func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story.Story, started func(*namespaces.Process)) (status int, err error) {
 	if err := check.Required([]check.Result{check.Privilege(), check.Proc()}); err != nil {
 		return -1, fmt.Errorf("exec in %s: %w", name, err)
 	}
@@ -141,7 +141,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 		return -1, err
 	}
 	life.Containers.Note("exec_start: "+strings.Join(opts.Args, " "), s)
-	started()
+	started(p)
 	status, err = connected.Follow(p, user, leaving{mobyterm.NewEscapeProxy(user, keys)})
 	if errors.Is(err, terminal.ErrLeft) {
 		life.Containers.Note("exec_detach", s)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -154,10 +155,12 @@ func (life Life) Restart(name string, opts StopOptions) error {
 
 // Wait can wait for these.
 const (
-	WaitStopped = "stopped"   // it does not run, nor will be started again
-	WaitNext    = "next-exit" // it ends, once more
-	WaitRemoved = "removed"
-	WaitRunning = "running"
+	WaitStopped   = "stopped"   // it does not run, nor will be started again
+	WaitNext      = "next-exit" // it ends, once more
+	WaitRemoved   = "removed"
+	WaitRunning   = "running"
+	WaitHealthy   = string(docker.Healthy) // its health check says so
+	WaitUnhealthy = string(docker.Unhealthy)
 )
 
 // Wait waits for a container, and returns its exit status.
@@ -202,8 +205,10 @@ func (life Life) Wait(name, condition string) (status int, err error) {
 			}
 		}
 		return 0, nil
+	case WaitHealthy, WaitUnhealthy:
+		return 0, life.waitHealth(s, docker.HealthStatus(condition))
 	default:
-		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, describe.ErrOption), "there are stopped, next-exit, removed and running")
+		return -1, advice.Add(fmt.Errorf("--condition %q: %w", condition, describe.ErrOption), "there are stopped, next-exit, removed, running, healthy and unhealthy")
 	}
 	if now, err := life.Containers.Find(s.ID); err == nil {
 		return now.ExitCode, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -152,10 +153,7 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 		c.server.Input(cmp.Or(connected.Terminal, connected.Input), !c.State.Options.Detached)
 	}
 	before := c.State
-	if err := c.Change(func(s *containers.State) {
-		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, p.Pid, os.Getpid(), time.Now(), time.Time{}
-		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, resources.Stats{}, why.End{}
-	}); err != nil {
+	if err := c.Change(hasBegun(p.Pid)); err != nil {
 		p.Abort()
 		return -1, err
 	}
@@ -175,7 +173,14 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 		})
 		return -1, errors.Join(err, changeErr)
 	}
+	status, err = c.untilEnd(p, connected, started)
+	return status, errors.Join(err, c.hasEnded(p, status, err, streams))
+}
+
+// untilEnd is what is done while a container's process runs.
+func (c *container) untilEnd(p *runtime.Container, connected *terminal.Streams, started func()) (status int, err error) {
 	c.Note("start", c.State)
+	defer c.keepProbing()()
 	if started != nil {
 		started()
 	}
@@ -183,7 +188,18 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 	if c.log != nil {
 		c.log.Flush()
 	}
-	return status, errors.Join(err, c.hasEnded(p, status, err, streams))
+	return status, err
+}
+
+// hasBegun notes that a container runs, and has done nothing yet.
+func hasBegun(pid int) func(s *containers.State) {
+	return func(s *containers.State) {
+		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, pid, os.Getpid(), time.Now(), time.Time{}
+		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, resources.Stats{}, why.End{}
+		if len(s.Probe) > 0 {
+			s.Health = docker.Starting
+		}
+	}
 }
 
 // hasEnded notes how a container's process ended: with status, and with runErr if it was not only that.

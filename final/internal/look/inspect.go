@@ -59,6 +59,9 @@ func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
 			"LowerDir": strings.Join(topmostFirst(f.Lower), ":"), "UpperDir": f.Upperdir(), "WorkDir": f.Workdir(), "MergedDir": f.Mnt(),
 		}},
 	}
+	if i.State.Health, err = look.Containers.Health(s); err != nil {
+		return i, err
+	}
 	if i.NetworkSettings, err = look.inspectNetwork(s); err != nil {
 		return i, err
 	}
@@ -112,7 +115,7 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 		Hostname: spec.Hostname, Domainname: spec.Domainname, User: o.User, AttachStdin: o.Interactive && !o.Detached,
 		AttachStdout: !o.Detached, AttachStderr: !o.Detached, Tty: o.Terminal, OpenStdin: o.Interactive, StdinOnce: o.Interactive && !o.Detached,
 		Env: spec.Process.Env, Image: s.Image, Volumes: image.Volumes, WorkingDir: spec.Process.Cwd, Labels: s.Annotations,
-		Entrypoint: image.Entrypoint, Cmd: o.Args, StopSignal: s.StopSignal, StopTimeout: o.StopTimeout,
+		Entrypoint: image.Entrypoint, Cmd: o.Args, StopSignal: s.StopSignal, StopTimeout: o.StopTimeout, Healthcheck: o.Healthcheck,
 	}
 	if o.User == "" {
 		c.User = image.User

@@ -90,7 +90,7 @@ func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 	return listed, err
 }
 
-const listFilters = "filters are id=, name=, label=, status=, exited=, ancestor=, before=, since=, volume=, network=, publish=, expose=, is-task="
+const listFilters = "filters are id=, name=, label=, status=, exited=, health=, ancestor=, before=, since=, volume=, network=, publish=, expose=, is-task="
 
 // listFilter reads docker's filters. Those of one kind are alternatives, but for labels: a container has to have all.
 // all says that containers are wanted whether they run or not.
@@ -117,6 +117,9 @@ func (look Look) listFilter(filters []string) (passes func(Listed) bool, all boo
 		case "exited":
 			code, numberErr := strconv.Atoi(value)
 			pass, err = func(l Listed) bool { return l.Condition() == "exited" && l.ExitCode == code }, numberErr
+		case "health":
+			health := docker.HealthStatus(value)
+			pass, err = func(l Listed) bool { return l.HealthStatus() == health }, docker.ValidateHealthStatus(health)
 		case "ancestor":
 			pass, err = look.descendsFrom(value)
 		case "before", "since":

@@ -17,6 +17,11 @@ func (look Look) Why(name string) (why.Answer, error) {
 		Name: s.Name, Status: s.Status, Created: s.Created, Started: s.Started, Finished: s.Finished,
 		ExitCode: s.ExitCode, Error: s.Error, Usage: s.Usage, End: s.End, Wrote: logs.LastErrors(look.Containers.Dirs.Container(s.ID), 5),
 	}
+	if c.Probe = s.Probe; len(c.Probe) > 0 {
+		if c.Health, err = look.Containers.Health(s); err != nil {
+			return why.Answer{}, err
+		}
+	}
 	spec, err := look.Containers.ReadSpec(s.ID)
 	if err != nil {
 		return why.Answer{}, err

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	docker "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -130,6 +131,8 @@ type Case struct {
 	Usage     resources.Stats
 	End       End
 	Wrote     []string // the last lines of its standard error
+	Probe     []string // the command of its health check
+	Health    *docker.Health
 }
 
 // An Answer is for people: the verdict in one sentence, and what else is to be known.
@@ -137,6 +140,7 @@ type Answer struct {
 	Verdict string
 	Reasons []Reason
 	Wrote   []string // the last lines of its standard error
+	Asked   []string // those of its health check, if it is unhealthy
 }
 
 // A Reason is something that happened, and what to do about it.
@@ -144,8 +148,8 @@ type Reason struct{ What, Advice string }
 
 // Explain tells what happened.
 func (c Case) Explain() Answer {
-	a := Answer{Verdict: c.Name + " " + c.verdict()}
-	for _, reasons := range [][]Reason{c.start(), c.memory(), c.signal(), c.processes(), c.denied(), c.script(), c.status()} {
+	a := Answer{Verdict: c.Name + " " + c.verdict(), Asked: c.asked()}
+	for _, reasons := range [][]Reason{c.start(), c.health(), c.memory(), c.signal(), c.processes(), c.denied(), c.script(), c.status()} {
 		a.Reasons = append(a.Reasons, reasons...)
 	}
 	if c.ExitCode != 0 {
@@ -154,16 +158,21 @@ func (c Case) Explain() Answer {
 	return a
 }
 
+func (c Case) runs() bool { return c.Status == specs.StateRunning || c.Status == "paused" }
+
 // verdict is what comes behind the container's name.
 func (c Case) verdict() string {
-	switch c.Status {
-	case specs.StateCreated:
-		if c.Error != "" {
-			return "did not start: " + c.Error
-		}
+	switch {
+	case c.Status == specs.StateCreated && c.Error != "":
+		return "did not start: " + c.Error
+	case c.Status == specs.StateCreated:
 		return "has not been started"
-	case specs.StateRunning, "paused":
-		return fmt.Sprintf("has been running for %s", units.HumanDuration(time.Since(c.Started)))
+	case c.runs():
+		runs := fmt.Sprintf("has been running for %s", units.HumanDuration(time.Since(c.Started)))
+		if c.failedProbe() != nil {
+			runs += ", and is unhealthy"
+		}
+		return runs
 	}
 	ended := fmt.Sprintf("ended with status %d", c.ExitCode)
 	if c.Started.IsZero() {
