@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
@@ -51,7 +52,7 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			usage, unread := e.Look().DiskUsage()
 			if verbose {
-				return errors.Join(printUsage(cmd.OutOrStdout(), e, usage), unread)
+				return errors.Join(printUsage(cmd.OutOrStdout(), e, usage, format), unread)
 			}
 			images, active := map[string]bool{}, map[string]bool{}
 			for _, i := range usage.Images {
@@ -74,13 +75,13 @@ func systemDfCommand(e *engine.Engine) *cobra.Command {
 			}
 			add("Containers", len(usage.Containers), func(i int) (int64, bool) { return usage.Containers[i].Bytes, usage.Containers[i].Pid > 0 })
 			add("Local Volumes", len(usage.Volumes), func(i int) (int64, bool) { return usage.Volumes[i].Bytes, usage.Volumes[i].Containers > 0 })
+			rows = append(rows, newDfRow("Build Cache", 0, 0, 0, 0)) // gocker builds nothing
 			err := printFormatted(cmd.OutOrStdout(), format, `table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}`, rows)
 			return errors.Join(err, unread)
 		},
 	}
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "each image, container and volume")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "each image, container and volume; with --format all of it as one value: {{.Images}}, {{.Containers}}, {{.Volumes}}")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
-	cmd.MarkFlagsMutuallyExclusive("verbose", "format")
 	return cmd
 }
 
@@ -110,32 +111,49 @@ type (
 		Links int
 		Size  string
 	}
+	// cacheUsageRow is docker's, of what gocker has not.
+	cacheUsageRow struct {
+		ID            string `header:"CACHE ID"`
+		CacheType     string `header:"CACHE TYPE"`
+		Size          string
+		CreatedSince  string `header:"CREATED"`
+		LastUsedSince string `header:"LAST USED"`
+		UsageCount    int    `header:"USAGE"`
+		Shared        string
+	}
+	usageRows struct {
+		Images     []imageUsageRow
+		Containers []containerUsageRow
+		Volumes    []volumeUsageRow
+		BuildCache []cacheUsageRow
+	}
 )
 
-func printUsage(w io.Writer, e *engine.Engine, usage look.DiskUsage) error {
+func printUsage(w io.Writer, e *engine.Engine, usage look.DiskUsage, format string) error {
 	names, err := e.Images().Names()
 	if err != nil {
 		return err
 	}
-	var images []imageUsageRow
+	images, containers, volumes := []imageUsageRow{}, []containerUsageRow{}, []volumeUsageRow{}
 	for _, i := range usage.Images {
 		images = append(images, imageUsageRow{i.Repository, i.Tag, i.ID, ago(i.Created), sized(i.Size), sized(i.Shared), sized(i.Unique), i.Containers})
 	}
-	var containers []containerUsageRow
 	for _, c := range usage.Containers {
-		volumes := 0
+		has := 0
 		for _, m := range c.Mounts {
-			if m.Name != "" {
-				volumes++
+			if m.Type == mount.TypeVolume {
+				has++
 			}
 		}
 		containers = append(containers, containerUsageRow{
-			c.ID, c.ImageName(names), command(c.Command, false), volumes, sized(c.Bytes), ago(c.Created), status(c.State), c.Name,
+			c.ID, c.ImageName(names), command(c.Command, false), has, sized(c.Bytes), ago(c.Created), status(c.State), c.Name,
 		})
 	}
-	var volumes []volumeUsageRow
 	for _, v := range usage.Volumes {
 		volumes = append(volumes, volumeUsageRow{v.Name, v.Containers, sized(v.Bytes)})
+	}
+	if format != "" && format != "table" { // all of it in one value
+		return printInspected(w, format, []usageRows{{images, containers, volumes, []cacheUsageRow{}}})
 	}
 	fmt.Fprint(w, "Images space usage:\n\n")
 	if err := printFormatted(w, "", `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}`, images); err != nil {
@@ -146,7 +164,11 @@ func printUsage(w io.Writer, e *engine.Engine, usage look.DiskUsage) error {
 		return err
 	}
 	fmt.Fprint(w, "\nLocal Volumes space usage:\n\n")
-	return printFormatted(w, "", `table {{.Name}}\t{{.Links}}\t{{.Size}}`, volumes)
+	if err := printFormatted(w, "", `table {{.Name}}\t{{.Links}}\t{{.Size}}`, volumes); err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nBuild cache usage: 0B\n\n")
+	return printFormatted(w, "", `table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}`, []cacheUsageRow(nil))
 }
 
 func containerPruneCommand(e *engine.Engine) *cobra.Command {

@@ -5,14 +5,17 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"gocker/final/internal/engine"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/advice"
 )
 
 // imageRow is a row of images, with docker's names.
@@ -39,7 +42,7 @@ const (
 )
 
 func imagesCommand(e *engine.Engine) *cobra.Command {
-	var quiet, whole, digests, all bool
+	var quiet, whole, digests, all, tree bool
 	var format string
 	var filters []string
 	cmd := &cobra.Command{
@@ -49,6 +52,9 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				filters = append(filters, "reference="+args[0])
+			}
+			if tree {
+				return printTree(cmd.OutOrStdout(), e, filters)
 			}
 			images, err := e.Images().List(filters, digests || format == "json" || strings.Contains(format, ".Digest"))
 			if images == nil && err != nil {
@@ -74,11 +80,11 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 				}
 			}
 			usual := imagesTable
-			if digests {
-				usual = imagesDigestsTable
-			}
-			if quiet {
+			switch {
+			case quiet:
 				format = "{{.ID}}"
+			case digests:
+				usual = imagesDigestsTable
 			}
 			return errors.Join(printRows(cmd.OutOrStdout(), format, usual, !quiet, rows), err)
 		},
@@ -87,10 +93,46 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
 	f.BoolVar(&whole, "no-trunc", false, "whole ids")
 	f.BoolVar(&digests, "digests", false, "also show their digests in registries")
+	f.BoolVar(&tree, "tree", false, "each image with all its names and its platform, what it takes on disk, and U if a container uses it")
 	f.BoolVarP(&all, "all", "a", false, "changes nothing: gocker always shows all images")
 	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
 	f.StringVar(&format, "format", "", formatHelp)
+	for _, other := range []string{"quiet", "no-trunc", "digests", "format"} {
+		cmd.MarkFlagsMutuallyExclusive("tree", other)
+	}
 	return cmd
+}
+
+// printTree prints as docker does: the names of an image, the last with its figures, and its platform below them.
+func printTree(w io.Writer, e *engine.Engine, filters []string) error {
+	all, err := e.Look().ImageTree(filters)
+	width := len("<untagged>")
+	for _, i := range all {
+		for _, name := range append(i.Names, "└─ "+i.Platform) {
+			width = max(width, utf8.RuneCountInString(name))
+		}
+	}
+	line := func(name, id, disk, content, extra string) {
+		fmt.Fprintf(w, "%-*s   %-12s   %10s   %12s   %-5s\n", width, advice.Printable(name), id, disk, content, extra)
+	}
+	line("IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA")
+	for _, i := range all {
+		names := i.Names
+		if names == nil {
+			names = []string{"<untagged>"}
+		}
+		for _, name := range names[:len(names)-1] {
+			fmt.Fprintln(w, advice.Printable(name))
+		}
+		used := ""
+		if i.Used {
+			used = "U"
+		}
+		line(names[len(names)-1], i.ID, shortSize(i.Disk), shortSize(i.Content), used)
+		line("└─ "+i.Platform, i.ID, shortSize(i.Disk), shortSize(i.Content), used)
+		fmt.Fprintln(w)
+	}
+	return err
 }
 
 func rmiCommand(e *engine.Engine) *cobra.Command {

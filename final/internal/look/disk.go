@@ -4,10 +4,15 @@ package look
 
 import (
 	"errors"
+	"path/filepath"
+	"slices"
+
+	"github.com/moby/moby/api/types/mount"
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/images"
 	"gocker/final/internal/volumes"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 
@@ -50,7 +55,9 @@ func (look Look) DiskUsage() (u DiskUsage, err error) {
 	of, have, needed := map[string][]layers.Layer{}, map[string]int{}, map[string]bool{}
 	containers := map[string]int{}
 	for _, c := range u.Containers {
-		containers[c.ImageID]++
+		for _, image := range imagesOf(c.Listed) {
+			containers[image]++
+		}
 	}
 	for _, image := range named {
 		if of[image.ID] != nil {
@@ -64,14 +71,14 @@ func (look Look) DiskUsage() (u DiskUsage, err error) {
 				u.ImageBytes += layer.Files + layer.Size
 				u.Unused += layer.Files + layer.Size
 			}
-			if containers[img.Digest] > 0 && !needed[layer.ChainID] {
+			if containers[image.ID] > 0 && !needed[layer.ChainID] {
 				needed[layer.ChainID] = true
 				u.Unused -= layer.Files + layer.Size
 			}
 		}
 	}
 	for _, image := range named {
-		i := ImageUsage{Named: image, Containers: containers[image.Summary.Digest]}
+		i := ImageUsage{Named: image, Containers: containers[image.ID]}
 		for _, layer := range of[image.ID] {
 			if have[layer.ChainID] > 1 {
 				i.Shared += layer.Files
@@ -84,6 +91,18 @@ func (look Look) DiskUsage() (u DiskUsage, err error) {
 	var volumesErr error
 	u.Volumes, volumesErr = look.volumeUsage()
 	return u, errors.Join(err, volumesErr)
+}
+
+// imagesOf are the images that a container needs: the one that it was made of, and those that it has mounted.
+func imagesOf(l Listed) []string {
+	needs := []string{dirs.Short(l.ImageID)}
+	for _, m := range l.Mounts {
+		if m.Type == mount.TypeImage {
+			needs = append(needs, filepath.Base(m.Source))
+		}
+	}
+	slices.Sort(needs)
+	return slices.Compact(needs)
 }
 
 func (look Look) containerUsage() (usage []ContainerUsage, err error) {
