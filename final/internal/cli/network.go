@@ -64,7 +64,7 @@ func networkCreateCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVar(&n.Internal, "internal", false, "nothing leads out of it or into it")
 	f.BoolVar(&n.IPv6, "ipv6", false, "its containers have IPv6 addresses, too")
 	f.Var((*list)(&labels), "label", "`KEY=value` to be found by")
-	f.VarP((*list)(&options), "opt", "o", "`KEY=value`: com.docker.network.bridge.name, com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, …enable_ip_masquerade")
+	f.VarP((*list)(&options), "opt", "o", "`KEY=value`: com.docker.network.bridge.name, com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, …enable_ip_masquerade, …host_binding_ipv4")
 	f.StringVarP(&driver, "driver", "d", "bridge", "`bridge`: there is no other")
 	f.Var(only("default"), "ipam-driver", "`default`: there is no other")
 	f.Var(only("local"), "scope", "`local`: there is no other")

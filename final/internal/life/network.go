@@ -148,6 +148,9 @@ func (life Life) Disconnect(name, network string) error {
 		})
 	}
 	n, err := life.findNetwork(network)
+	if errors.Is(err, networks.ErrNoNetwork) && slices.ContainsFunc(s.Options.Network.Wants, func(want networks.Want) bool { return want.Name == network }) {
+		n, err = networks.Network{Name: network}, nil // it was removed: then the container does not run
+	}
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ type Endpoint struct {
 	Ports     []Port         `json:",omitempty"` // published through it
 	Internal  bool           `json:",omitempty"` // the network is
 	MTU       int            `json:",omitempty"`
+	HostIP    netip.Addr     `json:",omitzero"` // see Network.hostIP
 }
 
 // name is the container's, or its id if it has none.
@@ -155,8 +156,11 @@ func (s Store) writeEndpoint(e Endpoint) error {
 // down before it gives the lock back.
 func (s Store) join(container string, want Want, others []Endpoint) (e Endpoint, device string, err error) {
 	n, err := s.Find(want.Name)
-	if errors.Is(err, ErrNoNetwork) && want.Name == Default {
+	switch {
+	case errors.Is(err, ErrNoNetwork) && want.Name == Default:
 		n, err = s.create(Network{Name: Default})
+	case errors.Is(err, ErrNoNetwork): // it was there when the container was made
+		err = advice.Add(err, "make it again: gocker network create %[1]s; or take the container off it: gocker network disconnect %[1]s %[2]s", want.Name, container)
 	}
 	if err != nil {
 		return e, "", err
@@ -175,7 +179,7 @@ func (s Store) join(container string, want Want, others []Endpoint) (e Endpoint,
 	rand.Read(random)
 	e = Endpoint{
 		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, Device: freeDevice(others),
-		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(),
+		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(), HostIP: n.hostIP(),
 	}
 	e.Host = "veth" + e.ID[:11] // 15 characters: no name of a device is longer
 	if err := e.address(n, want, on); err != nil {

@@ -69,6 +69,7 @@ const (
 	OptMTU        = "com.docker.network.driver.mtu"
 	OptICC        = "com.docker.network.bridge.enable_icc"
 	OptMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
+	OptHostIP     = "com.docker.network.bridge.host_binding_ipv4" // where ports are published if nobody says
 )
 
 // A Store is the networks of one pair of folders.
@@ -484,6 +485,15 @@ func (n Network) MTU() int {
 	var mtu int
 	fmt.Sscan(n.Options[OptMTU], &mtu)
 	return mtu
+}
+
+// hostIP is the address of the host at which ports are published that say none; the zero one: all.
+func (n Network) hostIP() netip.Addr {
+	addr, _ := netip.ParseAddr(n.Options[OptHostIP])
+	if addr.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return addr
 }
 
 // isGone tells whether a device or rule that we wanted to take away was gone.

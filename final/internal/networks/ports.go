@@ -40,6 +40,9 @@ func (a *Attachment) listen() error {
 	e := &a.Endpoints[first]
 	var groups [][]published.Port
 	for _, p := range a.publish {
+		if !p.IP.IsValid() {
+			p.IP = e.HostIP
+		}
 		groups = append(groups, p.at(e.Addrs))
 	}
 	listeners, err := published.Listen(groups...)

@@ -44,8 +44,12 @@ func validate(n Network) error {
 			if value != "true" && value != "false" {
 				err = errors.New("it is true or false")
 			}
+		case OptHostIP:
+			if addr, parseErr := netip.ParseAddr(value); parseErr != nil || !addr.Is4() {
+				err = errors.New("it is an IPv4 address of the host")
+			}
 		default:
-			err = fmt.Errorf("there are %s, %s, %s and %s", OptName, OptMTU, OptICC, OptMasquerade)
+			err = fmt.Errorf("there are %s, %s, %s, %s and %s", OptName, OptMTU, OptICC, OptMasquerade, OptHostIP)
 		}
 		if err != nil {
 			return fmt.Errorf("--opt %s=%s: %w", option, value, err)
