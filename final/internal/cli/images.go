@@ -97,10 +97,14 @@ func imagesCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&all, "all", "a", false, "changes nothing: gocker always shows all images")
 	f.VarP((*list)(&filters), "filter", "f", "`KEY=VALUE`: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE, label=KEY[=VALUE]")
 	f.StringVar(&format, "format", "", formatHelp)
+	treeAlone(cmd)
+	return cmd
+}
+
+func treeAlone(cmd *cobra.Command) {
 	for _, other := range []string{"quiet", "no-trunc", "digests", "format"} {
 		cmd.MarkFlagsMutuallyExclusive("tree", other)
 	}
-	return cmd
 }
 
 // printTree prints as docker does: the names of an image, the last with its figures, and its platform below them.
