@@ -88,7 +88,11 @@ func (store Store) NoteProbe(asked State, r docker.HealthcheckResult) error {
 		h.FailingStreak, now = 0, docker.Healthy
 	case before == docker.Starting && r.Start.Sub(s.Started) < config.StartPeriod:
 	default:
-		if h.FailingStreak++; h.FailingStreak >= cmp.Or(config.Retries, defaultRetries) {
+		retries := config.Retries
+		if retries <= 0 { // an image's may be negative
+			retries = defaultRetries
+		}
+		if h.FailingStreak++; h.FailingStreak >= retries {
 			now = docker.Unhealthy
 		}
 	}
