@@ -1,6 +1,7 @@
 package untar
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -8,9 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-import ()
+	"gocker/step01-pull/shared/advice"
+)
 
 // What makes a file of a layer the file that its author had: owner, mode, xattrs, times, and for devices their numbers. To
 // unpack a package all of this could be left out.
@@ -36,7 +37,10 @@ func (w *Writer) setAttributes(name string, a attributes) error {
 	}
 	base := path.Base(name)
 	if w.chown {
-		if err := dir.root.Lchown(base, a.uid, a.gid); err != nil {
+		if err := dir.root.Lchown(base, a.uid, a.gid); errors.Is(err, unix.EINVAL) {
+			err = fmt.Errorf("%q is a file of user %d and group %d, and this user namespace does not have both", name, a.uid, a.gid)
+			return advice.Add(err, "as root, give the user a range of ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, and install newuidmap (Debian package uidmap)")
+		} else if err != nil {
 			return err
 		}
 	}
@@ -45,17 +49,19 @@ func (w *Writer) setAttributes(name string, a attributes) error {
 			return err
 		}
 	}
-	if err := dir.setXattrs(base, a.records, func(xattr string) {
-		if w.leftOut++; w.leftOut == 1 {
-			w.firstLeftOut = fmt.Sprintf("xattr %s of %q", xattr, name)
-		}
-	}); err != nil {
+	if err := dir.setXattrs(base, a.records, func(xattr string) { w.leaveOut("xattr %s of %q", xattr, name) }); err != nil {
 		return err
 	}
 	if a.mod.IsZero() { // not from an archive, but made by a caller that does not care
 		return nil
 	}
 	return dir.setTimes(base, a.access, a.mod)
+}
+
+func (w *Writer) leaveOut(what string, args ...any) {
+	if w.leftOut++; w.leftOut == 1 {
+		w.firstLeftOut = fmt.Sprintf(what, args...)
+	}
 }
 
 // setTimes is utimensat(2), to the nanosecond, on the name itself: a link's times are its own.

@@ -10,6 +10,8 @@ import (
 
 // Elsewhere package.tar is unpacked, which has neither devices nor xattrs. Layers are unpacked on Linux only.
 
+var errOnlyRoot = errors.ErrUnsupported
+
 func (f folder) mknod(name string, _ *tar.Header) error {
 	return fmt.Errorf("mknod %q: %w", name, errors.ErrUnsupported)
 }

@@ -32,7 +32,7 @@ type Writer struct {
 	last    folder
 	buffer  []byte
 
-	leftOut      int // xattrs
+	leftOut      int // xattrs and devices
 	firstLeftOut string
 }
 
@@ -128,7 +128,7 @@ func (w *Writer) Finish() error {
 	return nil
 }
 
-// LeftOut says which xattrs have no place in the file system; "" is none.
+// LeftOut says which xattrs have no place in the file system, and which devices only root may make; "" is none.
 func (w *Writer) LeftOut() string {
 	if w.leftOut > 1 {
 		return fmt.Sprintf("%s, and %d more", w.firstLeftOut, w.leftOut-1)
@@ -168,6 +168,10 @@ func (w *Writer) Write(header *tar.Header, content io.Reader) error {
 		err = dir.mknod(base, header)
 	default:
 		return fmt.Errorf("%w: unknown type %q", ErrArchive, header.Typeflag)
+	}
+	if errors.Is(err, errOnlyRoot) {
+		w.leaveOut("device %q", name)
+		return nil
 	}
 	if err != nil {
 		return blame(err)

@@ -39,7 +39,7 @@ type Changeset struct {
 	// Entries, compared with the layers below.
 	Added, Updated, Deleted int
 
-	// LeftOut says which xattrs the file system has no place for. It is known only of a layer that was just unpacked.
+	// LeftOut says which xattrs the file system has no place for, and which devices only root may make. It is known only of a layer that was just unpacked.
 	LeftOut string `json:"-"`
 }
 

@@ -39,11 +39,11 @@ func (s Store) Note(action string, img layers.Image, id, name string) {
 	events.Log{Dirs: s.Dirs}.Note("image", action, id, img.Config.Config.Labels, "name", name)
 }
 
-// LeftOut says, a line for a layer that was just unpacked, which of its attributes the file system has no place for.
+// LeftOut says, a line for a layer that was just unpacked, what it has that has no place in the file system or that only root may make.
 func LeftOut(img layers.Image) (lines []string) {
 	for _, layer := range img.Layers {
 		if layer.LeftOut != "" {
-			lines = append(lines, fmt.Sprintf("layer %s: left out %s: the file system of the images has no place for it", layer.Digest, layer.LeftOut))
+			lines = append(lines, fmt.Sprintf("layer %s: left out %s: the file system of the images has no place for it, or only root may make it", layer.Digest, layer.LeftOut))
 		}
 	}
 	return lines
