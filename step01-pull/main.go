@@ -25,7 +25,7 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 	wanted := flags.String("platform", pull.HostPlatform().String(), "`os/arch[/variant]`, if the name stands for several images")
 	mirror := flags.String("mirror", "", "ask this registry instead of the image's own: `host[:port]`")
 	older := flags.Bool("older", false, "write the older kind of archive, whose layers are named by their v1 IDs")
-	ref, err := lesson.Parse(flags, args, "")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}

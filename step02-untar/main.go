@@ -25,7 +25,7 @@ func main() { lesson.Main("step02-untar", run) }
 func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) error {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step02-untar [flags] [IMAGE]", "Unpacks the package.tar that step01-pull made.")
-	ref, err := lesson.Parse(flags, args, "")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}

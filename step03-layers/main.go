@@ -26,16 +26,17 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/local"
+	"gocker/step03-layers/usernamespace"
 )
 
-func main() { lesson.Main("step03-layers", run) }
+func main() { lesson.Main("step03-layers", usernamespace.Enter(run)) }
 
 func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) error {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step03-layers [flags] [IMAGE]", "Unpacks the layers of an image that step02-untar laid out.")
 	list := flags.Bool("list", false, "list the images that are here")
 	remove := flags.Bool("remove", false, "remove IMAGE")
-	ref, err := lesson.Parse(flags, args, "layers have files of many owners")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func unpackImage(ctx context.Context, stdout io.Writer, d dirs.Dirs, ref pull.Re
 func showLayer(stdout io.Writer, n int, l layers.Layer) {
 	fmt.Fprintf(stdout, "   layer %d    %s, %d added, %d updated, %d deleted\n", n, units.HumanSize(float64(l.Size)), l.Added, l.Updated, l.Deleted)
 	if l.LeftOut != "" {
-		fmt.Fprintf(stdout, "     left out %s: this file system has no place for it\n", l.LeftOut)
+		fmt.Fprintf(stdout, "     left out %s: this file system has no place for it, or only root may make it\n", l.LeftOut)
 	}
 	fmt.Fprintf(stdout, "     digest   %s  the archive as it was sent\n", l.Digest)
 	fmt.Fprintf(stdout, "     diffID   %s  the tar inside\n", l.DiffID)

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,6 +16,17 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/local"
 )
+
+const beStep = "GOCKER_TEST_BE_STEP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beStep) != "" {
+		main()
+		return
+	}
+	testenv.Alone()
+	os.Exit(m.Run())
+}
 
 func output(t *testing.T, d dirs.Dirs, args ...string) string {
 	t.Helper()
@@ -84,4 +96,16 @@ func TestRunListsAndRemoves(t *testing.T) {
 	if !errors.Is(err, local.ErrNoImage) {
 		t.Errorf("a second --remove = %v, want ErrNoImage", err)
 	}
+}
+
+func TestAnOrdinaryUserHasLayers(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out, err := u.Command([]string{beStep + "=1"}, "/proc/self/exe").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	d := dirs.Dirs{Root: u.Home + "/.local/share/gocker"}
+	testenv.InOrder(t, string(out), "0. User 61234 is not root", "2. Unpacking each layer", "layer 4 ", "1 added, 0 updated, 2 deleted\n",
+		"4. Entering the image in "+d.ImagesJSON(), "sample  latest  ")
 }

@@ -21,18 +21,19 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/road"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
 
-func main() { lesson.Main("step04-overlay", run) }
+func main() { lesson.Main("step04-overlay", usernamespace.Enter(run)) }
 
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
 	var d dirs.Dirs
 	flags := lesson.Flags(stdout, &d, "step04-overlay [flags] [IMAGE [PATH…]]",
 		"Mounts the layers of an image as one file system, and says which layer each PATH comes from.")
 	tell := story.Flag(flags, stdout)
-	ref, err := lesson.Parse(flags, args, "mounting")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,23 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
 	"gocker/step01-pull/shared/testenv"
 )
+
+const beStep = "GOCKER_TEST_BE_STEP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beStep) != "" {
+		main()
+		return
+	}
+	testenv.Alone()
+	os.Exit(m.Run())
+}
 
 func TestRunMountsChangesAndCleansUp(t *testing.T) {
 	testenv.NeedRoot(t)
@@ -45,4 +57,15 @@ func TestExplainTellsWhatIsDoneWhenItIsDone(t *testing.T) {
 	}
 	testenv.InOrder(t, out.String(), "1. Mounting", "\nmkdir -p "+d.Containers(), "\nln -s "+d.Images(), "\nmount -t overlay -o nodev,lowerdir="+d.Layers(), "2. Where",
 		"4. Unmounting", "\numount -l "+d.Containers(), "\nrm -rf "+d.Containers(), "\nnext: ")
+}
+
+func TestAnOrdinaryUserMounts(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out, err := u.Command([]string{beStep + "=1"}, "/proc/self/exe", "sample", "/srv/draft", "/srv/menu/salad").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	testenv.InOrder(t, string(out), "0. User 61234 is not root", "1. Mounting 4 layers of sample:latest over each other\n",
+		"/srv/draft ", "no layer has it\n", "/srv/menu/salad ", "layer 4, ", "D /etc/group", "character device 0/0, a whiteout\n", "4. Unmounting")
 }

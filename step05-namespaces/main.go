@@ -16,6 +16,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/road"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
@@ -27,7 +28,7 @@ import (
 )
 
 func main() {
-	lesson.Main("step05-namespaces", run)
+	lesson.Main("step05-namespaces", usernamespace.Enter(run))
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (err error) {
@@ -36,7 +37,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 		"Runs CMD, or a shell if you name none, in its own namespaces.")
 	tell := story.Flag(flags, stdout)
 	connected := flags.Bool("network", false, "connect it to the host, and to one more container that plays another machine")
-	ref, err := lesson.Parse(flags, args, "making namespaces")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}

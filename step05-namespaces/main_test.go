@@ -16,11 +16,18 @@ import (
 	"gocker/step05-namespaces/namespaces"
 )
 
-const beStep = "GOCKER_TEST_BE_STEP"
+// The tests' program is the step, too: with the arguments in this variable, or with its own.
+const (
+	beStep  = "GOCKER_TEST_BE_STEP"
+	ownArgs = "own"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beStep) != "" {
-		os.Args = strings.Fields("step05-namespaces " + os.Getenv(beStep))
+	if args := os.Getenv(beStep); args != "" && args != ownArgs {
+		os.Args = append(os.Args[:1], strings.Fields(args)...)
+		main()
+		return
+	} else if args == ownArgs {
 		main()
 		return
 	}
@@ -119,5 +126,27 @@ func TestRunLeavesNothingIfNobodyReadsItsOutput(t *testing.T) {
 	cmd.Wait() // whatever its status is
 	if left := testenv.Ls(t, d.Containers()); len(left) > 0 {
 		t.Errorf("the containers %q are left", left)
+	}
+}
+
+func TestAnOrdinaryUserHasAContainer(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	for _, tt := range []struct{ subids, says, groups string }{
+		{testenv.Subids(), "and has 65536 more ids", "gid=700004"},
+		{"", "and there is no other user", "devpts"}, // nor is there a group 5 for terminals
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			u := testenv.OrdinaryUser(t, tt.subids)
+			out, err := u.Command([]string{beStep + "=" + ownArgs}, "/proc/self/exe", "sample", "sh", "-c",
+				"echo pid $$; echo x >/dev/null; cat /proc/mounts; ls /sys/class/net; mknod /dev/disk b 8 0").CombinedOutput()
+			if err == nil {
+				t.Errorf("it makes a device: %s", out)
+			}
+			testenv.InOrder(t, string(out), "0. User 61234 is not root", tt.says, "4. It becomes sh", "pid 1\n", "overlay / overlay ", ",userxattr 0 0\n", tt.groups,
+				"sysfs /sys sysfs ro", "proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\nlo\n", "/dev/disk: Operation not permitted\n", "5. It ended with status 1")
+			if n := strings.Count(string(out), "proc /proc proc"); n != 1 {
+				t.Errorf("it has %d proc file systems, want its own:\n%s", n, out)
+			}
+		})
 	}
 }

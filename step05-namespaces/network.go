@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 
+	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
@@ -28,6 +30,9 @@ var (
 // connect makes the bridge and the other machine, and returns the parts of the container that is plugged in.
 func connect(f *overlay.FS, tell story.Story) (machine *namespaces.Process, cable []namespaces.Part, err error) {
 	if err := bridge.Make(); err != nil {
+		if usernamespace.Inside() {
+			err = advice.Add(err, "a user has no bridges on the machine's network, but may have a network that stands for it: see docs/user-namespaces.md")
+		}
 		return nil, nil, err
 	}
 	bridge.TellMake(tell)

@@ -21,6 +21,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/road"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
@@ -36,7 +37,7 @@ import (
 )
 
 func main() {
-	lesson.Main("step06-cgroups", run)
+	lesson.Main("step06-cgroups", usernamespace.Enter(run))
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
@@ -49,7 +50,7 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) 
 	flags.Int64Var(&limit.Pids, "pids-limit", 64, "how many processes it may have; -1: no limit")
 	flags.StringVar(&c.controller, "experiment", "", "show a limit at work: `memory|cpu|pids|devices`")
 	tell := story.Flag(flags, stdout)
-	ref, err := lesson.Parse(flags, args, "setting limits")
+	ref, err := lesson.Parse(flags, args)
 	if err != nil {
 		return err
 	}
@@ -129,13 +130,17 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	cgroupbyhand.Set(c.tell, cg, settings)
 	showSettings(stdout, cg, settings)
 
-	say("4. Denying it all devices but these")
-	rules := append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)
-	if err := devices.Guard(cg, rules); err != nil {
-		return -1, err
+	if usernamespace.Inside() {
+		say("4. No device is denied: only the machine's root may do that, and a user namespace's root makes none")
+	} else {
+		say("4. Denying it all devices but these")
+		rules := append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)
+		if err := devices.Guard(cg, rules); err != nil {
+			return -1, err
+		}
+		cgroupbyhand.Guard(c.tell, cg, rules)
+		showRules(stdout, rules)
 	}
-	cgroupbyhand.Guard(c.tell, cg, rules)
-	showRules(stdout, rules)
 
 	say("5. Mounting its root, and making its process, which is in the cgroup before it does anything")
 	if err := f.Mount(); err != nil {

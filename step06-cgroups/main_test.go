@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,14 +18,22 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/limits"
 )
 
-const beStep = "GOCKER_TEST_BE_STEP"
+// The tests' program is the step, too: with the arguments in this variable, or with its own.
+const (
+	beStep  = "GOCKER_TEST_BE_STEP"
+	ownArgs = "own"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beStep) != "" {
-		os.Args = strings.Fields("step06-cgroups " + os.Getenv(beStep))
+	if args := os.Getenv(beStep); args != "" && args != ownArgs {
+		os.Args = append(os.Args[:1], strings.Fields(args)...)
+		main()
+		return
+	} else if args == ownArgs {
 		main()
 		return
 	}
@@ -149,4 +158,48 @@ func TestCtrlCLeavesNothing(t *testing.T) {
 	if !errors.As(err, &exit) || exit != 137 {
 		t.Errorf("run = %v, want exit status 137", err)
 	}
+}
+
+// An ordinary user has no cgroups but those below one that was delegated.
+func TestAnOrdinaryUserHasLimitsWhereACgroupIsDelegated(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "setpriv")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	env := []string{beStep + "=" + ownArgs}
+	out, err := u.Command(env, "/proc/self/exe", "sample", "true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "permission denied\n  a user makes cgroups only below one that root has delegated to this user; ") {
+		t.Errorf("without one it ends with %v and\n%s", err, out)
+	}
+
+	cg, err := cgroups.New(nil, "gocker-delegated-to-a-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cgroups.Remove(cg)
+	// What is to be the user's: see "Delegation" in the kernel's cgroup-v2 document. A cgroup of v2 that has others inside has no
+	// processes, so the user's are in one inside. v1 has no such rule.
+	const delegate = `
+for door; do
+	folder=${door%/*}
+	chown $USER $folder $door
+	if [ -e $folder/cgroup.subtree_control ]; then
+		mkdir $folder/session
+		chown $USER $folder/cgroup.subtree_control $folder/session $folder/session/cgroup.procs
+		door=$folder/session/cgroup.procs
+	fi
+	echo $$ >$door
+done
+exec setpriv --reuid $USER --regid $USER --clear-groups $STEP -m 48m --pids-limit 20 sample sh -c 'exit 7'`
+	self, err := os.Open("/proc/self/exe") // it is in a folder that the user may not open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	cmd := exec.Command("sh", append([]string{"-ec", delegate, "sh"}, cgroups.Doors(cg)...)...)
+	cmd.Env, cmd.Dir = append(u.Command(env, "").Env, fmt.Sprint("USER=", testenv.UserID), "STEP=/proc/self/fd/3"), "/"
+	cmd.ExtraFiles = []*os.File{self}
+	out, err = cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("with one it ends with %v and\n%s", err, out)
+	}
+	testenv.InOrder(t, string(out), "gocker-delegated-to-a-user", ": 50331648", "pids.max: 20", "4. No device is denied", "ended with status 7")
 }

@@ -100,7 +100,7 @@ func honest(t *testing.T, layer string, below merged.Stack) {
 		}
 		all, err := merged.Xattrs(path)
 		for xattr := range all {
-			if merged.IsOverlays(xattr) && xattr != merged.OpaqueXattr {
+			if merged.IsOverlays(xattr) && xattr != merged.OpaqueXattr() {
 				t.Errorf("%q has %s", name, xattr)
 			}
 		}

@@ -110,10 +110,10 @@ func (u *unpacker) writeWhiteouts() error {
 
 // setOpaque writes the xattr by which overlayfs knows that a folder hides what is below.
 func (u *unpacker) setOpaque(dir string) error {
-	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr, []byte("y"), 0); err != nil {
+	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr(), []byte("y"), 0); err != nil {
 		err = fmt.Errorf("make %q opaque: %w", dir, err)
 		if errors.Is(err, unix.ENOTSUP) {
-			return advice.Add(err, "the file system of the images has no trusted.* xattrs: choose a folder on another with --root")
+			return advice.Add(err, "the file system of the images has no such xattrs: choose a folder on another with --root")
 		}
 		return err
 	}

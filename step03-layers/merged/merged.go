@@ -7,7 +7,7 @@
 //	name, err := stack.Resolve("bin/sh")    // "usr/bin/dash": where links lead to inside
 //
 // A folder says of a lower one's name that it is deleted by a whiteout, a character device 0/0 of that name. It hides all
-// that lower ones have in a folder by the xattr trusted.overlay.opaque = y: the folder is opaque.
+// that lower ones have in a folder by the xattr trusted.overlay.opaque = y: the folder is opaque. In a user namespace this is user.overlay.opaque.
 //
 // See https://docs.kernel.org/filesystems/overlayfs.html.
 package merged
@@ -22,13 +22,21 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step03-layers/usernamespace"
 )
 
 // A Stack is folders that lie over each other as overlayfs lays them, the lowest first.
 type Stack []string
 
-// OpaqueXattr with the value "y" makes a folder opaque.
-const OpaqueXattr = "trusted.overlay.opaque"
+// OpaqueXattr with the value "y" makes a folder opaque. Only root may write trusted.*, and a user namespace's root is another: so
+// overlayfs has two names for it. See "User xattr" in the kernel's document.
+func OpaqueXattr() string {
+	if usernamespace.Inside() {
+		return "user.overlay.opaque"
+	}
+	return "trusted.overlay.opaque"
+}
 
 // Find returns the index of the layer that a name of the merged view comes from, and what it is there; -1 where the
 // merged view has no such name. No link is followed.
@@ -130,6 +138,6 @@ func IsWhiteout(info fs.FileInfo) bool {
 // IsOpaque tells whether a folder of a layer hides all that layers below have in it.
 func IsOpaque(dir string) bool {
 	value := make([]byte, 1)
-	n, err := unix.Lgetxattr(dir, OpaqueXattr, value)
+	n, err := unix.Lgetxattr(dir, OpaqueXattr(), value)
 	return err == nil && n == 1 && value[0] == 'y'
 }

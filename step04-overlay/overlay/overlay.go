@@ -36,6 +36,7 @@ import (
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/merged"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/story"
 )
@@ -172,6 +173,9 @@ func (f *FS) options(lower merged.Stack) string {
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
 		strings.Join(topmostFirst, ":"), escape(f.Upperdir()), escape(f.Workdir()))
+	if usernamespace.Inside() { // only the machine's root may write trusted.overlay.*, which overlayfs else writes
+		options += ",userxattr"
+	}
 	if f.Volatile {
 		options += ",volatile"
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/inside"
@@ -147,6 +148,10 @@ func tellRoot(root string, tell story.Story) {
 func tellDevices(tell story.Story) {
 	var nodes []string
 	for _, d := range rootfs.DefaultDevices {
+		if usernamespace.Inside() { // its root makes no devices
+			nodes = append(nodes, story.Quote("touch", InRoot(d.Path)), story.Quote("mount", "--bind", d.Path, InRoot(d.Path)))
+			continue
+		}
 		nodes = append(nodes, story.Quote("mknod", "-m", "666", InRoot(d.Path), d.Type, fmt.Sprint(d.Major), fmt.Sprint(d.Minor)))
 	}
 	tell.Sh(story.Inside, "the devices without which programs do not work", strings.Join(nodes, "\n"))

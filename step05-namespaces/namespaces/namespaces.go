@@ -115,13 +115,13 @@ func (p *Process) create(spec *specs.Spec) error {
 		}
 	}
 	unix.Umask(0o022) // what is made here has the mode that is asked for, and the command begins with docker's umask
-	if err := rootfs.Enter(spec.Root.Path); err != nil {
+	root, err := rootfs.Enter(spec.Root.Path)
+	if err != nil {
 		return err
 	}
-	var root rootfs.Root
 	defer root.Close()
 	for _, m := range spec.Mounts {
-		if err := p.mount(&root, m); err != nil {
+		if err := p.mount(root, m); err != nil {
 			return err
 		}
 	}
@@ -144,10 +144,13 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := p.addCommand(spec.Process); err != nil {
 		return err
 	}
-	if err := p.clone(made & unix.CLONE_NEWPID); err != nil {
-		return err
-	}
-	if err := p.awaitReport(); err != nil {
+	err = root.ChildMounts(func() error {
+		if err := p.clone(made & unix.CLONE_NEWPID); err != nil {
+			return err
+		}
+		return p.awaitReport()
+	})
+	if err != nil {
 		return err
 	}
 	if err := makeFolder(spec.Process.Cwd); err != nil {

@@ -27,8 +27,8 @@ var devLinks = [][2]string{
 	{"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
 }
 
-// fillDev makes the device nodes that every container has, and the links, in a /dev that is empty.
-func fillDev() error {
+// fillDev makes the device nodes that every container has, or binds those that the host lends, and the links, in a /dev that is empty.
+func (l lent) fillDev() error {
 	dev, err := inside.Find("/dev")
 	if err != nil {
 		return err
@@ -37,6 +37,11 @@ func fillDev() error {
 	at := int(dev.Fd())
 	for _, d := range DefaultDevices {
 		name := d.Path[len("/dev/"):]
+		if bound, err := l.device(d.Path, at, name); err != nil {
+			return fmt.Errorf("bind the host's device %q: %w", d.Path, err)
+		} else if bound {
+			continue
+		}
 		err := unix.Mknodat(at, name, unix.S_IFCHR|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
 		if err == nil {
 			err = unix.Fchmodat(at, name, 0o666, 0) // mknod(2) obeys the umask

@@ -4,20 +4,24 @@
 //
 // The thread has a mount namespace of its own. It finds mount points by names of the container: see package inside.
 //
-//	err := rootfs.Enter(folder)
+//	root, err := rootfs.Enter(folder)
 //	err = root.Mount(m)          // for each entry of the spec
 //	err = root.LeaveToChild(m)   // or this, for /proc
+//	root.AddTo(list)
+//	err = root.ChildMounts(func() error { … })   // the child is made, and mounts it
 package rootfs
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/inside"
 )
@@ -27,7 +31,20 @@ import (
 var ErrInProc = errors.New("nothing may be mounted in /proc")
 
 // Enter makes a folder the root of the calling thread, which has a mount namespace of its own.
-func Enter(rootfs string) error {
+func Enter(rootfs string) (*Root, error) {
+	lent, err := lend()
+	if err != nil {
+		return nil, err
+	}
+	r := &Root{lent: lent, alone: usernamespace.Alone()}
+	if err := enter(rootfs); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func enter(rootfs string) error {
 	// systemd makes / a shared mount: what one namespace mounts, all others get. A new mount namespace starts as a
 	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
 	// And pivot_root refuses a shared parent, with EINVAL.
@@ -59,7 +76,11 @@ func pivot(rootfs string) error {
 }
 
 // A Root is a container's root file system on its way to be complete. The thread's root is there already.
-type Root struct{ child []childMount }
+type Root struct {
+	child []childMount
+	lent  lent
+	alone bool // there is no other user, and no other group
+}
 
 // A childMount is one that shows the namespaces of the process that mounts it, so the child mounts it.
 type childMount struct {
@@ -67,8 +88,9 @@ type childMount struct {
 	point *os.File
 }
 
-// Close closes what the child needs to mount.
+// Close closes what the child needs to mount, and what the host has lent.
 func (r *Root) Close() {
+	r.lent.close()
 	for _, m := range r.child {
 		m.point.Close()
 	}
@@ -94,6 +116,14 @@ func (r *Root) AddTo(list *birth.List) {
 	}
 }
 
+// ChildMounts makes the child, by a function that returns when the child has mounted what was left to it.
+func (r *Root) ChildMounts(make func() error) error {
+	if len(r.child) == 0 {
+		return make()
+	}
+	return r.lent.while("/proc", make)
+}
+
 // Mount mounts a new file system, and fills /dev.
 func (r *Root) Mount(m specs.Mount) error {
 	point, err := inside.FindOrMake(m.Destination, false)
@@ -104,12 +134,21 @@ func (r *Root) Mount(m specs.Mount) error {
 	if inside.IsFileSystem(point, unix.PROC_SUPER_MAGIC) {
 		return fmt.Errorf("mount on %q: %w", m.Destination, ErrInProc)
 	}
+	if m.Type == "devpts" && r.alone { // gid=5 is the group tty, and there is none
+		m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return strings.HasPrefix(o, "gid=") })
+	}
 	flags, _, data := MountOptions(m.Options)
-	if err := inside.MountOn(point, m.Source, m.Type, flags, data); err != nil {
+	mount := func() error { return inside.MountOn(point, m.Source, m.Type, flags, data) }
+	if m.Type == "sysfs" {
+		err = r.lent.while("/sys", mount)
+	} else {
+		err = mount()
+	}
+	if err != nil {
 		return fmt.Errorf("mount %s on %q: %w", m.Type, m.Destination, err)
 	}
 	if m.Destination == "/dev" {
-		return fillDev()
+		return r.lent.fillDev()
 	}
 	return nil
 }

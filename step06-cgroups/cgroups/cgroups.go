@@ -40,6 +40,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/trees"
@@ -76,11 +77,16 @@ func New(f *overlay.FS, path string) (Cgroup, error) {
 	if err == nil {
 		err = cg.Make()
 	}
+	if errors.Is(err, os.ErrPermission) && usernamespace.Inside() {
+		return nil, advice.Add(err, "%s", undelegated)
+	}
 	if err != nil {
 		return nil, check.Explain(err, []check.Result{check.Privilege(), trees.Check(Controllers...)})
 	}
 	return cg, nil
 }
+
+const undelegated = "a user makes cgroups only below one that root has delegated to this user; with systemd and cgroup v2: systemd-run --user --scope -p Delegate=yes COMMAND; by hand: see docs/user-namespaces.md"
 
 // find says where a cgroup is to be. If one controller is in a tree of v1, all that we want are.
 func find(path string) (Cgroup, error) {

@@ -128,6 +128,9 @@ func checkConsole(t *testing.T, file string) {
 		}
 		if sh == nil {
 			sh = newShell(t)
+			for _, user := range mark(string(raw), "user") {
+				sh.become(t, user)
+			}
 		}
 		parts[i].text = nil
 		for _, cmd := range commands(t, p.text) {

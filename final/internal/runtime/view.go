@@ -28,9 +28,11 @@ func View(container string, spec *specs.Spec) error {
 		return err
 	}
 	unix.Umask(0o022)
-	if err := rootfs.Enter(spec.Root.Path); err != nil {
+	root, err := rootfs.Enter(spec.Root.Path)
+	if err != nil {
 		return err
 	}
+	defer root.Close()
 	for _, b := range all {
 		if err := b.mount(false); err != nil {
 			return err

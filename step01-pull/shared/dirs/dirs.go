@@ -40,8 +40,12 @@ func Default() Dirs {
 	if os.Geteuid() != 0 {
 		data := cmp.Or(os.Getenv("XDG_DATA_HOME"), filepath.Join(os.Getenv("HOME"), ".local", "share"))
 		d.Root = filepath.Join(data, "gocker")
-		// XDG_RUNTIME_DIR has no default of its own; what is below Root is at least the user's.
-		d.Run = filepath.Join(cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), filepath.Join(d.Root, "run")), "gocker")
+		// XDG_RUNTIME_DIR has no default of its own; what is below Root is at least the user's. And su(1) may leave another's.
+		run := os.Getenv("XDG_RUNTIME_DIR")
+		if info, err := os.Stat(run); err != nil || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+			run = filepath.Join(d.Root, "run")
+		}
+		d.Run = filepath.Join(run, "gocker")
 	}
 	return Dirs{
 		Root: cmp.Or(os.Getenv("GOCKER_ROOT"), d.Root),

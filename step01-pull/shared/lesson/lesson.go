@@ -24,10 +24,13 @@ type Exit int
 
 func (e Exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
+// A Run is a lesson.
+type Run = func(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error
+
 // Main runs a lesson and exits with its status: 0, that of the container's command, or 1 with an error on stderr.
 // Ctrl-C cancels the context: the lesson ends by returning, so all that it would clean up is cleaned up. So does a "| head"
 // that reads no more.
-func Main(name string, run func(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error) {
+func Main(name string, run Run) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	err := run(ctx, os.Stdin, os.Stdout, os.Args[1:])
@@ -59,14 +62,10 @@ func Flags(stdout io.Writer, d *dirs.Dirs, synopsis, about string) *flag.FlagSet
 }
 
 // Parse parses a step's arguments and returns the image that the lesson is about: the first word that is no flag, else
-// the sample image. why says what needs root; "" is for the steps that anybody can do.
-func Parse(flags *flag.FlagSet, args []string, why string) (pull.Reference, error) {
+// the sample image.
+func Parse(flags *flag.FlagSet, args []string) (pull.Reference, error) {
 	if err := flags.Parse(args); err != nil {
 		return pull.Reference{}, err
-	}
-	if why != "" && os.Geteuid() != 0 {
-		return pull.Reference{}, advice.Add(fmt.Errorf("user %d may not do this: %s", os.Geteuid(), why),
-			"run it as root: sudo $(which go) run …")
 	}
 	return pull.ParseReference(cmp.Or(flags.Arg(0), pull.Sample))
 }

@@ -10,14 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 )
 
 func TestFlagsOfTheCommandStayWithTheCommand(t *testing.T) {
 	var d dirs.Dirs
 	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
-	ref, err := Parse(flags, strings.Fields("--root /r --run /u alpine ls --root -l"), "")
+	ref, err := Parse(flags, strings.Fields("--root /r --run /u alpine ls --root -l"))
 	if err != nil || ref.String() != "alpine:latest" {
 		t.Fatalf("Parse = %v, %v, want alpine:latest", ref, err)
 	}
@@ -32,7 +31,7 @@ func TestFlagsOfTheCommandStayWithTheCommand(t *testing.T) {
 func TestWithoutWordsItIsAShellOfTheSample(t *testing.T) {
 	var d dirs.Dirs
 	flags := Flags(&bytes.Buffer{}, &d, "stepNN", "")
-	ref, err := Parse(flags, nil, "")
+	ref, err := Parse(flags, nil)
 	if err != nil || !ref.IsSample() || d != dirs.Default() {
 		t.Errorf("Parse() = %v, %v, folders %v; want sample, %v", ref, err, d, dirs.Default())
 	}
@@ -67,20 +66,6 @@ func TestEnterEndsWithEnterOrTheContext(t *testing.T) {
 	w.WriteString("\n")
 	w.Close()
 	Enter(t.Context(), r) // hangs where it does not see the end
-}
-
-func TestOnlyRootIsLetIn(t *testing.T) {
-	var d dirs.Dirs
-	_, err := Parse(Flags(&bytes.Buffer{}, &d, "stepNN", ""), nil, "mounting")
-	if os.Geteuid() == 0 {
-		if err != nil {
-			t.Errorf("Parse as root = %v", err)
-		}
-		return
-	}
-	if err == nil || !strings.Contains(err.Error(), "mounting") || !strings.Contains(advice.Of(err), "sudo") {
-		t.Errorf("Parse = %v, want what for, and advice", err)
-	}
 }
 
 func TestSayWritesLines(t *testing.T) {
