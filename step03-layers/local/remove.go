@@ -129,11 +129,14 @@ func spell(name, tag string) string {
 
 // Users lists the containers that are made of an image. It fails if it cannot look at all of them.
 func Users(d dirs.Dirs, image string) (ids []string, err error) {
-	links, err := dirs.Links(d.Containers(), "*/image*") // "image.1" is one that it has mounted, beside its own
-	for link, target := range links {
-		if filepath.Base(target) == image {
-			ids = append(ids, filepath.Base(filepath.Dir(link)))
+	for _, containers := range []string{d.Containers(), d.AllLasting()} {
+		links, linksErr := dirs.Links(containers, "*/image*") // "image.1" is one that it has mounted, beside its own
+		for link, target := range links {
+			if filepath.Base(target) == image {
+				ids = append(ids, filepath.Base(filepath.Dir(link)))
+			}
 		}
+		err = errors.Join(err, linksErr)
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), err

@@ -14,20 +14,21 @@ import (
 	"gocker/step04-overlay/check"
 )
 
-// Checks tells whether overlays can be mounted for containers in d, by mounting one.
-func Checks(d dirs.Dirs) []check.Result {
-	results := []check.Result{check.Privilege(), check.Space("space for containers", d.Run)}
+// Checks tells whether overlays can be mounted for containers with their files in folder, by mounting one.
+func Checks(folder string) []check.Result {
+	results := []check.Result{check.Privilege(), check.Space("space for containers", folder)}
 	if !results[0].OK || !results[1].OK {
 		return results
 	}
-	return append(results, checkOverlay(d))
+	return append(results, checkOverlay(folder))
 }
 
-func checkOverlay(d dirs.Dirs) check.Result {
+func checkOverlay(folder string) check.Result {
 	const name, breaks = "overlayfs", "the layers of an image cannot be laid over each other"
-	partial, err := dirs.NewPartial(d.Containers())
+	const elsewhere = "choose folders on another file system with --root and --run, or mount one: mount -t tmpfs tmpfs "
+	partial, err := dirs.NewPartial(folder)
 	if err != nil {
-		return check.Miss(name, err.Error(), breaks, "choose another folder with --run")
+		return check.Miss(name, err.Error(), breaks, "choose other folders with --root and --run")
 	}
 	defer partial.Discard()
 	err = tryMount(partial.Path)
@@ -35,15 +36,15 @@ func checkOverlay(d dirs.Dirs) check.Result {
 	_ = unix.Statfs(partial.Path, &fs) // where it fails, its type is 0, which is none
 	switch {
 	case err == nil:
-		return check.Good(name, "works in %s", d.Run)
+		return check.Good(name, "works in %s", folder)
 	case errors.Is(err, unix.ENODEV):
 		return check.Miss(name, "this kernel has no overlayfs, or its module is not loaded", breaks, "modprobe overlay")
 	case fs.Type == unix.OVERLAYFS_SUPER_MAGIC:
-		return check.Miss(name, d.Run+" is on an overlay itself, as all files of a container are", breaks,
-			"choose a folder on another file system with --run, or mount one: mount -t tmpfs tmpfs "+d.Run)
+		return check.Miss(name, folder+" is on an overlay itself, as all files of a container are", breaks,
+			elsewhere+folder)
 	case errors.Is(err, unix.EINVAL):
-		return check.Miss(name, fmt.Sprintf("the file system of %s cannot be an upperdir: it needs xattrs and d_type", d.Run), breaks,
-			"choose a folder on another file system with --run, or mount one: mount -t tmpfs tmpfs "+d.Run)
+		return check.Miss(name, fmt.Sprintf("the file system of %s cannot be an upperdir: it needs xattrs and d_type", folder), breaks,
+			elsewhere+folder)
 	}
 	return check.Miss(name, err.Error(), breaks, "mounting needs CAP_SYS_ADMIN, and no security module that forbids it")
 }

@@ -13,7 +13,7 @@ import (
 
 // Open opens a container that nobody has open, else it fails with dirs.ErrLocked. The caller ends with Remove or Close.
 func Open(d dirs.Dirs, id string) (*FS, error) {
-	f := &FS{ID: id, Dir: d.Container(id)}
+	f := At(d, id)
 	var err error
 	f.lock, err = dirs.TryLock(f.Dir)
 	return f, err

@@ -44,7 +44,7 @@ import (
 // An FS is the file system of one container.
 type FS struct {
 	ID    string       // 12 hex digits
-	Dir   string       // {run}/containers/{id}
+	Dir   string       // {run}/containers/{id}, or where that leads
 	Lower merged.Stack // the lowest first
 	Tell  story.Story  // hears what is done with it: see Explain
 
@@ -69,7 +69,10 @@ func (f *FS) Workdir() string { return filepath.Join(f.Dir, "fs", "workdir") }
 func (f *FS) none() string { return filepath.Join(f.Dir, "fs", "lowerdir") }
 
 // Create makes the folders of a new container of img. The caller ends with Remove or Close.
-func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
+func Create(d dirs.Dirs, img layers.Image) (*FS, error) { return CreateIn(d, img, dirs.Lock) }
+
+// CreateIn is Create for a caller that makes the container's own folder, and locks it.
+func CreateIn(d dirs.Dirs, img layers.Image, lock func(folder string) (*os.File, error)) (*FS, error) {
 	// Held until the link below says that the image is used: local.Remove waits for it.
 	image, err := dirs.LockShared(d.Image(img.ID))
 	if err != nil {
@@ -89,10 +92,12 @@ func Create(d dirs.Dirs, img layers.Image) (*FS, error) {
 	random := make([]byte, 6)
 	rand.Read(random)
 	id := hex.EncodeToString(random)
-	f := &FS{ID: id, Dir: d.Container(id), Lower: img.Stack(d)}
-	if f.lock, err = dirs.Lock(f.Dir); err != nil {
+	held, err := lock(d.Container(id))
+	if err != nil {
 		return nil, err
 	}
+	f := At(d, id)
+	f.Lower, f.lock = img.Stack(d), held
 	if err := f.makeFolders(d.Image(img.ID)); err != nil {
 		return nil, errors.Join(err, f.Remove())
 	}
@@ -202,7 +207,7 @@ func (f *FS) explain(err error) error {
 			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), layerGone)
 		}
 	}
-	return check.Explain(err, Checks(dirs.Dirs{Run: filepath.Dir(filepath.Dir(f.Dir))}))
+	return check.Explain(err, Checks(filepath.Dir(f.Dir)))
 }
 
 // Unmount undoes Mount. Where nothing is mounted it does nothing.

@@ -64,10 +64,22 @@ func (f *FS) TellLayers(tell story.Story, why, at string) {
 		story.Quote("mount", "-t", "overlay", "-o", "ro,nodev,"+f.layerOptions(f.Lower), "overlay", at))
 }
 
+// At is a container's file system, which somebody else has. The container's folder may be a link to another one, where its files
+// are: then all names of the FS are there, and lead through no link.
+func At(d dirs.Dirs, id string) *FS {
+	f := &FS{ID: id, Dir: d.Container(id)}
+	if folder, err := os.Readlink(f.Dir); err == nil {
+		f.Dir = folder
+	}
+	return f
+}
+
 // Lock is what holds the container, for a process that goes on with it. There it is Adopt's.
 func (f *FS) Lock() *os.File { return f.lock }
 
 // Adopt is Open for a process that was given the lock.
 func Adopt(d dirs.Dirs, id string, lock *os.File) *FS {
-	return &FS{ID: id, Dir: d.Container(id), lock: lock}
+	f := At(d, id)
+	f.lock = lock
+	return f
 }

@@ -197,7 +197,7 @@ func TestKilledAtAnyMomentContainersAreWhatPsSays(t *testing.T) {
 func TestAFolderRemovedByHandIsNoContainer(t *testing.T) {
 	d := withSample(t)
 	mustGocker(t, d, "create", "--name", "gone", "sample", "true")
-	if err := os.RemoveAll(filepath.Join(d.Containers(), testenv.Ls(t, d.Containers())[0])); err != nil {
+	if err := os.RemoveAll(d.Lasting(testenv.Ls(t, d.AllLasting())[0])); err != nil {
 		t.Fatal(err)
 	}
 	if output := mustGocker(t, d, "ps", "-a"); strings.Contains(output, "gone") {

@@ -32,9 +32,9 @@ func systemCheckCommand(e *engine.Engine) *cobra.Command {
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", f.Path, f.What, f.Advice)
 			}
-			strays, err := e.Containers().Strays()
-			for _, path := range strays {
-				found(images.Finding{Path: path, What: "the log of a container that is gone", Advice: "the next command that looks at all containers removes it, such as gocker ps"})
+			leftovers, err := e.Containers().Leftovers()
+			for _, path := range leftovers {
+				found(images.Finding{Path: path, What: "what a crash has left of a container's removal", Advice: "the next removal of a container removes it"})
 			}
 			if err != nil {
 				return err

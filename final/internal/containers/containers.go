@@ -39,7 +39,7 @@ var (
 	ErrPaused      = errors.New("the container is paused")
 )
 
-// A State is what is known of a container: {run}/containers/{id}/state.json. The first fields are those of the OCI
+// A State is what is known of a container: containers/{id}/state.json. The first fields are those of the OCI
 // runtime specification's state (runtime.md, "State"). A container whose state says "running" and whose folder nobody
 // has locked is one whose gocker died.
 type State struct {
@@ -82,7 +82,7 @@ const (
 )
 
 // files are what a container's folder has, beside what overlay makes.
-var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
+var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", runLink, specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
 
 // writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {
@@ -202,6 +202,14 @@ func (store Store) List() ([]State, error) {
 // Find returns the container that has this id, or else this name, with or without docker's "/" before it, or else the only
 // one whose id begins so.
 func (store Store) Find(name string) (State, error) {
+	s, err := store.find(name)
+	if errors.Is(err, ErrNoContainer) && store.appear() == nil {
+		return store.find(name)
+	}
+	return s, err
+}
+
+func (store Store) find(name string) (State, error) {
 	name = strings.TrimPrefix(name, "/")
 	if names.Valid(name) { // as ids are, too
 		if s, err := store.look(name); !errors.Is(err, os.ErrNotExist) {

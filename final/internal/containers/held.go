@@ -47,11 +47,13 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 		return nil, err
 	}
 	probe := opts.InheritHealth(config)
-	f, err := overlay.Create(store.Dirs, img)
+	f, err := store.newFS(img)
 	if err != nil {
 		return nil, err
 	}
 	f.Explain(tell)
+	link := store.Dirs.Container(f.ID)
+	tell.Sh(story.Host, "a link to it where containers are looked for, and one back", story.Quote("ln", "-s", f.Dir, link)+" && "+story.Quote("ln", "-s", link, filepath.Join(f.Dir, runLink)))
 	c := &Held{Store: store, FS: f, State: State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
 		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts, Probe: probe,
@@ -89,6 +91,19 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	return c, nil
 }
 
+// newFS makes the folders of a new container. If it fails, nothing is left.
+func (store Store) newFS(img layers.Image) (*overlay.FS, error) {
+	var id string
+	f, err := overlay.CreateIn(store.Dirs, img, func(folder string) (*os.File, error) {
+		id = filepath.Base(folder)
+		return store.makeFolder(folder)
+	})
+	if err != nil && id != "" { // that leaves the link
+		os.Remove(store.Dirs.Container(id))
+	}
+	return f, err
+}
+
 // Adopt takes a container over from the process that gave this one the lock.
 func (store Store) Adopt(id string, lock *os.File, tell story.Story) (*Held, error) {
 	c := &Held{Store: store, FS: overlay.Adopt(store.Dirs, id, lock)}
@@ -122,15 +137,15 @@ func (c *Held) Remove(volumes bool) error {
 	}
 	removed := os.Remove(filepath.Join(c.FS.Dir, stateName))
 	c.freeName(c.State.Name, c.State.ID)
-	err := removeLasting(c.Dirs.Lasting(c.FS.ID))
+	var err error
 	if volumes {
 		os.Remove(filepath.Join(c.FS.Dir, specName)) // now nobody has them
-		err = errors.Join(err, c.removeVolumes())
+		err = c.removeVolumes()
 	}
 	if removed == nil { // else it never was a container
 		c.Note("destroy", c.State)
 	}
-	return errors.Join(err, c.FS.Remove()) // last: a command that waits for its end waits for the lock
+	return errors.Join(err, c.removeFiles()) // last: a command that waits for its end waits for the lock
 }
 
 // Close keeps a container that does not run.
@@ -198,12 +213,13 @@ func (c *Held) Ready(tell story.Story) error {
 // bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped, and kept
 // hears of them, and of all others that nobody runs.
 func (store Store) bury(kept func(State)) error {
-	err := overlay.EachDead(store.Dirs, func(f *overlay.FS) error { return store.buryOne(f, kept) }, files...)
+	err := store.appear()
+	err = errors.Join(err, overlay.EachDead(store.Dirs, func(f *overlay.FS) error { return store.buryOne(f, kept) }, files...))
 	isThere := func(id string) bool {
 		_, err := os.Lstat(store.Dirs.Container(id))
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	return errors.Join(err, store.freeNames(), store.removeStrays(), store.volumes().UnmountUnused(), store.Networks().ReleaseStrays(isThere))
+	return errors.Join(err, store.freeNames(), store.volumes().UnmountUnused(), store.Networks().ReleaseStrays(isThere))
 }
 
 func (store Store) buryOne(f *overlay.FS, kept func(State)) error {

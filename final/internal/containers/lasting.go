@@ -7,97 +7,176 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
-	"gocker/final/internal/disk"
 	"gocker/final/internal/logs"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/story"
 )
 
-// Files that may grow, or should outlast the machine's next start, are not for the run folder, which is memory on many
-// machines. It lies in {root}/containers/{id}: so far a container's log. Links lead there and back:
+// A container lies on the disk, below the root folder: the run folder is memory on many machines, and is lost when the machine
+// starts anew. Links lead there and back:
 //
-//	{run}/containers/{id}/log.json    to {root}/containers/{id}/log.json
-//	{root}/containers/{id}/run        to {run}/containers/{id}: if that is gone, this is a stray
+//	{run}/containers/{id}        to {root}/containers/{id}, where all of the container is
+//	{root}/containers/{id}/run   to {run}/containers/{id}: whose it is, as a root folder may belong to several run folders
+//	{run}/names/{name}           to ../containers/{id}
+//
+// The links below the run folder are made again if they are gone: see appear. A folder of a step, and of a gocker before this one,
+// is itself in {run}/containers. It is used as it is. Such a gocker has only the log and the link below the root folder.
 
 const runLink = "run"
 
-// LogFolder makes the folder of a container's log.
-func (c *Held) LogFolder() (string, error) {
-	lasting, lastingErr := filepath.Abs(c.Dirs.Lasting(c.ID()))
-	run, runErr := filepath.Abs(c.FS.Dir)
-	if err := errors.Join(lastingErr, runErr); err != nil {
-		return "", err
-	}
-	lock, err := dirs.Lock(lasting) // without its link it looks like a stray
+// makeFolder makes the folder of a new container, with its link, and locks it.
+func (store Store) makeFolder(link string) (lock *os.File, err error) {
+	folder, err := filepath.Abs(store.Dirs.Lasting(filepath.Base(link)))
 	if err != nil {
-		return "", fmt.Errorf("make a folder for the log: %w", err)
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		return nil, err
+	}
+	if lock, err = dirs.Lock(folder); err != nil {
+		return nil, err
+	}
+	if err = os.Symlink(link, filepath.Join(folder, runLink)); err == nil {
+		err = os.Symlink(folder, link)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) { // somebody else has seen it, and made its link
+		lock.Close()
+		return nil, errors.Join(fmt.Errorf("make the folder of a container: %w", err), os.RemoveAll(folder))
+	}
+	return lock, nil
+}
+
+// removeFiles removes all that a container has on disk, and gives up the lock.
+func (c *Held) removeFiles() error {
+	if err := c.FS.Unmount(); err != nil { // or the files that went would be those that it sees
+		return errors.Join(err, c.FS.Close())
+	}
+	err := dirs.RemoveAll(c.Dirs.Lasting(c.ID())) // its name goes at once
+	if errors.Is(err, os.ErrNotExist) {           // a gocker before this one made it
+		err = nil
+	}
+	err = errors.Join(err, c.FS.Remove())
+	if link := c.Dirs.Container(c.ID()); os.Remove(link) == nil {
+		c.FS.Tell.Run(story.After, "the link to it", "rm", link)
+	}
+	return err
+}
+
+// appear makes the links of containers that have none: the machine has started anew, or somebody removed the run folder. It
+// takes away links of containers that are gone.
+func (store Store) appear() error {
+	lasting, err := entries(store.Dirs.AllLasting())
+	if err != nil {
+		return err
+	}
+	linked, err := entries(store.Dirs.Containers())
+	if err != nil {
+		return err
+	}
+	for id := range linked {
+		link := store.Dirs.Container(id)
+		if lasting[id] {
+			continue
+		}
+		if _, err := os.Stat(link); errors.Is(err, os.ErrNotExist) { // made a moment ago, or a folder itself: it is there
+			os.Remove(link)
+		}
+	}
+	run, ours := dirs.Resolve(store.Dirs.Containers()), map[string]bool{}
+	for id := range lasting {
+		if linked[id] || strings.HasPrefix(id, ".") {
+			continue
+		}
+		link, linkErr := os.Readlink(filepath.Join(store.Dirs.Lasting(id), runLink))
+		if errors.Is(linkErr, os.ErrNotExist) {
+			removeEmpty(store.Dirs.Lasting(id))
+			continue
+		}
+		if linkErr != nil {
+			err = errors.Join(err, linkErr)
+			continue
+		}
+		owner := filepath.Dir(link)
+		if _, known := ours[owner]; !known {
+			ours[owner] = dirs.Resolve(owner) == run
+		}
+		if ours[owner] {
+			err = errors.Join(err, store.makeLinks(id))
+		}
+	}
+	return err
+}
+
+// entries are the names in a folder. One that is not there has none.
+func entries(folder string) (map[string]bool, error) {
+	f, err := os.Open(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	there := map[string]bool{}
+	for _, name := range names {
+		there[name] = true
+	}
+	return there, err
+}
+
+// removeEmpty removes what a gocker has left that was killed as it began to make a container.
+func removeEmpty(folder string) {
+	if lock, err := dirs.TryLock(folder); err == nil {
+		os.Remove(folder) // it fails if there is anything in it
+		lock.Close()
+	}
+}
+
+// makeLinks makes the links of one container. The one of its name comes first: who sees the container finds it by its name, too.
+func (store Store) makeLinks(id string) error {
+	folder, err := filepath.Abs(store.Dirs.Lasting(id))
+	if err != nil {
+		return err
+	}
+	lock, err := dirs.Lock(store.names())
+	if err != nil {
+		return err
 	}
 	defer lock.Close()
-	for _, link := range [][2]string{{run, filepath.Join(lasting, runLink)}, {logs.Name(lasting), logs.Name(run)}} {
-		if err := os.Symlink(link[0], link[1]); err != nil && !errors.Is(err, os.ErrExist) {
-			return "", err
-		}
+	if err := os.MkdirAll(store.Dirs.Containers(), 0o700); err != nil {
+		return err
 	}
-	return logs.Folder(run), nil
+	if s, err := readState(folder); err == nil { // else it has no name that is known
+		os.Symlink(filepath.Join("..", "containers", id), store.nameLink(s.Name))
+	}
+	if err := os.Symlink(folder, store.Dirs.Container(id)); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
-// Bytes is what a container takes on disk: what it changed, and what lasts of it.
+// everybody are the folders of all containers of this root folder, by id, those of other run folders too.
+func (store Store) everybody() (map[string]string, error) {
+	folders := map[string]string{}
+	for _, parent := range []string{store.Dirs.AllLasting(), store.Dirs.Containers()} {
+		ids, err := entries(parent)
+		if err != nil {
+			return nil, err
+		}
+		for id := range ids {
+			folders[id] = filepath.Join(parent, id)
+		}
+	}
+	return folders, nil
+}
+
+// Bytes is what a container takes on disk: what it changed, and its log.
 func (store Store) Bytes(id string) int64 {
-	return store.ChangedBytes(id) + disk.Bytes(store.Dirs.Lasting(id))
+	return store.ChangedBytes(id) + logs.Bytes(store.Dirs.Container(id))
 }
 
-// Strays lists what lasts of containers that are gone: their run folder was lost, or removed by hand. Those of other run folders are
-// none of ours.
-func (store Store) Strays() (folders []string, err error) {
-	all, err := dirs.Glob(store.Dirs.AllLasting(), "*")
-	for _, folder := range all {
-		if stray, strayErr := store.isStray(folder); stray {
-			folders = append(folders, folder)
-		} else {
-			err = errors.Join(err, strayErr)
-		}
-	}
-	return folders, err
-}
-
-func (store Store) isStray(folder string) (bool, error) {
-	container, err := os.Readlink(filepath.Join(folder, runLink))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil // somebody is about to make or to remove it
-	}
-	if err != nil {
-		return false, err
-	}
-	if _, err := os.Lstat(container); !errors.Is(err, os.ErrNotExist) {
-		return false, err
-	}
-	theirs, err := os.Stat(filepath.Dir(filepath.Dir(container)))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	ours, err := os.Stat(store.Dirs.Run)
-	return err == nil && os.SameFile(theirs, ours), err
-}
-
-func (store Store) removeStrays() error {
-	strays, err := store.Strays()
-	for _, folder := range strays {
-		err = errors.Join(err, removeLasting(folder))
-	}
-	return err
-}
-
-// removeLasting is dirs.RemoveAll: what a crash leaves of it has no link any more, but another name.
-func removeLasting(folder string) error {
-	_, err := os.Lstat(folder)
-	if err == nil {
-		err = dirs.RemoveAll(folder)
-	}
-	if errors.Is(err, os.ErrNotExist) { // most that are removed at their end have none
-		return nil
-	}
-	return err
-}
+// Leftovers lists what crashes have left of containers that were being removed. The next removal removes it.
+func (store Store) Leftovers() ([]string, error) { return dirs.Stale(store.Dirs.AllLasting()) }

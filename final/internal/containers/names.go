@@ -46,6 +46,9 @@ func (store Store) claimName(name, id string) (lock *os.File, err error) {
 	if !names.Valid(name) {
 		return nil, advice.Add(fmt.Errorf("%q is no name for a container", name), names.Rule)
 	}
+	if err := store.appear(); err != nil { // or the names of some would seem to be free
+		return nil, err
+	}
 	if _, err := os.Lstat(store.Dirs.Container(name)); err == nil && name != id {
 		return nil, advice.Add(fmt.Errorf("%w: %q is the id of another container", ErrNameTaken, name), "choose another")
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -105,11 +108,23 @@ func (store Store) unlink(name, id string) {
 
 // freeNames removes the links of containers that are gone: their folder was removed by hand, or by one that was killed.
 func (store Store) freeNames() error {
+	isGone := func(link string) bool {
+		_, err := os.Stat(link)
+		return errors.Is(err, os.ErrNotExist)
+	}
 	links, err := dirs.Links(store.names(), "*")
-	for link, target := range links {
-		if _, err := os.Stat(link); errors.Is(err, os.ErrNotExist) {
-			store.freeName(filepath.Base(link), filepath.Base(target))
+	for link := range links {
+		if !isGone(link) {
+			continue
 		}
+		lock, lockErr := dirs.Lock(store.names())
+		if lockErr != nil {
+			return errors.Join(err, lockErr)
+		}
+		if isGone(link) { // a moment ago the container's own link may have been about to be made
+			os.Remove(link)
+		}
+		lock.Close()
 	}
 	return err
 }

@@ -33,9 +33,13 @@ type linuxSpec struct {
 
 // ReadSpec reads the description of a container.
 func (store Store) ReadSpec(id string) (*specs.Spec, error) {
+	return readSpec(store.Dirs.Container(id))
+}
+
+func readSpec(folder string) (*specs.Spec, error) {
 	spec := linuxSpec{Spec: &specs.Spec{}}
-	if err := dirs.ReadJSON(filepath.Join(store.Dirs.Container(id), specName), &spec); err != nil {
-		return nil, broken(id, specName, err)
+	if err := dirs.ReadJSON(filepath.Join(folder, specName), &spec); err != nil {
+		return nil, broken(filepath.Base(folder), specName, err)
 	}
 	return spec.Spec, nil
 }
@@ -82,7 +86,9 @@ func (store Store) View(id string) (*overlay.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &overlay.FS{ID: id, Dir: store.Dirs.Container(id), Lower: img.Stack(store.Dirs)}, nil
+	f := overlay.At(store.Dirs, id)
+	f.Lower = img.Stack(store.Dirs)
+	return f, nil
 }
 
 // ChangedBytes is what the files have that a container added and changed.

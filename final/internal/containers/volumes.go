@@ -5,14 +5,12 @@ package containers
 import (
 	"errors"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/networks"
 	"gocker/final/internal/volumes"
-	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
 
@@ -25,14 +23,13 @@ func (store Store) Networks() networks.Store { return networks.Store{Dirs: store
 // cannot be known of all containers: then any volume may be used. An error may also tell of what was known otherwise.
 func (store Store) VolumeUsers() (map[string][]string, error) {
 	unread := store.bury(func(State) {})
-	folders, err := dirs.Glob(store.Dirs.Containers(), "*")
+	folders, err := store.everybody()
 	if err != nil {
 		return nil, err
 	}
 	used, known := map[string][]string{}, true
-	for _, folder := range folders {
-		id := filepath.Base(folder)
-		names, err := store.volumesOf(id)
+	for id, folder := range folders {
+		names, err := store.volumesOf(folder)
 		if err != nil {
 			s, stateErr := readState(folder)
 			if errors.Is(err, os.ErrNotExist) && errors.Is(stateErr, os.ErrNotExist) {
@@ -52,9 +49,9 @@ func (store Store) VolumeUsers() (map[string][]string, error) {
 	return used, unread
 }
 
-// volumesOf are the volumes that a container has, by its config.json.
-func (store Store) volumesOf(id string) ([]string, error) {
-	spec, err := store.ReadSpec(id)
+// volumesOf are the volumes that the container in a folder has, by its config.json.
+func (store Store) volumesOf(folder string) ([]string, error) {
+	spec, err := readSpec(folder)
 	if err != nil {
 		return nil, err
 	}

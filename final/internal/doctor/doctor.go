@@ -23,8 +23,8 @@ import (
 
 // Run makes all checks. bridge is the device of the default network.
 func Run(d dirs.Dirs, bridge string) []check.Result {
-	all := []check.Result{check.Space("space for images", d.Root)}
-	all = append(all, overlay.Checks(d)...)
+	all := []check.Result{check.Space("space for images", d.Root), check.Space("space for locks", d.Run)}
+	all = append(all, overlay.Checks(d.AllLasting())...)
 	all = append(all, nscheck.Results()...)
 	all = append(all, kernel())
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
@@ -96,7 +96,7 @@ func seccomp() check.Result {
 }
 
 func withoutRoot(d dirs.Dirs) []check.Result {
-	partial, err := dirs.NewPartial(d.Containers())
+	partial, err := dirs.NewPartial(d.AllLasting())
 	if err != nil {
 		return nil // the check of the space said so
 	}

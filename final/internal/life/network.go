@@ -239,7 +239,7 @@ func (life Life) rewriteNames(s containers.State, hostname string, endpoints []n
 	if err != nil {
 		return err
 	}
-	f := &overlay.FS{ID: s.ID, Dir: life.Containers.Dirs.Container(s.ID)}
+	f := overlay.At(life.Containers.Dirs, s.ID)
 	connected := describe.ConnectedTo(endpoints, linked)
 	connected.Resolver = networks.NeedsResolver(s.Options.Network.Wants, s.Options.Names.DNS)
 	return describe.WriteNames(f, hostname, s.Options, connected)

@@ -85,11 +85,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 // open makes log and socket.
 func (c *container) open() (err error) {
 	if c.State.Options.Log.Name != "none" {
-		folder, err := c.LogFolder()
-		if err != nil {
-			return err
-		}
-		if c.log, err = logs.Open(folder, c.State.Options.Log); err != nil {
+		if c.log, err = logs.Open(logs.Folder(c.FS.Dir), c.State.Options.Log); err != nil {
 			return err
 		}
 	}

@@ -17,10 +17,11 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/tail"
+	"gocker/step01-pull/shared/dirs"
 )
 
 // name is the file with what a container wrote: a JSON object a line, as docker's json-file has it. One that is full becomes
-// log.json.1, that one log.json.2, and so on. In the container's folder is a link to it.
+// log.json.1, that one log.json.2, and so on.
 const name = "log.json"
 
 // Files are those that a log has in the container's folder.
@@ -29,12 +30,24 @@ var Files = []string{name + "*"}
 // Name is the file that is written to.
 func Name(folder string) string { return filepath.Join(folder, name) }
 
-// Folder is where the link in a container's folder leads. If there is none, the files of the log are there themselves.
+// Folder is the folder of a container's log. Before gocker had all of a container on the disk, log.json in the container's folder
+// was a link to it.
 func Folder(container string) string {
 	if target, err := os.Readlink(Name(container)); err == nil {
 		return filepath.Dir(target)
 	}
 	return container
+}
+
+// Bytes is what the log of a container takes on disk.
+func Bytes(container string) (sum int64) {
+	files, _ := dirs.Glob(Folder(container), name+"*")
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
 }
 
 // A line is what one output wrote.

@@ -66,9 +66,9 @@ func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
 		return i, err
 	}
 	for name, path := range map[string]*string{"resolv.conf": &i.ResolvConfPath, "hostname": &i.HostnamePath, "hosts": &i.HostsPath, "log.json": &i.LogPath} {
-		file := filepath.Join(look.Containers.Dirs.Container(s.ID), name)
+		file := filepath.Join(f.Dir, name)
 		if name == "log.json" {
-			file = logs.Name(logs.Folder(filepath.Dir(file)))
+			file = logs.Name(logs.Folder(f.Dir))
 		}
 		if _, err := os.Stat(file); err == nil {
 			*path = file

@@ -132,23 +132,12 @@ func (s Store) scope() string {
 	if s.Dirs == own {
 		return ""
 	}
-	root, run := withoutLinks(s.Dirs.Root), withoutLinks(s.Dirs.Run)
-	if root == withoutLinks(own.Root) && run == withoutLinks(own.Run) {
+	root, run := dirs.Resolve(s.Dirs.Root), dirs.Resolve(s.Dirs.Run)
+	if root == dirs.Resolve(own.Root) && run == dirs.Resolve(own.Run) {
 		return ""
 	}
 	sum := sha256.Sum256([]byte(root + "\x00" + run))
 	return hex.EncodeToString(sum[:5])
-}
-
-// withoutLinks is the name of a folder that leads through no link, also before the folder is made.
-func withoutLinks(folder string) string {
-	folder, _ = filepath.Abs(folder)
-	for above, below := folder, ""; above != "/"; above, below = filepath.Dir(above), filepath.Join(filepath.Base(above), below) {
-		if found, err := filepath.EvalSymlinks(above); err == nil {
-			return filepath.Join(found, below)
-		}
-	}
-	return folder
 }
 
 func (s Store) table() firewall.Table {

@@ -8,6 +8,7 @@
 //	{root}/images/{image}/{layer}                  a link to ../../layers/{chainID}
 //	{root}/layers/{chainID}/fs                     one layer's files, shared by all images that have it
 //	{root}/volumes/{name}/_data                    what containers keep beyond their end (final)
+//	{root}/containers/{id}                         a container that lasts, with a link to it in {run}/containers (final)
 //	{run}/containers/{id}/fs/{mnt,upperdir,workdir}
 //
 // {image} is the first 12 hex digits of the config's digest, {layer} the first 12 of the layer's name in
@@ -29,7 +30,7 @@ import (
 // Dirs are the two folders below which gocker keeps everything.
 type Dirs struct {
 	Root string // images and layers: must survive a reboot
-	Run  string // containers: their mounts and processes do not survive one
+	Run  string // locks and links: what does not survive one
 }
 
 // Default is where this user's gocker keeps its files: GOCKER_ROOT and GOCKER_RUN where they are set, else below
@@ -185,6 +186,17 @@ func Below(folder, file string) (rel string, below bool, err error) {
 	return "", false, nil
 }
 
+// Resolve is the name of a folder that leads through no link, also before the folder is made.
+func Resolve(folder string) string {
+	folder, _ = filepath.Abs(folder)
+	for above, below := folder, ""; above != "/"; above, below = filepath.Dir(above), filepath.Join(filepath.Base(above), below) {
+		if found, err := filepath.EvalSymlinks(above); err == nil {
+			return filepath.Join(found, below)
+		}
+	}
+	return folder
+}
+
 // AllTmp is the folder of the images that are on their way in.
 func (d Dirs) AllTmp() string { return filepath.Join(d.Root, "tmp") }
 
@@ -215,7 +227,7 @@ func (d Dirs) Volumes() string { return filepath.Join(d.Root, "volumes") }
 // Volume is the folder of one volume.
 func (d Dirs) Volume(name string) string { return filepath.Join(d.Volumes(), name) }
 
-// AllLasting is the folder of what lasts of containers, and of what may grow too large for Run.
+// AllLasting is the folder of the containers that last: Run has links to them.
 func (d Dirs) AllLasting() string { return filepath.Join(d.Root, "containers") }
 
 // Lasting is that folder of one container.
