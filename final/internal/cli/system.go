@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,8 +14,25 @@ import (
 
 func systemCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{Use: "system", Short: "Commands for all that gocker has on the disk", Args: cobra.NoArgs, RunE: help}
-	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), infoCommand(e), eventsCommand(e))
+	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), systemBootCommand(e), infoCommand(e), eventsCommand(e))
 	return cmd
+}
+
+func systemBootCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "boot",
+		Short: "Start the containers that are to run after a start of the machine",
+		Long: "Start the containers that are to run after a start of the machine, as their restart policies say. The init system\n" +
+			"runs this command: see docs/container-life.md. Prints the names of those that it starts.\n\n" +
+			"always          starts it\n" +
+			"unless-stopped  starts it, unless a user has stopped it\n" +
+			"on-failure      starts it if it had failed, or if it ran when the machine stopped",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (all error) {
+			e.Life().Boot(func(name string) { fmt.Fprintln(cmd.OutOrStdout(), name) }, func(err error) { all = errors.Join(all, err) })
+			return all
+		},
+	}
 }
 
 func systemCheckCommand(e *engine.Engine) *cobra.Command {

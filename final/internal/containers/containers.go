@@ -58,6 +58,8 @@ type State struct {
 
 	Created, Started, Finished time.Time           `json:",omitzero"` // Started and Finished are those of the last time
 	Monitor                    int                 // pid of the gocker that runs it, as the host counts
+	Boot                       string              `json:",omitempty"` // the machine's start in which it was started: see ThisBoot
+	Stopped                    bool                `json:",omitempty"` // by a user, since it was started
 	Restarts                   int                 // by its restart policy
 	Probe                      []string            `json:",omitempty"` // the command that asks it whether it works
 	Health                     docker.HealthStatus `json:",omitempty"` // what the probes have found since its last start: see HealthStatus
@@ -93,8 +95,7 @@ func writeJSON(file string, value any) error {
 	return replace(file, raw)
 }
 
-// replace replaces a file in a container's folder in one piece. It is not synced to the disk: {run} is of no use after
-// the machine has stopped.
+// replace replaces a file in a container's folder in one piece. It is not synced to the disk: see Sync.
 func replace(file string, raw []byte) error {
 	err := writeRoomy(file+".new", raw)
 	if err == nil {

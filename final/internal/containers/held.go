@@ -15,7 +15,6 @@ import (
 
 	"gocker/final/internal/describe"
 	"gocker/final/internal/images"
-	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
@@ -240,12 +239,7 @@ func (store Store) buryOne(f *overlay.FS, kept func(State)) error {
 		}
 		return c.Remove(never || s.Options.Remove)
 	}
-	changeErr := c.Change(func(s *State) {
-		if s.Status == specs.StateRunning {
-			s.ExitCode, s.Finished, s.End = 137, time.Now(), why.End{Orphaned: true} // it was killed with its gocker
-		}
-		s.Status, s.Pid, s.Monitor = specs.StateStopped, 0, 0
-	})
+	changeErr := c.Change((*State).lost)
 	if changeErr == nil {
 		kept(c.State)
 	}

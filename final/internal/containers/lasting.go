@@ -64,6 +64,21 @@ func (c *Held) removeFiles() error {
 	return err
 }
 
+// Sync waits until the state and the description of a container are on the disk, so that a power cut takes neither. A start does
+// not wait for that, and does it beside all else. An end need not: to unmount the container's file system does the same. One
+// that is removed at its end needs it never.
+func (store Store) Sync(s State) {
+	if s.Options.Remove {
+		return
+	}
+	for _, name := range []string{specName, stateName} {
+		if f, err := os.Open(filepath.Join(store.Dirs.Container(s.ID), name)); err == nil { // else it is gone
+			f.Sync()
+			f.Close()
+		}
+	}
+}
+
 // appear makes the links of containers that have none: the machine has started anew, or somebody removed the run folder. It
 // takes away links of containers that are gone.
 func (store Store) appear() error {

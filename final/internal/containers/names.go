@@ -159,6 +159,7 @@ func (store Store) Rename(name, to string) error {
 		store.unlink(to, s.ID)
 		return err
 	}
+	store.Sync(changed)
 	store.unlink(old, s.ID)
 	store.Note("rename", changed, "oldName", old)
 	return store.Networks().Rename(s.ID, old, to)

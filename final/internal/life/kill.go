@@ -78,8 +78,9 @@ func (life Life) signal(name string, sig unix.Signal, by string) error {
 	return life.thawKilled(s)
 }
 
-// noRestart tells a container's monitor, if it has one, that the container is not to be started again.
+// noRestart notes that a user stops a container, and tells its monitor, if it has one, that it is not to be started again.
 func (life Life) noRestart(id string) {
+	life.Containers.Change(id, func(s *containers.State) { s.Stopped = true }) // or else it is started at the next boot, at worst
 	if conn, err := attach.Dial(life.Containers.Dirs.Container(id)); err == nil {
 		defer conn.Close()
 		conn.Stop()

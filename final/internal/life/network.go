@@ -199,7 +199,8 @@ func (life Life) tryNetworks(id string, change func(*containers.State) error, no
 		return err
 	}
 	keep := func() (err error) {
-		_, changeErr := life.Containers.Change(id, func(s *containers.State) { err = change(s) })
+		changed, changeErr := life.Containers.Change(id, func(s *containers.State) { err = change(s) })
+		life.Containers.Sync(changed)
 		return errors.Join(err, changeErr)
 	}
 	switch {

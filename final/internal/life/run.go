@@ -175,6 +175,7 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 
 // untilEnd is what is done while a container's process runs.
 func (c *container) untilEnd(p *runtime.Container, connected *terminal.Streams, started func()) (status int, err error) {
+	go c.Sync(c.State)
 	c.Note("start", c.State)
 	defer c.keepProbing()()
 	if started != nil {
@@ -192,6 +193,7 @@ func hasBegun(pid int) func(s *containers.State) {
 	return func(s *containers.State) {
 		s.Status, s.Pid, s.Monitor, s.Started, s.Finished = specs.StateRunning, pid, os.Getpid(), time.Now(), time.Time{}
 		s.ExitCode, s.Error, s.OOMKilled, s.Usage, s.End = 0, "", false, resources.Stats{}, why.End{}
+		s.Boot, s.Stopped = containers.ThisBoot(), false
 		if len(s.Probe) > 0 {
 			s.Health = docker.Starting
 		}
@@ -230,6 +232,9 @@ func (c *container) hasEnded(p *runtime.Container, status int, runErr error, str
 	})
 	if err != nil { // the disk is full: why it ended may be long, its status is not
 		err = c.Change(ended)
+	}
+	if c.State.Status == containers.StateRestarting {
+		c.Sync(c.State)
 	}
 	return err
 }

@@ -46,6 +46,7 @@ func (life Life) Update(name string, opts UpdateOptions) error {
 	if err := errors.Join(updateErr, err); err != nil {
 		return fmt.Errorf("update %s: %w", name, err)
 	}
+	life.Containers.Sync(s)
 	life.Containers.Note("update", s)
 	return nil
 }

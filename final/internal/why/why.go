@@ -45,6 +45,7 @@ type End struct {
 	Denied   []runtime.Denial `json:",omitempty"`
 	Script   string           `json:",omitempty"` // the first line of its command, if something was not found
 	Orphaned bool             `json:",omitempty"` // its gocker was killed
+	Rebooted bool             `json:",omitempty"` // it ran when the machine stopped
 	Advice   string           `json:",omitempty"` // to the error of its start
 }
 
@@ -181,6 +182,8 @@ func (c Case) verdict() string {
 	switch {
 	case c.End.Orphaned:
 		return "was killed with the gocker that ran it"
+	case c.End.Rebooted:
+		return "ended with the machine, which has started anew since"
 	case c.killedFirst():
 		return ended + ": killed by " + c.whoseLimit(c.victims(true))
 	case c.End.Signal != 0 && c.lastSent(c.End.Signal) != nil:
@@ -217,6 +220,8 @@ func (c Case) start() []Reason {
 		return []Reason{{"", c.End.Advice}}
 	case c.Status == specs.StateCreated && c.Error == "":
 		return []Reason{{"", "start it: gocker start " + c.Name}}
+	case c.End.Rebooted:
+		return []Reason{{"nobody knows how it ended", "to have it started at each boot: a restart policy, and gocker system boot"}}
 	case c.End.Orphaned:
 		return []Reason{{"a container dies with the process that holds its output and its status: gocker run, or the monitor of run -d",
 			"look at dmesg: was that process killed, or was the machine short of memory? nothing starts the container again: gocker start does"}}
@@ -341,7 +346,7 @@ func (c Case) signal() (reasons []Reason) {
 		reasons[n-1].Advice = fmt.Sprintf("it did not end by %s: a first process gets only signals that it has a handler for; give it one, or run it with --init", c.End.Sent[n-2].Signal)
 	}
 	switch {
-	case c.End.Signal == 0 || c.killedFirst() || c.End.Orphaned || c.lastSent(c.End.Signal) != nil:
+	case c.End.Signal == 0 || c.killedFirst() || c.End.Orphaned || c.End.Rebooted || c.lastSent(c.End.Signal) != nil:
 	case c.End.Signal == unix.SIGSYS:
 		reasons = append(reasons, Reason{cmp.Or(c.End.Broke, "the kernel's log, which would name the system call, cannot be read, or does not have it any more"),
 			"a 32-bit program makes calls that no filter of names can look at; --security-opt seccomp=unconfined runs it anyway"})

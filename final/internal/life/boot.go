@@ -1,0 +1,60 @@
+//go:build linux
+
+package life
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gocker/final/internal/containers"
+)
+
+// Boot starts the containers that are to run after a start of the machine, by their restart policies, the oldest first. Those that
+// one needs are started before it: containers whose namespaces it joins, and those that it is linked to. What fails is told, and
+// the others are started all the same.
+func (life Life) Boot(started func(name string), failed func(error)) {
+	all, err := life.Containers.List()
+	if err != nil {
+		failed(err)
+	}
+	slices.Reverse(all)
+	tried := map[string]bool{}
+	var boot func(s containers.State)
+	boot = func(s containers.State) {
+		if tried[s.ID] {
+			return
+		}
+		tried[s.ID] = true
+		if s.Active() || !s.Boots() {
+			return
+		}
+		for _, name := range needs(s) {
+			if other, err := life.Containers.Find(name); err == nil {
+				boot(other)
+			}
+		}
+		if err := life.Start(s.ID, nil); err != nil {
+			failed(fmt.Errorf("start %s: %w", s.Name, err))
+			return
+		}
+		started(s.Name)
+	}
+	for _, s := range all {
+		boot(s)
+	}
+}
+
+// needs are the containers that must run before one can start, by id or name.
+func needs(s containers.State) (names []string) {
+	for _, joined := range s.Options.Isolation.Others() {
+		names = append(names, joined.Name())
+	}
+	for _, want := range s.Options.Network.Wants {
+		for _, link := range want.Links {
+			name, _, _ := strings.Cut(link, ":")
+			names = append(names, name)
+		}
+	}
+	return names
+}
