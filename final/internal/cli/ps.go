@@ -100,7 +100,7 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	f.BoolVarP(&latest, "latest", "l", false, "show the newest container, running or not")
 	f.BoolVarP(&quiet, "quiet", "q", false, "only the ids")
 	f.BoolVarP(&size, "size", "s", false, "show the size of what they added and changed, and the size with the image")
-	f.BoolVar(&whole, "no-trunc", false, "show whole commands and mounts")
+	f.BoolVar(&whole, "no-trunc", false, "show whole ids, commands and mounts")
 	f.StringVar(&format, "format", "", formatHelp)
 	f.BoolVar(&noHeading, "noheading", false, "print no column names")
 	return cmd
@@ -121,8 +121,12 @@ func psRowOf(l look.Listed, names map[string]map[string]string, whole bool) psRo
 		}
 		mounts = append(mounts, mount)
 	}
+	id := l.ID
+	if whole {
+		id = l.Whole()
+	}
 	return psRow{
-		ID: l.ID, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
+		ID: id, Image: l.ImageName(names), Command: command(l.Command, whole), CreatedAt: l.Created.Format(timeFormat),
 		RunningFor: ago(l.Created), State: l.Condition(), Status: status(l.State), Size: "0B", Names: l.Name,
 		Labels: pairs(l.Labels), Networks: strings.Join(l.Networks, ","), Ports: ports(l.Ports), labels: l.Labels,
 		LocalVolumes: strconv.Itoa(volumes), Mounts: strings.Join(mounts, ","),

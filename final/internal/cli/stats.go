@@ -117,12 +117,12 @@ func (s *stats) show(w io.Writer, before []look.Usage) ([]look.Usage, error) {
 			PIDs:     fmt.Sprint(u.Pids),
 		}
 		for _, name := range s.names {
-			if name == u.Name || strings.HasPrefix(u.ID, name) {
+			if name == u.Name || strings.HasPrefix(u.Whole(), name) {
 				row.Container = name
 			}
 		}
-		if !s.noTrunc && len(u.ID) > 12 {
-			row.ID = u.ID[:12]
+		if s.noTrunc {
+			row.ID = u.Whole()
 		}
 		if u.MemoryLimit > 0 {
 			row.MemPerc = fmt.Sprintf("%.2f%%", 100*float64(u.Memory)/float64(u.MemoryLimit))

@@ -5,6 +5,8 @@ package containers
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,14 +45,15 @@ var (
 // runtime specification's state (runtime.md, "State"). A container whose state says "running" and whose folder nobody
 // has locked is one whose gocker died.
 type State struct {
-	specs.State
-	Name    string
-	Image   string // the reference that it was made of
-	ImageID string // the image's config: 64 hex digits
-	Command []string
-	Options describe.Options
-	Volumes []string // that were made for it only, by name
-	Has     []string // all its volumes, by name, as config.json has them, too
+	specs.State        // its ID has 12 digits: the name of the container's folder
+	Rest        string `json:",omitempty"` // the other 52 digits of the id: see Whole
+	Name        string
+	Image       string // the reference that it was made of
+	ImageID     string // the image's config: 64 hex digits
+	Command     []string
+	Options     describe.Options
+	Volumes     []string // that were made for it only, by name
+	Has         []string // all its volumes, by name, as config.json has them, too
 
 	StopSignal string // the image's choice, "SIGTERM" if it has none
 
@@ -73,6 +76,19 @@ type State struct {
 
 // StateRestarting is the status of a container that has ended and will be started again.
 const StateRestarting = "restarting"
+
+// idDigits are those of an id that name the container's folder.
+const idDigits = 12
+
+// Whole is the container's id with all its digits, as docker has it: 64. Containers of older gockers have 12.
+func (s State) Whole() string { return s.ID + s.Rest }
+
+// moreDigits makes those that an id has beside the name of its folder.
+func moreDigits() string {
+	random := make([]byte, 32-idDigits/2)
+	rand.Read(random)
+	return hex.EncodeToString(random)
+}
 
 // A Store is the containers of one pair of folders.
 type Store struct{ Dirs dirs.Dirs }
@@ -200,8 +216,8 @@ func (store Store) List() ([]State, error) {
 	return states, errors.Join(append(unread, buryErr)...)
 }
 
-// Find returns the container that has this id, or else this name, with or without docker's "/" before it, or else the only
-// one whose id begins so.
+// Find returns the container whose id this is, or its first 12 digits or more; or else the one of this name, with or without
+// docker's "/" before it; or else the only one whose id begins so.
 func (store Store) Find(name string) (State, error) {
 	s, err := store.find(name)
 	if errors.Is(err, ErrNoContainer) && store.appear() == nil {
@@ -213,7 +229,7 @@ func (store Store) Find(name string) (State, error) {
 func (store Store) find(name string) (State, error) {
 	name = strings.TrimPrefix(name, "/")
 	if names.Valid(name) { // as ids are, too
-		if s, err := store.look(name); !errors.Is(err, os.ErrNotExist) {
+		if s, err := store.look(dirs.Short(name)); !errors.Is(err, os.ErrNotExist) && (err != nil || strings.HasPrefix(s.Whole(), name)) {
 			return s, err
 		}
 		id, err := store.linked(name)

@@ -31,7 +31,7 @@ type Held struct {
 	State State
 }
 
-// ID is the container's.
+// ID is the name of the container's folder: the first 12 digits of its id.
 func (c *Held) ID() string { return c.FS.ID }
 
 // New makes a container of an image: its folder, its name, config.json, and at the very end state.json. Its file system is
@@ -55,7 +55,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	tell.Sh(story.Host, "a link to it where containers are looked for, and one back", story.Quote("ln", "-s", f.Dir, link)+" && "+story.Quote("ln", "-s", link, filepath.Join(f.Dir, runLink)))
 	c := &Held{Store: store, FS: f, State: State{
 		State: specs.State{Version: specs.Version, ID: f.ID, Status: specs.StateCreating, Bundle: f.Dir},
-		Name:  opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts, Probe: probe,
+		Rest:  moreDigits(), Name: opts.Name, Image: opts.Image.String(), ImageID: img.Digest, Created: time.Now(), Options: opts, Probe: probe,
 		StopSignal: cmp.Or(opts.StopSignal, img.Config.Config.StopSignal, "SIGTERM"),
 	}}
 	defer func() {

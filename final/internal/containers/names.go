@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	petname "github.com/dustinkirkland/golang-petname"
 
@@ -49,10 +50,8 @@ func (store Store) claimName(name, id string) (lock *os.File, err error) {
 	if err := store.appear(); err != nil { // or the names of some would seem to be free
 		return nil, err
 	}
-	if _, err := os.Lstat(store.Dirs.Container(name)); err == nil && name != id {
+	if s, err := store.look(dirs.Short(name)); !errors.Is(err, os.ErrNotExist) && s.ID != id && strings.HasPrefix(s.Whole(), name) {
 		return nil, advice.Add(fmt.Errorf("%w: %q is the id of another container", ErrNameTaken, name), "choose another")
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
 	}
 	if owner, _ := store.linked(name); owner != "" {
 		store.bury(func(State) {}) // it may be of one that was killed; whatever else it finds is for others to tell

@@ -23,7 +23,7 @@ func (store Store) NameOthers(opts *describe.Isolation) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
-		s.SetID(other.ID)
+		s.SetID(other.Whole())
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 )
@@ -65,7 +66,7 @@ func ConnectedTo(endpoints []networks.Endpoint, linked map[string][]string) Conn
 // folderOfOther is that of the container whose network a container shares, or "".
 func folderOfOther(f *overlay.FS, opts Options) string {
 	if other, ok := strings.CutPrefix(opts.Isolation.Network, ofContainer); ok {
-		return filepath.Join(filepath.Dir(f.Dir), other)
+		return filepath.Join(filepath.Dir(f.Dir), dirs.Short(other))
 	}
 	return ""
 }

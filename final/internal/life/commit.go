@@ -96,7 +96,7 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 		return none, err
 	}
 	config.Created = v1.Time{Time: time.Now().UTC()}
-	config.Author, config.Container = opts.Author, s.ID
+	config.Author, config.Container = opts.Author, s.Whole()
 	config.History = append(config.History, v1.History{
 		Created: config.Created, CreatedBy: strings.Join(s.Command, " "), Author: opts.Author, Comment: opts.Message,
 	})

@@ -28,7 +28,7 @@ func (life Life) Create(opts describe.Options, say func(format string, args ...a
 	if err != nil {
 		return "", err
 	}
-	return c.State.ID, errors.Join(c.Change(func(s *containers.State) { s.Status = specs.StateCreated }), c.Close())
+	return c.State.Whole(), errors.Join(c.Change(func(s *containers.State) { s.Status = specs.StateCreated }), c.Close())
 }
 
 // create makes a container of what opts say, after it has looked at all of that. If it fails, nothing is left.
@@ -72,7 +72,7 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	}
 	c := &container{Held: h, life: life}
 	if opts.CIDFile != "" {
-		err = writeID(opts.CIDFile, c.ID())
+		err = writeID(opts.CIDFile, c.State.Whole())
 	}
 	if err == nil {
 		c.Note("create", c.State)

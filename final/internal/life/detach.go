@@ -31,7 +31,7 @@ func (life Life) Detach(opts describe.Options, say func(format string, args ...a
 	if err := c.detach(ctx, nil, nil); err != nil {
 		return "", c.didNotStart(err)
 	}
-	return c.State.ID, nil
+	return c.State.Whole(), nil
 }
 
 // Start starts a container that does not run, in the background. One that runs is no error.

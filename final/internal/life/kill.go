@@ -214,7 +214,7 @@ func (life Life) Wait(name, condition string) (status int, err error) {
 	if now, err := life.Containers.Find(s.ID); err == nil {
 		return now.ExitCode, nil
 	}
-	if status, ok := life.Containers.Events().ExitCode(s.ID); ok {
+	if status, ok := life.Containers.Events().ExitCode(s.Whole()); ok {
 		return status, nil
 	}
 	return -1, fmt.Errorf("%w any more: %s, and no event tells how it ended", containers.ErrNoContainer, name)

@@ -44,7 +44,7 @@ func (c *container) attach(ctx context.Context) (*networks.Attachment, error) {
 		return nil, err
 	}
 	a, err := c.Networks().Attach(ctx, networks.Request{
-		Container: c.ID(), Names: namesOf(c.State, hostname), Wants: opts.Network.Wants, Publish: opts.Network.Publish,
+		Container: c.ID(), ContainerID: c.State.Whole(), Names: namesOf(c.State, hostname), Wants: opts.Network.Wants, Publish: opts.Network.Publish,
 		DNS: opts.Names.DNS,
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func (life Life) Connect(name string, want networks.Want) error {
 		return nil
 	}, func(s containers.State, hostname string) error {
 		still := func() error { return life.Containers.Still(s) }
-		return life.Containers.Networks().Connect(s.ID, s.Pid, want, namesOf(s, hostname), still)
+		return life.Containers.Networks().Connect(s.ID, s.Whole(), s.Pid, want, namesOf(s, hostname), still)
 	})
 }
 

@@ -30,7 +30,7 @@ func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, 
 		case rmErr != nil:
 			err = errors.Join(err, rmErr)
 		default:
-			removed(s.ID)
+			removed(s.Whole())
 			bytes += size
 		}
 	}

@@ -55,7 +55,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	}
 	started := func() {
 		if attached.Started != nil {
-			attached.Started(c.ID())
+			attached.Started(c.State.Whole())
 		}
 	}
 	if opts.Terminal || opts.Restart.Wanted() || !attached.SigProxy {

@@ -52,7 +52,7 @@ func (look Look) Inspect(name string, size bool) (i Inspection, err error) {
 		return i, err
 	}
 	i.InspectResponse = docker.InspectResponse{
-		ID: s.ID, Created: timestamp(s.Created), Path: spec.Process.Args[0], Args: spec.Process.Args[1:], State: inspectState(s),
+		ID: s.Whole(), Created: timestamp(s.Created), Path: spec.Process.Args[0], Args: spec.Process.Args[1:], State: inspectState(s),
 		Image: "sha256:" + s.ImageID, Name: "/" + s.Name, RestartCount: s.Restarts, Driver: "overlay", Platform: img.Config.OS,
 		HostConfig: inspectHostConfig(s, spec), Config: inspectConfig(s, spec, img.Config.Config),
 		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{

@@ -102,7 +102,7 @@ func (look Look) listFilter(filters []string) (passes func(Listed) bool, all boo
 		var pass func(Listed) bool
 		switch key {
 		case "id":
-			pass = func(l Listed) bool { return strings.HasPrefix(l.ID, value) }
+			pass = func(l Listed) bool { return strings.HasPrefix(l.Whole(), value) }
 		case "name":
 			name, reErr := regexp.Compile(value)
 			pass, err = func(l Listed) bool { return name.MatchString(l.Name) || name.MatchString("/"+l.Name) }, reErr

@@ -87,7 +87,7 @@ func (look Look) Network(name string) (i NetworkInspection, err error) {
 		if s, err := look.Containers.Read(e.Container); err == nil { // else it is about to go
 			m.Name = s.Name
 		}
-		i.Containers[e.Container] = m
+		i.Containers[cmp.Or(e.ContainerID, e.Container)] = m
 	}
 	return i, nil
 }
@@ -160,7 +160,7 @@ type (
 func (look Look) inspectNetwork(s containers.State) (networkSettings, error) {
 	n := networkSettings{Ports: map[string][]portBinding{}, Networks: map[string]endpoint{}}
 	if s.Pid > 0 {
-		n.SandboxID, n.SandboxKey = s.ID, filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
+		n.SandboxID, n.SandboxKey = s.Whole(), filepath.Join("/proc", strconv.Itoa(s.Pid), "ns/net")
 	}
 	endpoints, err := look.Networks.Of(s.ID)
 	if err != nil {

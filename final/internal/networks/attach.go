@@ -20,11 +20,12 @@ import (
 
 // A Request is what a container wants of networks.
 type Request struct {
-	Container string   // the id
-	Names     []string // that others know it by, on networks that the user has made
-	Wants     []Want
-	Publish   []Publish
-	DNS       []string // in place of the host's resolvers
+	Container   string   // the name of its folder
+	ContainerID string   // its whole id, for events
+	Names       []string // that others know it by, on networks that the user has made
+	Wants       []Want
+	Publish     []Publish
+	DNS         []string // in place of the host's resolvers
 }
 
 // An Attachment is a container's places on networks while it runs, and what the process that holds it serves there.
@@ -55,7 +56,7 @@ func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error)
 		}
 	}()
 	for _, want := range r.Wants {
-		e, bridge, err := s.join(r.Container, want, a.Endpoints)
+		e, bridge, err := s.join(r.Container, r.ContainerID, want, a.Endpoints)
 		if err != nil {
 			return nil, err
 		}

@@ -20,9 +20,9 @@ import (
 var ErrNotOn = errors.New("the container is not on the network")
 
 // Connect puts a container that runs on one more network. pid is its first process, and still is an error if that has ended
-// since. The process that holds the container hears of it only if it has ports: at the container's end it gives back what it
+// since. id is the container's whole one. The process that holds the container hears of it only if it has ports: at the container's end it gives back what it
 // finds then.
-func (s Store) Connect(container string, pid int, want Want, names []string, still func() error) (err error) {
+func (s Store) Connect(container, id string, pid int, want Want, names []string, still func() error) (err error) {
 	lock, err := s.lock()
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (s Store) Connect(container string, pid int, want Want, names []string, sti
 	if err != nil {
 		return err
 	}
-	e, bridge, err := s.join(container, want, others)
+	e, bridge, err := s.join(container, id, want, others)
 	if err != nil {
 		return err
 	}

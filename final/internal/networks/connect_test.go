@@ -19,7 +19,7 @@ func TestAContainerThatIsConnectedAndRenamedIsFoundAtOnce(t *testing.T) {
 	app := create(t, s, networks.Network{Name: "app"})
 	web, late := run(t, s, "aaaaaaaaaaaa", on("app")), run(t, s, "bbbbbbbbbbbb", on(networks.Default))
 	still := func() error { return nil }
-	if err := s.Connect("bbbbbbbbbbbb", late.Pid, networks.Want{Name: "app", Aliases: []string{"db"}}, []string{"late"}, still); err != nil {
+	if err := s.Connect("bbbbbbbbbbbb", "bbbbbbbbbbbb", late.Pid, networks.Want{Name: "app", Aliases: []string{"db"}}, []string{"late"}, still); err != nil {
 		t.Fatalf("Connect = %v", err)
 	}
 	for name, resolver := range map[string]container{"db.": web, "late.": web, "aaaaaaaaaaaa.": late} {
@@ -52,7 +52,7 @@ func TestAContainerThatEndsWhileItIsConnectedLeavesNothing(t *testing.T) {
 	app := create(t, s, networks.Network{Name: "app"})
 	c := run(t, s, "aaaaaaaaaaaa", on(networks.Default))
 	asked, ended := 0, errors.New("it has ended")
-	err := s.Connect("aaaaaaaaaaaa", c.Pid, networks.Want{Name: "app"}, nil, func() error {
+	err := s.Connect("aaaaaaaaaaaa", "aaaaaaaaaaaa", c.Pid, networks.Want{Name: "app"}, nil, func() error {
 		if asked++; asked == 1 {
 			return nil
 		}
@@ -100,7 +100,7 @@ func TestPortsFollowTheNetworksOfAContainer(t *testing.T) {
 		return err
 	})
 	connect := func(n networks.Network) error {
-		return s.Connect(id, c.Pid, networks.Want{Name: n.Name}, []string{id}, func() error { return nil })
+		return s.Connect(id, id, c.Pid, networks.Want{Name: n.Name}, []string{id}, func() error { return nil })
 	}
 	disconnect := func(n networks.Network) error { return s.Disconnect(id, c.Pid, n) }
 	taken := func(networks.Network) error {

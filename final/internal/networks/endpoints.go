@@ -43,22 +43,23 @@ func (w Want) Is(n Network) bool { return w.Name == n.Name || strings.HasPrefix(
 
 // An Endpoint is a container's place on a network: {run}/networks/{network's id}/{container's id}.json.
 type Endpoint struct {
-	ID        string // 64 hex digits
-	Network   string // the name
-	NetworkID string
-	Container string // the id
-	Device    string // in the container: "eth0"
-	Host      string // the other end of its cable, in the host
-	MAC       string
-	Addrs     []netip.Prefix // each with the subnet of its neighbours
-	Routers   []netip.Addr   `json:",omitempty"` // where it sends what is for others
-	Names     []string       `json:",omitempty"` // that the resolver knows it by
-	Links     []string       `json:",omitempty"`
-	Aliases   []string       `json:",omitempty"`
-	Ports     []Port         `json:",omitempty"` // published through it
-	Internal  bool           `json:",omitempty"` // the network is
-	MTU       int            `json:",omitempty"`
-	HostIP    netip.Addr     `json:",omitzero"` // see Network.hostIP
+	ID          string // 64 hex digits
+	Network     string // the name
+	NetworkID   string
+	Container   string // the name of its folder
+	ContainerID string `json:",omitempty"` // its whole id, which events tell
+	Device      string // in the container: "eth0"
+	Host        string // the other end of its cable, in the host
+	MAC         string
+	Addrs       []netip.Prefix // each with the subnet of its neighbours
+	Routers     []netip.Addr   `json:",omitempty"` // where it sends what is for others
+	Names       []string       `json:",omitempty"` // that the resolver knows it by
+	Links       []string       `json:",omitempty"`
+	Aliases     []string       `json:",omitempty"`
+	Ports       []Port         `json:",omitempty"` // published through it
+	Internal    bool           `json:",omitempty"` // the network is
+	MTU         int            `json:",omitempty"`
+	HostIP      netip.Addr     `json:",omitzero"` // see Network.hostIP
 }
 
 // name is the container's, or its id if it has none.
@@ -154,7 +155,7 @@ func (s Store) writeEndpoint(e Endpoint) error {
 
 // join finds a container's place on a network, and makes the network ready. The caller holds the lock, and writes the place
 // down before it gives the lock back.
-func (s Store) join(container string, want Want, others []Endpoint) (e Endpoint, device string, err error) {
+func (s Store) join(container, id string, want Want, others []Endpoint) (e Endpoint, device string, err error) {
 	n, err := s.Find(want.Name)
 	switch {
 	case errors.Is(err, ErrNoNetwork) && want.Name == Default:
@@ -178,7 +179,7 @@ func (s Store) join(container string, want Want, others []Endpoint) (e Endpoint,
 	random := make([]byte, 32)
 	rand.Read(random)
 	e = Endpoint{
-		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, Device: freeDevice(others),
+		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, ContainerID: id, Device: freeDevice(others),
 		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(), HostIP: n.hostIP(),
 	}
 	e.Host = "veth" + e.ID[:11] // 15 characters: no name of a device is longer

@@ -122,7 +122,7 @@ func (s Store) folder() string {
 
 // noteOn notes that a container is on a network, or no more.
 func (s Store) noteOn(what string, e Endpoint) {
-	s.note(what, Network{Name: e.Network, ID: e.NetworkID}, "container", e.Container)
+	s.note(what, Network{Name: e.Network, ID: e.NetworkID}, "container", cmp.Or(e.ContainerID, e.Container))
 }
 
 // scope tells the devices and rules of several pairs of folders apart: all of them are the machine's. Root's own pair needs
