@@ -231,6 +231,7 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&opts.Follow, "follow", "f", false, "continue until the container ends")
 	f.BoolVarP(&opts.Timestamps, "timestamps", "t", false, "begin each line with its time")
+	f.BoolVar(&opts.Details, "details", false, "begin each line with the labels, variables and tag that --log-opt has chosen")
 	f.StringVarP(&tail, "tail", "n", "all", "only the last `lines`")
 	timeFlags(f, &since, &until)
 	return cmd

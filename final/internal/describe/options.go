@@ -3,15 +3,12 @@
 package describe
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/docker/go-units"
 	docker "github.com/moby/moby/api/types/container"
 
 	"gocker/final/internal/images"
@@ -101,49 +98,4 @@ func CheckProcess(workdir string, env []string) error {
 		}
 	}
 	return nil
-}
-
-// A LogDriver says where goes what a container writes.
-type LogDriver struct {
-	Name    string // "json-file", also if empty, or "none"
-	MaxSize int64  // bytes of a file; 0: as Sizes says; negative: it may grow for ever
-	MaxFile int    // how many there are at most; 0: as Sizes says
-}
-
-// Sizes are the bytes of a file, and how many there are. If the user has chosen no size, they are those of docker's driver
-// local: what a container writes may not fill the disk.
-func (l LogDriver) Sizes() (bytes int64, files int) {
-	if l.MaxSize == 0 {
-		return 20 << 20, cmp.Or(l.MaxFile, 5)
-	}
-	return l.MaxSize, l.MaxFile
-}
-
-// ParseLog reads --log-driver and --log-opt.
-func ParseLog(driver string, options []string) (l LogDriver, err error) {
-	if l.Name = driver; driver != "" && driver != "json-file" && driver != "none" {
-		return l, advice.Add(fmt.Errorf("--log-driver %q: %w", driver, ErrOption), "there are json-file and none")
-	}
-	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
-		switch {
-		case (option == "mode=blocking" || option == "compress=false") && driver != "none": // so it is
-		case option == "max-size=-1" && driver != "none":
-			l.MaxSize = -1
-		case key == "max-size" && driver != "none":
-			if l.MaxSize, err = units.RAMInBytes(value); err == nil && l.MaxSize <= 0 {
-				err = ErrOption
-			}
-		case key == "max-file" && driver != "none":
-			if l.MaxFile, err = strconv.Atoi(value); err == nil && l.MaxFile <= 0 {
-				err = ErrOption
-			}
-		default:
-			err = ErrOption
-		}
-		if err != nil {
-			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, err), "json-file has max-size, for example 10m, or -1 for no limit, and max-file, a number")
-		}
-	}
-	return l, nil
 }

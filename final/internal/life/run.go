@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -26,6 +27,7 @@ import (
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
@@ -85,12 +87,24 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 // open makes log and socket.
 func (c *container) open() (err error) {
 	if c.State.Options.Log.Name != "none" {
-		if c.log, err = logs.Open(logs.Folder(c.FS.Dir), c.State.Options.Log); err != nil {
+		if c.log, err = logs.Open(logs.Folder(c.FS.Dir), c.State.Options.Log, c.logDetails()); err != nil {
 			return err
 		}
 	}
 	c.server, err = attach.Listen(c.FS.Dir)
 	return err
+}
+
+// logDetails are what --log-opt wants in each line of the log; mostly nothing.
+func (c *container) logDetails() map[string]string {
+	s := c.State
+	if len(s.Options.Log.Options) == 0 {
+		return nil
+	}
+	return s.Options.Log.Details(s.Annotations, c.Spec.Process.Env, describe.LogTag{
+		ID: s.ID, FullID: s.Whole(), Name: s.Name, ImageID: dirs.Short(s.ImageID), ImageFullID: "sha256:" + s.ImageID, ImageName: s.Image,
+		Command: strings.Join(s.Command, " "),
+	})
 }
 
 // shut tells attached clients that it is over.

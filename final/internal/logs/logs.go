@@ -52,9 +52,10 @@ func Bytes(container string) (sum int64) {
 
 // A line is what one output wrote.
 type line struct {
-	Log    string    `json:"log"` // a line with its newline, or the piece of a long one
-	Stream string    `json:"stream"`
-	Time   time.Time `json:"time"`
+	Log     string            `json:"log"` // a line with its newline, or the piece of a long one
+	Stream  string            `json:"stream"`
+	Details map[string]string `json:"attrs,omitempty"` // what the container is called by --log-opt, in each line
+	Time    time.Time         `json:"time"`
 }
 
 // goesOn tells whether this is a piece of a long line that the next one of its output belongs to. What an output wrote last,
@@ -68,6 +69,7 @@ type Log struct {
 	name    string
 	maxSize int64 // bytes; negative: no limit
 	maxFile int
+	details map[string]string
 
 	mu      sync.Mutex
 	file    *os.File
@@ -77,9 +79,9 @@ type Log struct {
 	streams []*stream
 }
 
-// Open opens the log in this folder, to write behind what there is.
-func Open(folder string, driver describe.LogDriver) (*Log, error) {
-	l := &Log{name: Name(folder)}
+// Open opens the log in this folder, to write behind what there is. Each line gets these details.
+func Open(folder string, driver describe.LogDriver, details map[string]string) (*Log, error) {
+	l := &Log{name: Name(folder), details: details}
 	l.maxSize, l.maxFile = driver.Sizes()
 	l.encoder = json.NewEncoder(&l.lines)
 	l.encoder.SetEscapeHTML(false)
@@ -146,7 +148,7 @@ func (l *Log) Flush() {
 	defer l.mu.Unlock()
 	for _, s := range l.streams {
 		if len(s.rest) > 0 {
-			l.encoder.Encode(line{string(s.rest), s.name, time.Now().UTC()})
+			l.encoder.Encode(line{string(s.rest), s.name, l.details, time.Now().UTC()})
 		}
 	}
 	l.write()
@@ -192,7 +194,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			break // it goes on with the next Write
 		}
 		whole := wholeCharacters(s.rest)
-		l.encoder.Encode(line{string(s.rest[:whole]), s.name, now})
+		l.encoder.Encode(line{string(s.rest[:whole]), s.name, l.details, now})
 		s.rest = append(s.rest[:0], s.rest[whole:]...)
 		if l.maxSize > 0 && l.size+int64(l.lines.Len()) >= l.maxSize {
 			l.write()

@@ -30,7 +30,7 @@ func TestALogHasALimit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			folder := t.TempDir()
-			l, err := Open(folder, tt.driver)
+			l, err := Open(folder, tt.driver, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestALogHasALimit(t *testing.T) {
 // Long lines are kept in pieces, and shown as lines: with one time, counted once, and no character is torn.
 func TestALongLineIsOneLine(t *testing.T) {
 	folder := t.TempDir()
-	l, err := Open(folder, describe.LogDriver{})
+	l, err := Open(folder, describe.LogDriver{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 type Options struct {
 	Follow       bool
 	Timestamps   bool
+	Details      bool
 	Tail         int       // lines; negative: all
 	Since, Until time.Time // zero: from the first, to the last
 }
@@ -136,6 +139,13 @@ func (r *Reader) show(l line, first bool) error {
 	out := r.stdout
 	if l.Stream == "stderr" {
 		out = r.stderr
+	}
+	if r.opts.Details && first {
+		var details []string
+		for _, key := range slices.Sorted(maps.Keys(l.Details)) {
+			details = append(details, url.QueryEscape(key)+"="+url.QueryEscape(l.Details[key]))
+		}
+		l.Log = strings.Join(details, ",") + " " + l.Log
 	}
 	if r.opts.Timestamps && first {
 		l.Log = l.Time.Format(filter.Nanoseconds) + " " + l.Log

@@ -147,7 +147,7 @@ func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig 
 	h := &docker.HostConfig{
 		Annotations: o.Annotations, Binds: o.Mounts.Volumes, ContainerIDFile: o.CIDFile, NetworkMode: docker.NetworkMode(networkOf(s)), PortBindings: bindings(o.Network.Publish),
 		PublishAllPorts: o.Network.PublishAll, Links: links(s),
-		LogConfig:     docker.LogConfig{Type: o.Log.Name, Config: map[string]string{}},
+		LogConfig:     docker.LogConfig{Type: o.Log.Name, Config: logOptions(o.Log)},
 		RestartPolicy: docker.RestartPolicy{Name: docker.RestartPolicyMode(o.Restart.Name), MaximumRetryCount: o.Restart.Max},
 		AutoRemove:    o.Remove, CapAdd: o.Isolation.CapAdd, CapDrop: o.Isolation.CapDrop, CgroupnsMode: docker.CgroupnsMode(o.Isolation.Cgroupns),
 		DNSOptions: o.Names.DNSOptions, DNSSearch: o.Names.DNSSearch, ExtraHosts: o.Names.Hosts, GroupAdd: o.Attributes.GroupAdd,
@@ -218,6 +218,14 @@ func inspectResources(s containers.State, spec *specs.LinuxResources) docker.Res
 		r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps = rates(o.ReadIOPS, b.ThrottleReadIOPSDevice), rates(o.WriteIOPS, b.ThrottleWriteIOPSDevice)
 	}
 	return r
+}
+
+// logOptions are those of the log driver; not nil.
+func logOptions(l describe.LogDriver) map[string]string {
+	if l.Options == nil {
+		return map[string]string{}
+	}
+	return l.Options
 }
 
 // rates are DEVICE:RATE as the user wrote it, with the rate as it was understood.
