@@ -177,6 +177,9 @@ func ask(fd int, query []byte, want netip.Addr) error {
 	}
 	var reply [512]byte
 	n, err := unix.Read(fd, reply[:])
+	for err == unix.EINTR { // by a signal of Go's own: it has stopped a goroutine
+		n, err = unix.Read(fd, reply[:])
+	}
 	if err != nil {
 		return err
 	}
