@@ -87,6 +87,7 @@ func TestTheScriptMakesTheSameContainerWithEveryFlag(t *testing.T) {
 		{"limits of a process", []string{"--ulimit", "nofile=100:200", "--ulimit", "core=0", "--oom-score-adj", "500"}},
 		{"sysctls", []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=0", "--sysctl", "kernel.msgmax=4096"}},
 		{"sysctls of a device", []string{"--sysctl", "net.ipv4.conf.default.forwarding=1", "--sysctl", "net/ipv4/conf/eth0/forwarding=1"}},
+		{"a device with a name and settings", []string{"--network", "name=bridge,driver-opt=com.docker.network.endpoint.ifname=data7,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.forwarding=1"}},
 		{"names of hosts", []string{"--add-host", "a:10.0.0.1", "--domainname", "example.org"}},
 		{"a umask", []string{"--umask", "027"}},
 		{"no filter", []string{"--security-opt", "seccomp=unconfined"}},

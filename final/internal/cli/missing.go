@@ -39,8 +39,7 @@ var missingFlags = map[string][]missingFlag{
 		{[]string{"ipam-opt"}, "--subnet, --gateway, --ip-range and --aux-address choose its addresses"},
 	},
 	"network connect": {
-		{[]string{"driver-opt"}, "options are those of a network: gocker network create --opt"},
-		{[]string{"gw-priority"}, "the default route leads through the network that a container was on first"},
+		{[]string{"gw-priority"}, "a container that runs keeps its default route; run --network name=NAME,gw-priority=… chooses it"},
 		{[]string{"link-local-ip"}, "--ip and --ip6 choose addresses of the network's own"},
 	},
 }

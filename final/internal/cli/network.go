@@ -333,6 +333,7 @@ func networkConnectCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&flags.IP6, "ip6", "", "its IPv6 `address` on the network")
 	f.Var((*list)(&flags.Aliases), "alias", "one more `name` by which others on the network find it")
 	f.Var((*list)(&flags.Links), "link", "the name of another container, and how it finds it: `CONTAINER[:ALIAS]`")
+	f.Var((*list)(&flags.DriverOpts), "driver-opt", "`KEY=value`: com.docker.network.endpoint.ifname, the name of its device; com.docker.network.endpoint.sysctls")
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type NetworkFlags struct {
 	Networks                        []string // names, modes, or docker's long form "name=…,ip=…"
 	IP, IP6, MAC                    string
 	Aliases, Links, Publish, Expose []string
+	DriverOpts                      []string // of "network connect"
 	PublishAll                      bool
 }
 
@@ -72,7 +73,7 @@ func (f NetworkFlags) Want() (networks.Want, error) {
 
 // ofOne reads those flags that belong to the only network.
 func (f NetworkFlags) ofOne(mode string, n *Network) error {
-	if f.IP == "" && f.IP6 == "" && f.MAC == "" && len(f.Aliases) == 0 && len(f.Links) == 0 {
+	if f.IP == "" && f.IP6 == "" && f.MAC == "" && len(f.Aliases)+len(f.Links)+len(f.DriverOpts) == 0 {
 		return nil
 	}
 	if mode != "" {
@@ -87,6 +88,9 @@ func (f NetworkFlags) ofOne(mode string, n *Network) error {
 	}
 	for _, alias := range f.Aliases {
 		err = errors.Join(err, setWant(want, "alias="+alias))
+	}
+	for _, option := range f.DriverOpts {
+		err = errors.Join(err, setWant(want, "driver-opt="+option))
 	}
 	for _, link := range f.Links {
 		err = errors.Join(err, setWant(want, "link="+link))
@@ -148,8 +152,21 @@ func setWant(want *networks.Want, option string) (err error) {
 			return bad("write a hardware address of one device: 02:42:ac:11:00:02")
 		}
 		want.MAC = mac.String()
+	case "driver-opt":
+		name, value, _ := strings.Cut(value, "=")
+		if err := networks.CheckOption(name, value); err != nil {
+			return bad(err.Error())
+		}
+		if want.Options == nil {
+			want.Options = map[string]string{}
+		}
+		want.Options[name] = value
+	case "gw-priority":
+		if want.Priority, err = strconv.Atoi(value); err != nil {
+			return bad("write a number")
+		}
 	default:
-		return advice.Add(fmt.Errorf("%q: %w", key, ErrOption), "there are name, alias, link, ip, ip6 and mac-address")
+		return advice.Add(fmt.Errorf("%q: %w", key, ErrOption), "there are name, alias, link, ip, ip6, mac-address, driver-opt and gw-priority")
 	}
 	return nil
 }

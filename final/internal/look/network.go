@@ -207,7 +207,7 @@ func unique(names []string) (once []string) {
 }
 
 func wanted(want networks.Want, networkID string) endpoint {
-	e := endpoint{Links: want.Links, Aliases: want.Aliases, NetworkID: networkID, addresses: addresses{MacAddress: want.MAC}}
+	e := endpoint{Links: want.Links, Aliases: want.Aliases, DriverOpts: want.Options, GwPriority: want.Priority, NetworkID: networkID, addresses: addresses{MacAddress: want.MAC}}
 	if want.IP.IsValid() || want.IP6.IsValid() {
 		e.IPAMConfig = &ipamWish{text(want.IP), text(want.IP6)}
 	}

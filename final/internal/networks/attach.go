@@ -3,6 +3,7 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,9 @@ func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error)
 			err = errors.Join(err, a.leave())
 		}
 	}()
-	for _, want := range r.Wants {
+	wants := slices.Clone(r.Wants)
+	slices.SortStableFunc(wants, func(a, b Want) int { return cmp.Compare(b.Priority, a.Priority) })
+	for _, want := range wants {
 		e, bridge, err := s.join(r.Container, r.ContainerID, want, a.Endpoints)
 		if err != nil {
 			return nil, err
@@ -138,8 +141,8 @@ func (a *Attachment) Part() namespaces.Part {
 
 func (a *Attachment) lay(pid int) error {
 	for _, e := range a.Endpoints {
-		if err := e.cable(pid, a.bridges[e.NetworkID]).Lay(); err != nil {
-			return fmt.Errorf("network %s: %w", e.Network, err)
+		if err := e.lay(pid, a.bridges[e.NetworkID]); err != nil {
+			return err
 		}
 	}
 	return a.lead()

@@ -52,8 +52,8 @@ func (s Store) Connect(container, id string, pid int, want Want, names []string,
 			err = errors.Join(err, e.cable(0, "").Pull(), s.release(e))
 		}
 	}()
-	if err := e.cable(pid, bridge).Lay(); err != nil {
-		return errors.Join(fmt.Errorf("network %s: %w", e.Network, err), still())
+	if err := e.lay(pid, bridge); err != nil {
+		return errors.Join(err, still())
 	}
 	if err := network.Within(pid, divert); err != nil { // now it may need the resolver, if it did not before
 		return err

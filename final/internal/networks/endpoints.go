@@ -36,6 +36,9 @@ type Want struct {
 	IP      netip.Addr `json:",omitzero"`  // that it is to have; the zero one: any that is free
 	IP6     netip.Addr `json:",omitzero"`
 	MAC     string     `json:",omitempty"`
+
+	Options  map[string]string `json:",omitempty"` // see CheckOption
+	Priority int               `json:",omitempty"` // the default route leads through the network with the largest
 }
 
 // Is tells whether this is the network that is wanted.
@@ -59,7 +62,8 @@ type Endpoint struct {
 	Ports       []Port         `json:",omitempty"` // published through it
 	Internal    bool           `json:",omitempty"` // the network is
 	MTU         int            `json:",omitempty"`
-	HostIP      netip.Addr     `json:",omitzero"` // see Network.hostIP
+	HostIP      netip.Addr     `json:",omitzero"`  // see Network.hostIP
+	Sysctl      string         `json:",omitempty"` // see OptSysctls
 }
 
 // name is the container's, or its id if it has none.
@@ -179,8 +183,11 @@ func (s Store) join(container, id string, want Want, others []Endpoint) (e Endpo
 	random := make([]byte, 32)
 	rand.Read(random)
 	e = Endpoint{
-		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, ContainerID: id, Device: freeDevice(others),
-		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(), HostIP: n.hostIP(),
+		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, ContainerID: id, Device: cmp.Or(want.Options[OptDevice], freeDevice(others)),
+		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(), HostIP: n.hostIP(), Sysctl: want.Options[OptSysctls],
+	}
+	if slices.ContainsFunc(others, func(other Endpoint) bool { return other.Device == e.Device }) {
+		return e, "", fmt.Errorf("network %s: the container has a device %s already", n.Name, e.Device)
 	}
 	e.Host = "veth" + e.ID[:11] // 15 characters: no name of a device is longer
 	if err := e.address(n, want, on); err != nil {

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -33,7 +32,7 @@ func validate(n Network) error {
 		var err error
 		switch option {
 		case OptName:
-			if value == "" || len(value) > 15 || strings.ContainsAny(value, "/ :%\t\n") || value == "." || value == ".." {
+			if badDevice(value) {
 				err = errors.New("a device has 1 to 15 characters, and none of \"/ :%\" is in it")
 			}
 		case OptMTU:

@@ -20,9 +20,8 @@ func (a *Attachment) Tell(tell story.Story) namespaces.Part {
 	return namespaces.Part{
 		Outside: func() error { return a.tellNetworks(tell) },
 		Inside: func() error { // as Part has laid them by then, and kernel settings may be about their devices
-			const anybody = -1 // no name of a device is made of a number
 			for _, e := range a.Endpoints {
-				e.cable(anybody, a.bridges[e.NetworkID]).Tell(tell)
+				e.tell(a.bridges[e.NetworkID], tell)
 			}
 			if a.resolver.needed {
 				tell.Sh(story.Pivot, "gocker answers questions for names at "+ResolverAddr+": by hand nobody does", ":")
