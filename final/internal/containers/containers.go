@@ -24,6 +24,7 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/logs"
 	"gocker/final/internal/names"
+	"gocker/final/internal/networks"
 	"gocker/final/internal/resources"
 	"gocker/final/internal/why"
 	"gocker/step01-pull/shared/advice"
@@ -100,7 +101,7 @@ const (
 )
 
 // files are what a container's folder has, beside what overlay makes.
-var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, "cgroups", runLink, specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
+var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, networks.PortsName, "cgroups", runLink, specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
 
 // writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {

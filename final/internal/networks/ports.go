@@ -139,9 +139,9 @@ func (p Publish) at(addrs []netip.Prefix) (ports []published.Port) {
 	return ports
 }
 
-// portsName is a socket in the container's folder, if it has ports that may be published. Who changes its networks connects there,
+// PortsName is a socket in the container's folder, if it has ports that may be published. Who changes its networks connects there,
 // and reads what came of the ports: nothing, or a whynot.Failure.
-const portsName = "ports"
+const PortsName = "ports"
 
 // An ear is this socket, in the process that holds the container.
 type ear struct {
@@ -152,7 +152,7 @@ type ear struct {
 // listenFor makes the socket.
 func (s Store) listenFor(container string) (e *ear, err error) {
 	e = &ear{}
-	err = attach.Address(s.Dirs.Container(container), portsName, func(at *net.UnixAddr) error {
+	err = attach.Address(s.Dirs.Container(container), PortsName, func(at *net.UnixAddr) error {
 		os.Remove(at.Name) // of a gocker that died
 		e.listener, err = net.ListenUnix(at.Net, at)
 		return err
@@ -192,7 +192,7 @@ func (e *ear) close() {
 func (s Store) tellHolder(container string) error {
 	const patience = 10 * time.Second
 	var conn *net.UnixConn
-	err := attach.Address(s.Dirs.Container(container), portsName, func(at *net.UnixAddr) (err error) {
+	err := attach.Address(s.Dirs.Container(container), PortsName, func(at *net.UnixAddr) (err error) {
 		conn, err = net.DialUnix(at.Net, nil, at)
 		return err
 	})
