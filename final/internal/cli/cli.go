@@ -114,7 +114,7 @@ type named struct {
 
 var otherCommands = []named{
 	{"inspect", inspectCommand},
-	{"pull", pullCommand}, {"push", pushCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
+	{"pull", pullCommand}, {"push", pushCommand}, {"search", searchCommand}, {"images", imagesCommand}, {"rmi", rmiCommand}, {"tag", tagCommand}, {"untag", untagCommand},
 	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"import", importCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"network", networkCommand}, {"system", systemCommand},
 	{"learn", learnCommand}, {"healthcheck", healthcheckCommand}, {"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},

@@ -16,7 +16,6 @@ var elsewhere = map[string]string{
 	"build":   "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
-	"search":  "gocker pulls images by their names; to find a name, look at the registry's own pages",
 }
 
 // A missingFlag is one or several of docker's and podman's that gocker has not, and what there is instead.
