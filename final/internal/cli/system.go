@@ -14,7 +14,7 @@ import (
 
 func systemCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{Use: "system", Short: "Commands for all that gocker has on the disk", Args: cobra.NoArgs, RunE: help}
-	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), systemBootCommand(e), infoCommand(e), eventsCommand(e))
+	cmd.AddCommand(systemDfCommand(e), systemPruneCommand(e), systemCheckCommand(e), systemBootCommand(e), systemHaltCommand(e), infoCommand(e), eventsCommand(e))
 	return cmd
 }
 
@@ -26,13 +26,27 @@ func systemBootCommand(e *engine.Engine) *cobra.Command {
 			"runs this command: see docs/container-life.md. Prints the names of those that it starts.\n\n" +
 			"always          starts it\n" +
 			"unless-stopped  starts it, unless a user has stopped it\n" +
-			"on-failure      starts it if it had failed, or if it ran when the machine stopped",
+			"on-failure      starts it if it had failed, or if the machine stopped under it",
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (all error) {
-			e.Life().Boot(func(name string) { fmt.Fprintln(cmd.OutOrStdout(), name) }, func(err error) { all = errors.Join(all, err) })
-			return all
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return allTold(cmd, e.Life().Boot) },
 	}
+}
+
+func systemHaltCommand(e *engine.Engine) *cobra.Command {
+	return &cobra.Command{
+		Use:   "halt",
+		Short: "Stop all containers before the machine stops",
+		Long: "Stop all containers before the machine stops, each as \"gocker stop\" does, all at once. The init system runs this\n" +
+			"command: see docs/container-life.md. Unlike after \"gocker stop\", restart policies still hold at the next boot.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return allTold(cmd, e.Life().Halt) },
+	}
+}
+
+// allTold prints the names of the containers with which something was done, and returns what failed.
+func allTold(cmd *cobra.Command, do func(done func(name string), failed func(error))) (all error) {
+	do(func(name string) { fmt.Fprintln(cmd.OutOrStdout(), name) }, func(err error) { all = errors.Join(all, err) })
+	return all
 }
 
 func systemCheckCommand(e *engine.Engine) *cobra.Command {

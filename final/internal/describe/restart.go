@@ -11,8 +11,8 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// A RestartPolicy says whether a container's monitor starts it again when it has ended. Nobody does so after the machine
-// was started again: there is no daemon.
+// A RestartPolicy says whether a container's monitor starts it again when it has ended, and whether the init system does so after
+// a start of the machine: see life.Boot.
 type RestartPolicy struct {
 	Name string // "no", also if empty, "on-failure", "always" or "unless-stopped"
 	Max  int    // how often, with on-failure; 0 is for ever

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"gocker/final/internal/containers"
 )
@@ -43,6 +44,32 @@ func (life Life) Boot(started func(name string), failed func(error)) {
 	for _, s := range all {
 		boot(s)
 	}
+}
+
+// Halt stops all containers at once, as the machine is about to stop. Their restart policies still hold at its next start.
+func (life Life) Halt(stopped func(name string), failed func(error)) {
+	all, err := life.Containers.List()
+	if err != nil {
+		failed(err)
+	}
+	var mu sync.Mutex
+	var each sync.WaitGroup
+	for _, s := range all {
+		if !s.Active() {
+			continue
+		}
+		each.Go(func() {
+			err := life.Stop(s.ID, StopOptions{Halt: true})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed(fmt.Errorf("stop %s: %w", s.Name, err))
+			} else {
+				stopped(s.Name)
+			}
+		})
+	}
+	each.Wait()
 }
 
 // needs are the containers that must run before one can start, by id or name.

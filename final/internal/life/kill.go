@@ -39,6 +39,7 @@ func (life Life) Kill(name, signal string) error {
 		return err
 	}
 	if sig == unix.SIGKILL || sig == stopSignal(s) {
+		life.noBoot(s.ID)
 		life.noRestart(s.ID)
 	}
 	if err := life.signal(s.ID, sig, "gocker kill"); err != nil || sig != unix.SIGKILL {
@@ -78,9 +79,13 @@ func (life Life) signal(name string, sig unix.Signal, by string) error {
 	return life.thawKilled(s)
 }
 
-// noRestart notes that a user stops a container, and tells its monitor, if it has one, that it is not to be started again.
+// noBoot notes that a user stops a container. If that fails, it may be started at the next boot, at worst.
+func (life Life) noBoot(id string) {
+	life.Containers.Change(id, func(s *containers.State) { s.Stopped = true })
+}
+
+// noRestart tells a container's monitor, if it has one, that the container is not to be started again.
 func (life Life) noRestart(id string) {
-	life.Containers.Change(id, func(s *containers.State) { s.Stopped = true }) // or else it is started at the next boot, at worst
 	if conn, err := attach.Dial(life.Containers.Dirs.Container(id)); err == nil {
 		defer conn.Close()
 		conn.Stop()
@@ -91,6 +96,7 @@ func (life Life) noRestart(id string) {
 type StopOptions struct {
 	Signal  string
 	Seconds *int // until it is killed; negative: for ever
+	Halt    bool // no user stops it, but the machine is about to stop: see Halt
 }
 
 // stopSeconds is how long docker waits for a container that nobody has given another time.
@@ -111,6 +117,9 @@ func (life Life) Stop(name string, opts StopOptions) error {
 	seconds := stopSeconds
 	if own := cmp.Or(opts.Seconds, s.Options.StopTimeout); own != nil {
 		seconds = *own
+	}
+	if !opts.Halt {
+		life.noBoot(s.ID)
 	}
 	life.noRestart(s.ID)
 	over := func(err error) bool {
