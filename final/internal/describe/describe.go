@@ -86,7 +86,7 @@ func newSpec(f *overlay.FS, config v1.Config, hostname string, opts Options) (*s
 	if len(args) == 0 {
 		return nil, advice.Add(fmt.Errorf("image %s has no command", opts.Image), "name one: gocker run %s COMMAND", opts.Image)
 	}
-	user, err := LookUser(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd...)
+	user, err := lookOrLeave(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd)
 	if err != nil {
 		return nil, err
 	}

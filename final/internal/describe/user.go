@@ -29,6 +29,30 @@ type User struct {
 	Home string
 }
 
+// lookOrLeave is LookUser for a container that is being made. With a user that the image does not know it is made, as docker's
+// is, and does not start: see FindUser.
+func lookOrLeave(f *overlay.FS, wanted string, more []string) (User, error) {
+	u, err := LookUser(f, wanted, more...)
+	if errors.Is(err, ErrUser) {
+		return User{User: specs.User{Username: wanted}}, nil
+	}
+	return u, err
+}
+
+// FindUser looks once more for a user that was not there when the container was made.
+func FindUser(f *overlay.FS, process *specs.Process, more []string) error {
+	u, err := LookUser(f, process.User.Username, more...)
+	if err != nil {
+		return err
+	}
+	u.Umask = process.User.Umask
+	process.User = u.User
+	if home := slices.Index(process.Env, "HOME="); home >= 0 {
+		process.Env[home] += u.Home
+	}
+	return nil
+}
+
 // LookUser finds the user of "user[:group]", by the image's /etc/passwd and /etc/group; both are names or numbers, and a
 // number need not be listed. Without a group it is the user's own and all that list it; more are added in any case. See
 // passwd(5) and group(5).

@@ -127,8 +127,24 @@ func (c *container) end(err error) error {
 	return err
 }
 
-// borrow takes what is others': their namespaces, which are gone if still is an error, and volumes, until unused is called.
+// findUser finds the container's user, if the image did not know it, and has exec find it, too.
+func (c *container) findUser() error {
+	process := c.Spec.Process
+	if process.User.Username == "" {
+		return nil
+	}
+	if err := describe.FindUser(c.FS, process, c.State.Options.Attributes.GroupAdd); err != nil {
+		return err
+	}
+	return c.WriteSpec(c.ID(), c.Spec)
+}
+
+// borrow takes what is others': their namespaces, which are gone if still is an error, and volumes, until unused is called. Before
+// that it finds the container's user.
 func (c *container) borrow() (still, unused func() error, err error) {
+	if err := c.findUser(); err != nil {
+		return nil, nil, err
+	}
 	if still, err = c.JoinOthers(); err == nil {
 		unused, err = c.UseVolumes()
 	}
