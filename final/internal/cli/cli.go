@@ -124,6 +124,7 @@ var otherCommands = []named{
 // Main runs the command line and returns the program's exit status.
 func Main(args []string) int {
 	syscall.Umask(0o022) // a container's users read what is made for them, /etc/hosts for one, whatever root's umask is
+	args = separated(args)
 	root := Command(&engine.Engine{Dirs: dirs.Default()}, args...)
 	root.SetArgs(args)
 	err := canOpen(fewestFiles)

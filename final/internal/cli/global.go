@@ -78,6 +78,17 @@ func noDaemon(flag string) func(string) error {
 	}
 }
 
+// separated are args with "-Dl" as two flags: cobra would take the value behind it for a command.
+func separated(args []string) []string {
+	for i, arg := range args {
+		rest, isCombined := strings.CutPrefix(arg, "-D")
+		if isCombined && rest != "" && rest[0] != '=' && firstWord(args[:i]) == "" {
+			return slices.Concat(args[:i], []string{"-D", "-" + rest}, args[i+1:])
+		}
+	}
+	return args
+}
+
 // firstWord is the name of the command in args, if flags before it do not hide it.
 func firstWord(args []string) string {
 	for i := 0; i < len(args); i++ {
