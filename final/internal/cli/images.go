@@ -189,7 +189,7 @@ func tagCommand(e *engine.Engine) *cobra.Command {
 func untagCommand(e *engine.Engine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "untag IMAGE [NAME[:TAG]…]",
-		Short: "Remove the name IMAGE, or other names of that image; the image stays",
+		Short: "Remove all names of an image, or only those NAMEs; the image stays",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			refs, err := references(args)
@@ -197,7 +197,7 @@ func untagCommand(e *engine.Engine) *cobra.Command {
 				return err
 			}
 			if len(refs) == 1 {
-				return e.Images().Untag(refs[0])
+				return e.Images().UntagAll(refs[0])
 			}
 			image, err := e.Images().Open(refs[0])
 			if err != nil {

@@ -234,6 +234,22 @@ func (s Store) Untag(ref pull.Reference) error {
 	return err
 }
 
+// UntagAll takes all names off an image, as podman does. Of one that cannot be read only this name is known.
+func (s Store) UntagAll(ref pull.Reference) error {
+	i, err := s.Inspect(ref)
+	if err != nil {
+		return s.Untag(ref)
+	}
+	for _, name := range i.RepoTags {
+		ref, parseErr := pull.ParseReference(name)
+		err = errors.Join(err, parseErr)
+		if parseErr == nil {
+			err = errors.Join(err, s.Untag(ref))
+		}
+	}
+	return err
+}
+
 // Remove removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
 // one that is not here is no error. One that a container uses stays in any case.
 func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
