@@ -28,7 +28,7 @@ type wrong struct {
 	old, new string
 }
 
-var wrongAnswers = map[int][]wrong{1: wrongPulls, 2: wrongUntars}
+var wrongAnswers = map[int][]wrong{1: wrongPulls, 2: wrongUntars, 3: wrongLayers, 4: wrongMounts}
 
 // build makes one program of the right answer of a step and of all wrong ones: one link takes longer than to compile them all.
 // Its first argument says which it is.

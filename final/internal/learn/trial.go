@@ -98,6 +98,11 @@ func differ(want, got string, facts ...string) error {
 	if err != nil {
 		return err
 	}
+	return differFacts(expected, happened, facts...)
+}
+
+// differFacts compares some facts, and for all files the type.
+func differFacts(expected, happened tree.Facts, facts ...string) error {
 	var wanted, had []string
 	for _, fact := range sorted(expected, happened) {
 		if fact.What != tree.Type && !slices.Contains(facts, fact.What) {

@@ -201,3 +201,13 @@ func (c *Cage) Changed() (names []string, err error) {
 	})
 	return names, err
 }
+
+// Inside is where this process finds a file as programs of the cage see it, with what they mounted. As with Path, no program
+// changes it meanwhile.
+func (c *Cage) Inside(name string) string { return fmt.Sprintf("/proc/%d/root%s", c.first.Pid, name) }
+
+// IsMounted tells whether a program mounted a file system of this type there.
+func (c *Cage) IsMounted(fstype, point string) (bool, error) {
+	now, err := c.mounted()
+	return slices.Contains(now, fstype+" on "+point), err
+}

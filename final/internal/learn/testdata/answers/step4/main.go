@@ -1,0 +1,78 @@
+// An answer for step 4: P mount ROOT IMAGE DIR, and P umount DIR.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	defer func() {
+		if err := recover(); err != nil {
+			fmt.Fprintln(os.Stderr, "overlay:", err)
+			os.Exit(1)
+		}
+	}()
+	switch os.Args[1] {
+	case "mount":
+		mount(os.Args[2], os.Args[3], must(filepath.Abs(os.Args[4])))
+	case "umount":
+		check(unix.Unmount(filepath.Join(os.Args[2], "mnt"), 0))
+	default:
+		panic("usage: P mount ROOT IMAGE DIR, or P umount DIR")
+	}
+}
+
+func check(err error) { must(0, err) }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func mount(root, image, dir string) {
+	images := filepath.Join(root, "images")
+	var names map[string]map[string]string
+	check(json.Unmarshal(must(os.ReadFile(filepath.Join(images, "images.json"))), &names))
+	name, tag, _ := strings.Cut(image, ":")
+	id, ok := names[name][tag]
+	if !ok {
+		panic("no such image: " + image)
+	}
+	// The kernel reads one page of options. Names that begin at this folder are short, so many layers fit.
+	check(os.Chdir(filepath.Join(images, id)))
+	var manifest []struct{ Layers []string }
+	check(json.Unmarshal(must(os.ReadFile("manifest.json")), &manifest))
+	var lower []string // topmost first
+	taken := map[string]bool{}
+	for _, layer := range manifest[0].Layers {
+		first := path.Base(layer)[:12]
+		folder := first
+		for n := 2; taken[folder]; n++ {
+			folder = fmt.Sprintf("%s-%d", first, n)
+		}
+		taken[folder] = true
+		lower = append(lower, folder+"/fs")
+	}
+	slices.Reverse(lower)
+	for _, folder := range []string{"mnt", "upperdir", "workdir"} {
+		check(os.MkdirAll(filepath.Join(dir, folder), 0o755))
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
+		strings.Join(lower, ":"), escape(filepath.Join(dir, "upperdir")), escape(filepath.Join(dir, "workdir")))
+	check(unix.Mount("overlay", filepath.Join(dir, "mnt"), "overlay", unix.MS_NODEV, options))
+}
+
+// escape protects the characters that part options and folders from each other.
+func escape(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(name)
+}
