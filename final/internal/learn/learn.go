@@ -64,7 +64,7 @@ type kase struct {
 
 // steps are those that can be checked.
 func steps() map[int]func() ([]kase, error) {
-	return map[int]func() ([]kase, error){1: pullCases, 2: untarCases, 3: layersCases, 4: mountCases}
+	return map[int]func() ([]kase, error){1: pullCases, 2: untarCases, 3: layersCases, 4: mountCases, 5: runCases}
 }
 
 // Names are the numbers of the steps that can be checked, for people.

@@ -20,6 +20,7 @@ type trial struct {
 	ran     []string // the commands
 	input   []string // what is in the files that it is given
 	stderr  string   // of the last command
+	limits  []string // flags of "P run"
 }
 
 // A failure is what is wrong with a program. It is an error that the checker can tell from its own.

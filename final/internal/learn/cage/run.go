@@ -30,7 +30,7 @@ type Outcome struct {
 
 // Run runs a program in the cage and waits for its end, at most so long. An error is that it could not be started.
 func (c *Cage) Run(args []string, most time.Duration) (Outcome, error) {
-	r, err := c.Start(args)
+	r, err := c.Start(args, nil)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -44,14 +44,14 @@ type Running struct {
 	stdout, stderr some
 }
 
-// Start starts a program in the cage, with this process's environment and working folder.
-func (c *Cage) Start(args []string) (*Running, error) {
+// Start starts a program in the cage, with this process's environment, and more, and its working folder.
+func (c *Cage) Start(args, env []string) (*Running, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
 	r := &Running{cage: c}
-	process := &specs.Process{Args: args, Env: append(os.Environ(), "TMPDIR="+Dir+"/tmp"), Cwd: cwd}
+	process := &specs.Process{Args: args, Env: slices.Concat(os.Environ(), []string{"TMPDIR=" + Dir + "/tmp"}, env), Cwd: cwd}
 	streams := terminal.New(process, terminal.Stdio{Stdout: &r.stdout, Stderr: &r.stderr})
 	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.cgroup))
 	return r, err
@@ -157,6 +157,36 @@ func (c *Cage) pids() (all []int, err error) {
 	}
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(pid int) bool { return pid == c.first.Pid }), err
+}
+
+// Stdout is what the program has written by now.
+func (r *Running) Stdout() string { return r.stdout.String() }
+
+// Nested is the first process of a pid namespace that a program made, as the host counts; 0 if there is none.
+func (c *Cage) Nested() (pid int, err error) {
+	all, err := c.pids()
+	for _, pid := range all {
+		if numbers := numbersOf(pid); len(numbers) > len(numbersOf(c.first.Pid)) && numbers[len(numbers)-1] == "1" {
+			return pid, nil
+		}
+	}
+	return 0, err
+}
+
+// numbersOf are the numbers that a process has, in its pid namespace and in those above.
+func numbersOf(pid int) []string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // one that has ended has none
+	_, after, _ := strings.Cut(string(status), "\nNSpid:")
+	line, _, _ := strings.Cut(after, "\n")
+	return strings.Fields(line)
+}
+
+// Namespace identifies one of a process, "net" for one; 0 is the cage's own first process.
+func (c *Cage) Namespace(pid int, kind string) (string, error) {
+	if pid == 0 {
+		pid = c.first.Pid
+	}
+	return os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 }
 
 // KillRest ends what is left of programs.

@@ -1,0 +1,108 @@
+// An answer for step 5: P run ROOTFS CMD…
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func main() {
+	run := parent
+	if os.Getenv("CHILD") != "" {
+		run = child
+	}
+	defer func() {
+		if err := recover(); err != nil {
+			fmt.Fprintln(os.Stderr, "run:", err)
+			os.Exit(125)
+		}
+	}()
+	os.Exit(run(os.Args[2], os.Args[3:]))
+}
+
+func check(err error) { must(0, err) }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// parent starts this program once more, as PID 1 of new namespaces, and waits for its end.
+func parent(rootfs string, command []string) int {
+	runtime.LockOSThread() // Pdeathsig means the thread that starts the child
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), "CHILD=yes")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	check(cmd.Start())
+	go func() {
+		for s := range signals {
+			cmd.Process.Signal(s)
+		}
+	}()
+	cmd.Wait() // its status says how it ended
+	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+// child is in the namespaces. It changes its root, and becomes the command.
+func child(rootfs string, command []string) int {
+	check(unix.Sethostname([]byte("container")))
+	loopbackUp()
+	check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")) // else what it mounts appears on the host
+	check(unix.Mount(rootfs, rootfs, "", unix.MS_BIND|unix.MS_REC, ""))
+	check(os.Chdir(rootfs))
+	check(unix.Mount("proc", "proc", "proc", 0, ""))
+	check(unix.Mount("tmpfs", "dev", "tmpfs", 0, "mode=755"))
+	unix.Umask(0)
+	for i, name := range strings.Fields("null 4 zero 6 full random urandom") {
+		if name != "4" && name != "6" { // char devices 1:3, 1:5, 1:7, 1:8, 1:9
+			check(unix.Mknod(filepath.Join("dev", name), unix.S_IFCHR|0o666, int(unix.Mkdev(1, uint32(3+i)))))
+		}
+	}
+	unix.Umask(0o022)
+	check(unix.PivotRoot(".", "."))
+	check(unix.Unmount(".", unix.MNT_DETACH)) // the old root, which is on top of the new one
+	check(os.Chdir("/"))
+
+	os.Clearenv()
+	check(os.Setenv("PATH", path))
+	file, err := exec.LookPath(command[0])
+	if err == nil {
+		err = unix.Exec(file, command, os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, "run:", err)
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return 127
+	}
+	return 126
+}
+
+// loopbackUp does what "ip link set lo up" does.
+func loopbackUp() {
+	socket := must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	lo := must(unix.NewIfreq("lo"))
+	lo.SetUint16(unix.IFF_UP)
+	check(unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo))
+}
