@@ -64,7 +64,7 @@ type kase struct {
 
 // steps are those that can be checked.
 func steps() map[int]func() ([]kase, error) {
-	return map[int]func() ([]kase, error){1: pullCases, 2: untarCases, 3: layersCases, 4: mountCases, 5: runCases}
+	return map[int]func() ([]kase, error){1: pullCases, 2: untarCases, 3: layersCases, 4: mountCases, 5: runCases, 6: limitCases}
 }
 
 // Names are the numbers of the steps that can be checked, for people.
@@ -132,7 +132,7 @@ func try(c kase, program []string, says texts) (result Result, err error) {
 	if err == nil {
 		err = t.nothingLeft()
 	}
-	if reached := in.Reached(); reached != "" {
+	if reached := in.Reached(); reached != "" && t.limits == nil { // else it may be the program's own limit
 		err = failed(reached, "", "")
 	}
 	var wrong *failure

@@ -4,6 +4,7 @@ package learn
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,17 +29,25 @@ type wrong struct {
 	old, new string
 }
 
-var wrongAnswers = map[int][]wrong{1: wrongPulls, 2: wrongUntars, 3: wrongLayers, 4: wrongMounts, 5: wrongRuns}
+var wrongAnswers = map[int][]wrong{1: wrongPulls, 2: wrongUntars, 3: wrongLayers, 4: wrongMounts, 5: wrongRuns, 6: wrongLimits}
 
 // build makes one program of the right answer of a step and of all wrong ones: one link takes longer than to compile them all.
 // Its first argument says which it is; if it starts itself again, the variable MISTAKE does.
 func build(t *testing.T, step int) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("testdata", "built-")
-	if err != nil {
-		t.Fatal(err)
+	// The go command takes the files for some in this module, where others do not see them.
+	const folder = "testdata/built"
+	temp, overlay := t.TempDir(), map[string]string{}
+	write := func(name string, content []byte) {
+		virtual, err := filepath.Abs(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		overlay[virtual] = filepath.Join(temp, strings.ReplaceAll(name, "/", "-"))
+		if err := os.WriteFile(overlay[virtual], content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
 	source, err := os.ReadFile(fmt.Sprintf("testdata/answers/step%d/main.go", step))
 	if err != nil {
 		t.Fatal(err)
@@ -62,22 +71,21 @@ func build(t *testing.T, step int) string {
 		}
 		changed = bytes.Replace(changed, []byte("package main"), fmt.Appendf(nil, "package a%d", i), 1)
 		changed = bytes.Replace(changed, []byte("func main()"), []byte("func Main()"), 1)
-		dir := filepath.Join(folder, fmt.Sprintf("a%d", i))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "main.go"), changed, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&imports, "\t\"gocker/final/internal/learn/%s\"\n", dir)
+		write(fmt.Sprintf("a%d/main.go", i), changed)
+		fmt.Fprintf(&imports, "\t\"gocker/final/internal/learn/%s/a%d\"\n", folder, i)
 		fmt.Fprintf(&calls, "\tcase %q:\n\t\ta%d.Main()\n", w.mistake, i)
 	}
 	main := fmt.Sprintf("package main\n\nimport (\n\t\"os\"\n%s)\n\nfunc main() {\n\tmistake, again := os.LookupEnv(\"MISTAKE\")\n\tif !again {\n\t\tmistake = os.Args[1]\n\t\tos.Args = os.Args[1:]\n\t\tos.Setenv(\"MISTAKE\", mistake)\n\t}\n\tswitch mistake {\n%s\t}\n}\n", imports.String(), calls.String())
-	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(main), 0o644); err != nil {
+	write("main.go", []byte(main))
+	list, err := json.Marshal(map[string]any{"Replace": overlay})
+	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "answers")
-	if out, err := exec.Command("go", "build", "-o", file, "./"+folder).CombinedOutput(); err != nil {
+	replace, file := filepath.Join(temp, "overlay.json"), filepath.Join(temp, "answers")
+	if err := os.WriteFile(replace, list, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-overlay", replace, "-o", file, "./"+folder).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return file

@@ -120,7 +120,7 @@ func (t *trial) ends(status int, command ...string) error {
 }
 
 // during runs a script that writes "ready" and goes on. Meanwhile look looks at it: pid is its PID 1, as the host counts.
-// At the end all is killed.
+// At the end it is killed, and P is to end by itself.
 func (t *trial) during(script string, look func(r *cage.Running, pid int) error) error {
 	args := t.runIn("sh", "-c", script)
 	t.ran = append(t.ran, "P "+strings.Join(args, " "))
@@ -128,21 +128,28 @@ func (t *trial) during(script string, look func(r *cage.Running, pid int) error)
 	if err != nil {
 		return failed("start", "", err.Error())
 	}
-	defer func() {
-		t.KillRest()
-		r.Abort()
-	}()
-	if !soon(func() bool { return strings.Contains(r.Stdout(), "ready") }) {
-		return failed("runs", "ready", r.Stdout())
-	}
-	pid, err := t.Nested()
-	if err == nil && pid == 0 {
+	ready := soon(func() bool { return strings.Contains(r.Stdout(), "ready") })
+	firsts, err := t.Firsts()
+	pid := append(firsts, 0)[0]
+	switch {
+	case !ready:
+		err = failed("runs", "ready", r.Stdout())
+	case err == nil && pid == 0:
 		err = failed("pid", "a process that is PID 1 in a pid namespace of its own", "there is none")
+	case err == nil:
+		err = look(r, pid)
 	}
-	if err != nil {
-		return err
+	if pid == 0 {
+		t.KillRest()
+	} else {
+		unix.Kill(pid, unix.SIGKILL) // it may have ended
 	}
-	return look(r, pid)
+	o, waitErr := r.Wait(most)
+	if err == nil && waitErr == nil && o.Late {
+		err = failed("late", "P ends when the command was killed", "it was still there, and was killed")
+	}
+	t.stderr = o.Stderr
+	return errors.Join(err, waitErr)
 }
 
 // soon waits some seconds for something.

@@ -30,9 +30,9 @@ import (
 
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
+	"gocker/step05-namespaces/rootfs"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
-	"gocker/step06-cgroups/devices"
 )
 
 // Dir is the folder of a cage that has files of a trial.
@@ -47,9 +47,10 @@ const (
 
 // A Cage is a place where programs run. Close it.
 type Cage struct {
-	memory *os.File // the file system of the cage
-	folder string   // where it is mounted, which nobody else sees
-	cgroup cgroups.Cgroup
+	memory *os.File            // the file system of the cage
+	folder string              // where it is mounted, which nobody else sees
+	cgroup cgroups.Cgroup      // what it may use
+	inner  cgroups.Cgroup      // below it, where programs begin: with v2 only a cgroup without processes can have others
 	first  *namespaces.Process // PID 1: it waits, and all others end with it
 	mounts []string            // those at the beginning
 }
@@ -66,24 +67,34 @@ func New() (c *Cage, err error) {
 	if c.folder, err = os.MkdirTemp("", "gocker-learn-"); err != nil {
 		return c, err
 	}
-	if c.cgroup, err = cgroups.New(nil, filepath.Base(c.folder)); err != nil {
-		return c, err
-	}
-	most, processes := int64(memory), int64(pids)
-	settings := cgroups.Settings(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &most, Swap: &most}, Pids: &specs.LinuxPids{Limit: &processes}})
-	if err := cgroups.Set(c.cgroup, settings); err != nil {
-		return c, err
-	}
-	if err := devices.Guard(c.cgroup, append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)); err != nil {
+	if err := c.makeCgroups(); err != nil {
 		return c, err
 	}
 	spec := namespaces.Spec(filepath.Join(c.folder, "root"), "learn", []string{"true"})
 	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.CgroupNamespace })
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: cgroupFolder, Type: "learn"})
+	var trees []tree
+	defer func() {
+		for _, t := range trees {
+			unix.Close(t.fd)
+		}
+	}()
 	part := namespaces.Part{
-		Unshared: c.build,
-		Inside:   func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "") },
+		Unshared: func() (err error) {
+			if trees, err = c.openTrees(); err != nil {
+				return err
+			}
+			return c.build()
+		},
+		Mount: func(root *rootfs.Root, m specs.Mount) (bool, error) {
+			if m.Destination != cgroupFolder {
+				return false, nil
+			}
+			return true, mountTrees(root, trees)
+		},
+		Inside: func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "") },
 	}
-	if c.first, err = namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), cgroups.Into(c.cgroup), part); err != nil {
+	if c.first, err = namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), cgroups.Into(c.inner), part); err != nil {
 		return c, err
 	}
 	c.mounts, err = c.mounted()
@@ -176,7 +187,7 @@ func (c *Cage) Close() error {
 		c.first.Abort()
 	}
 	if c.cgroup != nil {
-		err = cgroups.Remove(c.cgroup)
+		err = cgroups.Remove(c.cgroup) // with those inside
 	}
 	if c.memory != nil {
 		c.memory.Close()

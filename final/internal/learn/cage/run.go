@@ -53,7 +53,7 @@ func (c *Cage) Start(args, env []string) (*Running, error) {
 	r := &Running{cage: c}
 	process := &specs.Process{Args: args, Env: slices.Concat(os.Environ(), []string{"TMPDIR=" + Dir + "/tmp"}, env), Cwd: cwd}
 	streams := terminal.New(process, terminal.Stdio{Stdout: &r.stdout, Stderr: &r.stderr})
-	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.cgroup))
+	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.inner))
 	return r, err
 }
 
@@ -112,7 +112,7 @@ func (c *Cage) Left() (left Left, err error) {
 		entries, readErr := os.ReadDir(folder)
 		err = errors.Join(err, readErr)
 		for _, e := range entries {
-			if e.IsDir() {
+			if e.IsDir() && e.Name() != inner {
 				left.Cgroups = append(left.Cgroups, e.Name())
 			}
 		}
@@ -162,15 +162,15 @@ func (c *Cage) pids() (all []int, err error) {
 // Stdout is what the program has written by now.
 func (r *Running) Stdout() string { return r.stdout.String() }
 
-// Nested is the first process of a pid namespace that a program made, as the host counts; 0 if there is none.
-func (c *Cage) Nested() (pid int, err error) {
-	all, err := c.pids()
+// Firsts are the first processes of the pid namespaces that programs made, as the host counts.
+func (c *Cage) Firsts() (pids []int, err error) {
+	all, err := c.Container()
 	for _, pid := range all {
-		if numbers := numbersOf(pid); len(numbers) > len(numbersOf(c.first.Pid)) && numbers[len(numbers)-1] == "1" {
-			return pid, nil
+		if numbers := numbersOf(pid); len(numbers) > 0 && numbers[len(numbers)-1] == "1" {
+			pids = append(pids, pid)
 		}
 	}
-	return 0, err
+	return pids, err
 }
 
 // numbersOf are the numbers that a process has, in its pid namespace and in those above.
@@ -199,11 +199,13 @@ func (c *Cage) KillRest() {
 
 // Reached says which limit of the cage a program ran into: "pids", "memory", "disk", or "".
 func (c *Cage) Reached() string {
-	if events, err := os.ReadFile(c.cgroup.Path("pids.events")); err == nil && !strings.HasPrefix(string(events), "max 0") {
-		return "pids"
-	}
-	if cgroups.OOMKills(c.cgroup) > 0 {
-		return "memory"
+	for _, cg := range []cgroups.Cgroup{c.cgroup, c.inner} {
+		if events, err := os.ReadFile(cg.Path("pids.events")); err == nil && !strings.HasPrefix(string(events), "max 0") {
+			return "pids"
+		}
+		if cgroups.OOMKills(cg) > 0 {
+			return "memory"
+		}
 	}
 	var s unix.Statfs_t
 	if err := unix.Fstatfs(int(c.memory.Fd()), &s); err == nil && s.Bfree == 0 {
