@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +45,12 @@ func learnCheckCommand() *cobra.Command {
 			if format != "" && format != "json" {
 				return fmt.Errorf("--format %q: there is only json", format)
 			}
-			report, err := learn.Check(step, args[1:], all)
+			ctx, stop := interruptible() // a cage wants to be removed
+			defer stop()
+			report, err := learn.Check(ctx, step, args[1:], all)
+			if ctx.Err() != nil {
+				return exit{128 + int(syscall.SIGINT), err}
+			}
 			if err != nil {
 				return err
 			}

@@ -3,7 +3,7 @@
 // Package learn checks programs that learners build: one for each step, in any language. What such a program does stands
 // on the step's page, under "Build it yourself".
 //
-//	report, err := learn.Check(2, []string{"./untar"}, false)
+//	report, err := learn.Check(ctx, 2, []string{"./untar"}, false)
 //	report.Print(os.Stdout, "gocker learn check 2 ./untar")
 //
 // The cases of a step are in a file of their own, easy ones first: step1.go, … What they expect is what the step's own code
@@ -12,6 +12,7 @@
 package learn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,8 +77,9 @@ func Names() string {
 	return strings.Join(names, ", ")
 }
 
-// Check tries the cases of a step, until one fails; with all it goes on. An error is that the checker itself could not work.
-func Check(step int, program []string, all bool) (Report, error) {
+// Check tries the cases of a step, until one fails; with all it goes on. An error is that the checker itself could not work, or
+// that ctx was done.
+func Check(ctx context.Context, step int, program []string, all bool) (Report, error) {
 	report := Report{Step: step, Program: program}
 	cases, ok := steps()[step]
 	if !ok {
@@ -104,7 +106,10 @@ func Check(step int, program []string, all bool) (Report, error) {
 	report.Cases = len(list)
 	began := time.Now()
 	for _, c := range list {
-		result, err := try(c, append([]string{path}, program[1:]...), says)
+		result, err := try(ctx, c, append([]string{path}, program[1:]...), says)
+		if ctx.Err() != nil {
+			return report, context.Cause(ctx)
+		}
 		if err != nil {
 			return report, fmt.Errorf("case %q: %w", c.name, err)
 		}
@@ -120,12 +125,13 @@ func Check(step int, program []string, all bool) (Report, error) {
 }
 
 // try tries one case in a cage of its own.
-func try(c kase, program []string, says texts) (result Result, err error) {
+func try(ctx context.Context, c kase, program []string, says texts) (result Result, err error) {
 	in, err := cage.New()
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
+	defer context.AfterFunc(ctx, in.Kill)()
 	t := &trial{Cage: in, program: program}
 	result = Result{Case: c.name, Asks: says[c.name].asks}
 	err = c.try(t)

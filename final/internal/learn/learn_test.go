@@ -120,7 +120,7 @@ func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
 // checkStep checks an answer, which is to be right, or to be told by this text.
 func checkStep(t *testing.T, step int, file, mistake, name string) {
 	t.Helper()
-	report, err := Check(step, []string{file, mistake}, false)
+	report, err := Check(t.Context(), step, []string{file, mistake}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func New() (c *Cage, err error) {
 			c, err = nil, fmt.Errorf("make a cage: %w", err)
 		}
 	}()
-	if c.folder, err = os.MkdirTemp("", "gocker-learn-"); err != nil {
+	if c.folder, err = os.MkdirTemp("", "cage"); err != nil {
 		return c, err
 	}
 	if err := c.makeCgroups(); err != nil {
@@ -179,6 +179,9 @@ func (c *Cage) mounted() (points []string, err error) {
 	}
 	return points, err
 }
+
+// Kill ends all that runs in the cage. Close it nevertheless.
+func (c *Cage) Kill() { c.first.Kill() }
 
 // Close ends all that runs in the cage, and removes it.
 func (c *Cage) Close() error {

@@ -26,7 +26,7 @@ const inner = "learner"
 
 // makeCgroups makes the cgroup that holds the limits, and the one below it.
 func (c *Cage) makeCgroups() (err error) {
-	name := filepath.Base(c.folder)
+	name := strings.Join([]string{"gocker-learn", filepath.Base(os.TempDir()), filepath.Base(c.folder)}, "-")
 	if c.cgroup, err = cgroups.New(nil, name); err != nil {
 		return err
 	}
