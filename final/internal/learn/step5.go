@@ -152,9 +152,9 @@ func (t *trial) during(script string, look func(r *cage.Running, pid int) error)
 	return errors.Join(err, waitErr)
 }
 
-// soon waits some seconds for something.
+// soon waits for something, on a slow machine for some seconds.
 func soon(is func() bool) bool {
-	for range 500 {
+	for range 2000 {
 		if is() {
 			return true
 		}
