@@ -155,7 +155,7 @@ func TestEveryModuleRequiresOnlySmallerStepsAndAGoWithoutKnownHoles(t *testing.T
 }
 
 func TestTheTopLevelHasOnlyWhatThePlanNames(t *testing.T) {
-	allowed := strings.Fields(`.ci .git .gitignore CONTRIBUTING.md LICENSE README.md docs final go.work go.work.sum gocker
+	allowed := strings.Fields(`.ci .git .github .gitignore CONTRIBUTING.md LICENSE Makefile README.md build dist docs final go.work go.work.sum gocker
 		step01-pull step02-untar step03-layers step04-overlay step05-namespaces step06-cgroups`)
 	entries, err := os.ReadDir(root)
 	if err != nil {
