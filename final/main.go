@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"gocker/final/internal/cli"
@@ -11,6 +12,8 @@ import (
 	"gocker/final/internal/igzip"
 	"gocker/final/internal/life"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container
+	"gocker/final/internal/rootless"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step02-untar/decompress"
 )
 
@@ -24,7 +27,11 @@ func main() {
 	life.KeepTerminal() // reads a terminal that its user has left
 	doctor.Init()       // tries whether this machine lets others than root mount an overlay
 
-	decompress.Gunzip = igzip.Gunzip // most of the time that a pull takes goes into gzip
+	decompress.Gunzip = igzip.Gunzip                    // most of the time that a pull takes goes into gzip
+	if err := rootless.Enter(os.Args[1:]); err != nil { // returns for root only, or with an error
+		fmt.Fprint(os.Stderr, advice.Print("gocker", err))
+		os.Exit(125)
+	}
 	os.Exit(cli.Main(os.Args[1:]))
 }
 

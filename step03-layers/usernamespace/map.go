@@ -57,6 +57,9 @@ func UserMap() (m Map, err error) {
 	return m, nil
 }
 
+// Why says why the map has no ranges; "" is for one that has some.
+func (m Map) Why() string { return m.why }
+
 // String ends a sentence: "it is root in there, …".
 func (m Map) String() string {
 	if m.why != "" {
@@ -98,6 +101,18 @@ func ranges(file string) (found []extent, err error) {
 		}
 	}
 	return found, nil
+}
+
+// LastGroup is the highest group id of the user namespace that this program is in.
+func LastGroup() (last int) {
+	raw, _ := os.ReadFile("/proc/self/gid_map") // where it is not, there is one group
+	for line := range strings.Lines(string(raw)) {
+		var inside, outside, count int
+		if n, _ := fmt.Sscan(line, &inside, &outside, &count); n == 3 {
+			last = max(last, inside+count-1)
+		}
+	}
+	return last
 }
 
 // write gives the map to the user namespace of a process. It can be written only once.

@@ -76,6 +76,7 @@ func again(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) } // so it can clean up, as this one would
 	runtime.LockOSThread()                                                // Pdeathsig means the thread that started it
 	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := Start(cmd, m); err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func again(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string
 }
 
 // Start starts a command in new user and mount namespaces, and gives them the map. The command's file 3 is a pipe, which is
-// closed when the map is there.
+// closed when the map is there. Its SysProcAttr may ask for more.
 func Start(cmd *exec.Cmd, m Map) error {
 	mapped, done, err := os.Pipe()
 	if err != nil {
@@ -102,13 +103,10 @@ func Start(cmd *exec.Cmd, m Map) error {
 	defer done.Close()
 	defer mapped.Close()
 	cmd.ExtraFiles = []*os.File{mapped}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-		Pdeathsig:  syscall.SIGKILL,
-		// Without a map nobody is root, and execve(2) takes all capabilities from a process that is not root, but for the
-		// ambient ones: see capabilities(7).
-		AmbientCaps: allCapabilities(),
-	}
+	cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
+	// Without a map nobody is root, and execve(2) takes all capabilities from a process that is not root, but for the ambient
+	// ones: see capabilities(7).
+	cmd.SysProcAttr.AmbientCaps = allCapabilities()
 	if err := cmd.Start(); err != nil {
 		return explain(fmt.Errorf("make a user namespace: %w", err))
 	}

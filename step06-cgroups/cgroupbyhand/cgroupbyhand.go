@@ -26,7 +26,9 @@ func New(tell story.Story, cg cgroups.Cgroup) {
 	for _, path := range cgroups.Paths(cg) {
 		tell.Run(story.Host, "a cgroup", "mkdir", "-p", path)
 	}
-	controllers(tell, filepath.Dir(cg.Word(cg.Folders()[0], "")))
+	for _, path := range cg.Folders()[:min(1, len(cg.Folders()))] {
+		controllers(tell, filepath.Dir(cg.Word(path, "")))
+	}
 }
 
 // controllers tells of what the cgroups of v2 above have switched on, from the root down.

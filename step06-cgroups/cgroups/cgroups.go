@@ -128,6 +128,9 @@ func write(path, value string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrNotExist):
+		if path == Nowhere.Path(filepath.Base(path)) {
+			return advice.Add(errNowhere, "%s", undelegated)
+		}
 		return advice.Add(fmt.Errorf("write %s to %q: %w", value, path, ErrUnsupported), "is the controller switched on? look at /proc/cgroups and at cgroup.controllers")
 	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EROFS):
 		return advice.Add(fmt.Errorf("write %s: %w", value, err), "limits need root, and a cgroup file system that is mounted writable")

@@ -25,7 +25,9 @@ func Into(cg Cgroup) namespaces.Part {
 	var doors []*os.File
 	return namespaces.Part{
 		Outside: func() (err error) {
-			folder, _ = os.Open(cg.Word(cg.Folders()[0], "")) // without it there are the doors
+			for _, path := range cg.Folders()[:min(1, len(cg.Folders()))] {
+				folder, _ = os.Open(cg.Word(path, "")) // without it there are the doors
+			}
 			for _, path := range Doors(cg) {
 				door, openErr := os.OpenFile(path, os.O_WRONLY, 0)
 				doors, err = append(doors, door), errors.Join(err, openErr)

@@ -28,6 +28,9 @@ func OpenRecorded(folder string) (Cgroup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read where the cgroups are: %w", err)
 	}
+	if len(raw) == 0 {
+		return Nowhere, nil
+	}
 	cg := v1{}
 	for line := range strings.Lines(string(raw)) {
 		controller, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")

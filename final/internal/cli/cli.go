@@ -118,7 +118,7 @@ var otherCommands = []named{
 	{"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"import", importCommand}, {"login", loginCommand}, {"logout", logoutCommand},
 	{"container", containerCommand}, {"image", imageCommand}, {"volume", volumeCommand}, {"network", networkCommand}, {"system", systemCommand},
 	{"learn", learnCommand}, {"healthcheck", healthcheckCommand}, {"doctor", doctorCommand}, {"info", infoCommand}, {"version", versionCommand},
-	{"completion", completionCommand},
+	{"unshare", unshareCommand}, {"completion", completionCommand},
 }
 
 // Main runs the command line and returns the program's exit status.

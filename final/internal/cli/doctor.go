@@ -11,6 +11,7 @@ import (
 
 	"gocker/final/internal/doctor"
 	"gocker/final/internal/engine"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 )
 
@@ -60,7 +61,11 @@ func printResults(w io.Writer, results []check.Result) {
 		}
 	}
 	if doctor.CanRun(results) {
-		fmt.Fprintln(w, "Containers can run here. Try: gocker run --rm sample echo hello")
+		network := ""
+		if usernamespace.Inside() {
+			network = "--network none "
+		}
+		fmt.Fprintf(w, "Containers can run here. Try: gocker run --rm %ssample echo hello\n", network)
 	} else {
 		fmt.Fprintln(w, "Containers cannot run here until each MISS is mended.")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 )
 
 // Isolation are the flags of "run" that say what a container shares with others, and what it may do. A namespace is
@@ -119,6 +120,8 @@ func isolate(spec *specs.Spec, opts Isolation) error {
 	}
 	if opts.Network == "" || opts.Network == "none" { // else the namespace is somebody else's
 		openPorts(spec)
+	} else if usernamespace.Inside() { // and a sysfs shows the devices of a network namespace: only its owner may mount one
+		setMount(spec, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}})
 	}
 	shareMemory(spec, opts.IPC)
 	return nil
@@ -130,7 +133,11 @@ func openPorts(spec *specs.Spec) {
 	if spec.Linux.Sysctl == nil {
 		spec.Linux.Sysctl = map[string]string{}
 	}
-	for key, value := range map[string]string{"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"} {
+	groups := "0 2147483647"
+	if usernamespace.Inside() { // all groups that have a number there
+		groups = fmt.Sprint("0 ", usernamespace.LastGroup())
+	}
+	for key, value := range map[string]string{"net.ipv4.ping_group_range": groups, "net.ipv4.ip_unprivileged_port_start": "0"} {
 		if _, ok := spec.Linux.Sysctl[key]; !ok {
 			spec.Linux.Sysctl[key] = value
 		}

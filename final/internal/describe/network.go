@@ -15,6 +15,7 @@ import (
 
 	"gocker/final/internal/networks"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 )
 
 // Network is the flags of "run" that say which networks a container is on, and how it is reached from outside.
@@ -49,6 +50,9 @@ func (f NetworkFlags) Parse() (mode string, n Network, err error) {
 			return "", n, fmt.Errorf("--network %s: it is there twice", want.Name)
 		}
 		n.Wants = append(n.Wants, want)
+	}
+	if mode == "" && usernamespace.Inside() {
+		return "", n, networks.ErrUser
 	}
 	if mode != "" && len(n.Wants) > 1 {
 		return "", n, advice.Add(fmt.Errorf("--network %s: %w beside another network", mode, ErrOption), "leave one of them out")

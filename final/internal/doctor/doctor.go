@@ -13,7 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/firewall"
+	"gocker/final/internal/networks"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/nscheck"
@@ -30,8 +33,15 @@ func Run(d dirs.Dirs, bridge string) []check.Result {
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)
-	all = append(all, subordinateIDs(), seccomp(), memory())
-	all = append(all, firewall.Checks(bridge)...)
+	if usernamespace.Inside() {
+		all = append(all, ownIDs(), noNetworks())
+	} else {
+		all = append(all, subordinateIDs())
+	}
+	all = append(all, seccomp(), memory())
+	if !usernamespace.Inside() {
+		all = append(all, firewall.Checks(bridge)...)
+	}
 	// Several packages ask for the same thing first.
 	seen := map[string]bool{}
 	var results []check.Result
@@ -68,7 +78,15 @@ func limits() check.Result {
 	if errors.Is(err, unix.EROFS) {
 		mend = "mount -o remount,rw /sys/fs/cgroup, or start this container with its own writable cgroups (docker run --privileged --cgroupns=private)"
 	}
+	if usernamespace.Inside() {
+		return check.Miss(name, err.Error(), "containers have no limits, and none starts that is to have some", advice.Of(err)).Optional()
+	}
 	return check.Miss(name, err.Error(), breaks, mend)
+}
+
+// noNetworks is for a user.
+func noNetworks() check.Result {
+	return check.Miss("networks", networks.ErrUser.Error(), "containers reach nothing outside, but with --network host", advice.Of(networks.ErrUser)).Optional()
 }
 
 // propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/lsns"
 )
@@ -123,7 +124,7 @@ func inside() check.Result {
 	initial := map[string]uint64{"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
 	var in []string
 	for typ, first := range initial {
-		if ns, err := lsns.Inode(os.Getpid(), typ); err == nil && ns != first {
+		if ns, err := lsns.Inode(os.Getpid(), typ); err == nil && ns != first && typ != "user" { // ownIDs tells of that
 			in = append(in, typ)
 		}
 	}
@@ -133,6 +134,20 @@ func inside() check.Result {
 			"it can forbid what its own host allows, and limits hold only below its own", "run gocker on the host, or give that container what the lines above miss").Optional()
 	}
 	return check.Good("host", "not inside a container").Optional()
+}
+
+// ownIDs tells who is who in the user namespace that this process is in.
+func ownIDs() check.Result {
+	const name = "user namespace"
+	ids, outside := usernamespace.LastGroup(), "?"
+	if words := strings.Fields(check.Text("/proc/self/uid_map")); len(words) > 1 {
+		outside = words[1]
+	}
+	if ids == 0 {
+		return check.Miss(name, "root is user "+outside+" outside, and there is no other user", "images with files of several users, and commands of other users than root",
+			"as root: apt-get install uidmap, and usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; and then end all containers").Optional()
+	}
+	return check.Good(name, "root is user %s outside, and there are %d more ids", outside, ids).Optional()
 }
 
 // subordinateIDs tells whether this user has ids to map, and the programs that may map them: see subuid(5) and

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/rootless"
 	"gocker/final/internal/whynot"
 	"gocker/step04-overlay/story"
 )
@@ -54,6 +55,7 @@ func inBackground(ctx context.Context, name string, what any, files []*os.File, 
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("close inherited files: %w", err)
 	}
+	rootless.Hold()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -43,6 +43,9 @@ func (look Look) Stats(name string) (Usage, error) {
 	if err != nil {
 		return u, err
 	}
+	if cg == cgroups.Nowhere { // nothing is counted, and 0 would not be true
+		return u, fmt.Errorf("stats %s: %w", name, cg.Enable(cgroups.Controllers...))
+	}
 	u.Stats = resources.ReadStats(cg)
 	var machine unix.Sysinfo_t
 	if err := unix.Sysinfo(&machine); err == nil {

@@ -5,13 +5,17 @@ package look
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"gocker/final/internal/resources"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step05-namespaces/lsns"
 	"gocker/step06-cgroups/cgroups"
 )
 
@@ -26,7 +30,7 @@ func (look Look) Top(name string, options ...string) (rows [][]string, err error
 	if err != nil {
 		return nil, err
 	}
-	pids, err := resources.Pids(cg)
+	pids, err := pidsOf(s.Pid, cg)
 	if err != nil {
 		return nil, fmt.Errorf("top %s: %w", name, err)
 	}
@@ -55,6 +59,25 @@ func (look Look) Top(name string, options ...string) (rows [][]string, err error
 		}
 	}
 	return rows, nil
+}
+
+// pidsOf are the processes of a container. Where there is no cgroup, those of its pid namespace.
+func pidsOf(first int, cg cgroups.Cgroup) (pids []int, err error) {
+	if cg != cgroups.Nowhere {
+		return resources.Pids(cg)
+	}
+	own, err := lsns.Inode(first, "pid")
+	if host, hostErr := lsns.Inode(os.Getpid(), "pid"); err != nil || hostErr != nil || own == host {
+		return nil, errors.Join(err, hostErr, cg.Enable("pids"))
+	}
+	all, err := dirs.Glob("/proc", "[1-9]*")
+	for _, dir := range all {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if ns, err := lsns.Inode(pid, "pid"); err == nil && ns == own { // others' processes cannot be looked into
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
 }
 
 // ps runs the host's ps. By itself it may list only what runs at its own terminal, so it is told which processes: as docker

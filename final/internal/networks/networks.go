@@ -28,6 +28,7 @@ import (
 	"gocker/final/internal/names"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/network"
 )
 
@@ -217,8 +218,14 @@ func (s Store) MakeDefault() error {
 	return err
 }
 
+// ErrUser says that a network is the machine's, and so root's.
+var ErrUser = advice.Add(errors.New("a user who is not root has no networks, not the network bridge either"), "say --network none, or --network host")
+
 // Create makes a network. What is empty in n is chosen: subnets that overlap no other network, route or address of the host.
 func (s Store) Create(n Network) (Network, error) {
+	if usernamespace.Inside() {
+		return n, ErrUser
+	}
 	if err := validate(n); err != nil {
 		return n, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/network"
 )
 
@@ -21,6 +22,9 @@ type Stray struct{ Path, What, Advice string }
 // Strays looks for what is left of networks and containers that are gone, and for files that are damaged. runs tells whether
 // somebody has a container.
 func (s Store) Strays(runs func(container string) bool) (strays []Stray, err error) {
+	if usernamespace.Inside() { // there are none: see ErrUser
+		return nil, nil
+	}
 	add := func(path, what, advice string, args ...any) {
 		strays = append(strays, Stray{path, what, fmt.Sprintf(advice, args...)})
 	}

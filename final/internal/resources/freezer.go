@@ -19,6 +19,9 @@ import (
 // v1 has a controller for it, whose folder is made only here. So the processes have to be moved, and one that comes into a
 // frozen cgroup is frozen: none can flee by forking.
 func Freeze(cg cgroups.Cgroup) error {
+	if cg == cgroups.Nowhere {
+		return cg.Enable("freezer")
+	}
 	freezer := cg.Word("", "freezer")
 	if freezer != "" {
 		if err := notRemoved(cg, freezer, cg.Enable(freezer)); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
 )
@@ -25,7 +26,7 @@ func Set(cg cgroups.Cgroup, r *specs.LinuxResources) error {
 			return fmt.Errorf("limit cpuset: %w", err)
 		}
 	}
-	if err := cgroups.Set(cg, Settings(cg, r)); err != nil || r.Devices == nil {
+	if err := cgroups.Set(cg, Settings(cg, r)); err != nil || r.Devices == nil || usernamespace.Inside() { // whose root has no devices but those that the host lends
 		return err
 	}
 	return devices.Guard(cg, slices.Concat(r.Devices, devices.Defaults()))

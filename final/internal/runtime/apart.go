@@ -64,7 +64,7 @@ func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 			if theirs, err = os.Open(pids); err != nil {
 				return err
 			}
-			if program, err = newProgram("gocker-child"); errors.Is(err, unix.EACCES) {
+			if program, err = tiny.NewFile("gocker-child"); errors.Is(err, unix.EACCES) {
 				err = advice.Add(err, "somebody in there may have CAP_SYS_PTRACE; so a command is begun by a program in memory, which the sysctl vm.memfd_noexec must allow")
 			}
 			return err

@@ -3,12 +3,14 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/inside"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/rootfs"
@@ -25,7 +27,9 @@ func devices(spec *specs.Spec) namespaces.Part {
 			return true, err
 		}
 		for _, d := range spec.Linux.Devices {
-			if err := makeDevice(d); err != nil {
+			if err := makeDevice(d); errors.Is(err, unix.EPERM) && usernamespace.Inside() {
+				return true, fmt.Errorf("make the device %q: %w: a user who is not root makes no devices", d.Path, err)
+			} else if err != nil {
 				return true, fmt.Errorf("make the device %q: %w", d.Path, err)
 			}
 		}

@@ -68,7 +68,7 @@ func guarded() (starts, told namespaces.Part) {
 // startGuard starts a guard. It shares neither file nor session with us.
 func startGuard() (*guard, error) {
 	const name = "gocker-guard"
-	program, err := newProgram(name)
+	program, err := tiny.NewFile(name)
 	if err != nil {
 		return nil, err
 	}
@@ -97,19 +97,6 @@ func startGuard() (*guard, error) {
 		return nil, err
 	}
 	return g, nil
-}
-
-// newProgram makes a file in memory that can be executed: folders that we may write to may be mounted noexec.
-func newProgram(name string) (*os.File, error) {
-	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
-	if err == unix.EINVAL { // before Linux 6.3 every one could be executed
-		fd, err = unix.MemfdCreate(name, flags)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }
 
 // end ends the guard: nobody is left whom it could kill. A monitor that starts its container again gathers no zombies.

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/capabilities"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 )
@@ -77,13 +79,26 @@ func boundCapabilities(keep []string) error {
 	}
 }
 
+// checkUser says that a command is to be another user's than root's, where there is no other.
+func checkUser(user specs.User) error {
+	others := slices.ContainsFunc(user.AdditionalGids, func(gid uint32) bool { return gid != 0 })
+	if !usernamespace.Alone() || user.UID == 0 && user.GID == 0 && !others {
+		return nil
+	}
+	err := fmt.Errorf("user %d, group %d: this user namespace has root only", user.UID, user.GID)
+	return advice.Add(err, "as root, give yourself a range of ids, and end all your containers: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER")
+}
+
 // user is the part that changes to the user of the command. Groups go first: a user that is not root may not change them
 // any more.
 func user(user specs.User) namespaces.Part {
+	alone := usernamespace.Alone() // then the kernel denies setgroups, and there is one group
 	return namespaces.Part{Last: func(list *birth.List) error {
 		groups := append([]uint32{}, user.AdditionalGids...)
 		first := append(groups, 0) // so that there is something to point to
-		list.Add(fmt.Sprintf("set groups %v", groups), unix.SYS_SETGROUPS, len(groups), unsafe.Pointer(&first[0]))
+		if !alone {
+			list.Add(fmt.Sprintf("set groups %v", groups), unix.SYS_SETGROUPS, len(groups), unsafe.Pointer(&first[0]))
+		}
 		list.Add(fmt.Sprintf("set group %d", user.GID), unix.SYS_SETGID, int(user.GID))
 		list.Add(fmt.Sprintf("set user %d", user.UID), unix.SYS_SETUID, int(user.UID))
 		if user.Umask != nil {

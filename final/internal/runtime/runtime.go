@@ -37,7 +37,7 @@ type Container struct {
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell story.Story, more ...namespaces.Part) (*Container, error) {
 	c := &Container{fs: f, tell: tell}
-	err := errors.Join(unsupported(spec), checkNamespaces(spec))
+	err := errors.Join(unsupported(spec), checkNamespaces(spec), checkUser(spec.Process.User))
 	if err == nil {
 		c.Process, err = namespaces.Create(spec, streams, append(c.parts(f, spec), more...)...)
 	}
@@ -97,6 +97,9 @@ func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 // Join starts the spec's process in a container that runs, in the cgroup cg. Its filter asks nobody: what it starts may
 // outlive us.
 func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story, more ...namespaces.Part) (*namespaces.Process, error) {
+	if err := checkUser(spec.Process.User); err != nil {
+		return nil, err
+	}
 	parts := []namespaces.Part{tellsJoin(pid, spec, tell), cgroupbyhand.Into(tell, cg), cgroups.Into(cg)}
 	parts = append(parts, process(spec, nil)...)
 	if mayBeLookedInto(spec) {

@@ -1,0 +1,220 @@
+//go:build linux
+
+// Package rootless takes gocker, started by an ordinary user, into the user's own user and mount namespaces. There gocker is root
+// over what is the user's, and all the rest is the code that root uses.
+//
+// All commands of a user share one pair of namespaces: what one mounts, another must find. So there is a process that does nothing
+// but hold them, as long as anybody is in there:
+//
+//	{run}/namespaces          a file that each process in there has locked, shared, and inherits to those that it starts
+//	the holder                waits until it can lock the file alone, and then ends, and the namespaces end with it
+//
+// So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If all are killed, nothing
+// stays: the mounts were in the mount namespace.
+//
+// setns(2) takes only a process with one thread into a user namespace, and a Go program has several. So gocker executes a tiny
+// program, which has one, goes in, and executes gocker again: the same process, with the same streams, terminal and number.
+// See package usernamespace of step 3, and package tiny.
+package rootless
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/tiny"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
+)
+
+// outside are the commands that look at nothing of gocker's.
+var outside = []string{"", "help", "--help", "-h", "--version", "version", "completion"}
+
+// Enter does nothing for root. For others it executes gocker once more, in their namespaces, and returns only an error.
+func Enter(args []string) error {
+	if os.Geteuid() == 0 || len(args) == 0 || slices.Contains(outside, args[0]) {
+		return nil
+	}
+	d := dirs.Default()
+	lock, err := openLock(d)
+	if err != nil {
+		return err
+	}
+	pidfd, alone, err := holder(lock)
+	if err != nil {
+		return err
+	}
+	return join(d, pidfd, alone)
+}
+
+// highest is a number that the lock gets: os/exec gives its own files the lowest.
+const highest = 50
+
+// Hold has programs that this one starts hold the namespaces, too: the file must stay open in them.
+func Hold() {
+	if usernamespace.Inside() {
+		unix.FcntlInt(highest, unix.F_SETFD, 0) // without the file it is somebody else's namespace
+	}
+}
+
+// openLock opens the file and locks it, shared, for this process and for those that it starts.
+func openLock(d dirs.Dirs) (*os.File, error) {
+	if err := os.MkdirAll(d.Run, 0o700); err != nil {
+		return nil, advice.Add(err, "choose another folder with --run or GOCKER_RUN")
+	}
+	f, err := os.OpenFile(filepath.Join(d.Run, "namespaces"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, highest) // without O_CLOEXEC
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", f.Name(), err)
+	}
+	lock := os.NewFile(uintptr(fd), f.Name())
+	if err := unix.Flock(fd, unix.LOCK_SH); err != nil { // waits for a holder that is about to end
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return lock, nil
+}
+
+// holder finds the process that holds the namespaces, or starts it. alone says that they have one user.
+func holder(lock *os.File) (pidfd int, alone bool, err error) {
+	mutex, err := dirs.LockExisting(filepath.Dir(lock.Name()))
+	if err != nil {
+		return -1, false, err
+	}
+	defer mutex.Close()
+	raw := make([]byte, 100)
+	n, _ := lock.ReadAt(raw, 0)
+	var pid int
+	var started string
+	if n, _ := fmt.Sscan(string(raw[:n]), &pid, &started); n == 2 {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			if started == startOf(pid) && !hasEnded(fd) { // else it is another process by now, or somebody killed it
+				return fd, isAlone(pid), nil
+			}
+			unix.Close(fd)
+		}
+	}
+	return startHolder(lock)
+}
+
+func hasEnded(pidfd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	return n != 0 || err != nil
+}
+
+// startOf is when a process was started, in ticks since the machine was: see field 22 in proc_pid_stat(5).
+func startOf(pid int) string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	if fields := strings.Fields(rest); len(fields) > 19 {
+		return fields[19]
+	}
+	return ""
+}
+
+func isAlone(pid int) bool {
+	said, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
+	return err == nil && strings.TrimSpace(string(said)) == "deny"
+}
+
+// startHolder starts the process that holds the namespaces until nobody is in there. Its file 0 is the lock's, opened anew: a lock belongs
+// to what was opened once.
+func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
+	m, err := usernamespace.UserMap()
+	if err != nil {
+		return -1, false, err
+	}
+	again, err := os.OpenFile(lock.Name(), os.O_RDWR, 0)
+	if err != nil {
+		return -1, false, err
+	}
+	defer again.Close()
+	program, err := newProgram("gocker-holder", []tiny.Call{
+		{Number: unix.SYS_CLOSE, Args: []any{highest}}, // what this one has locked, shared
+		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
+		{Number: unix.SYS_FTRUNCATE, Args: []any{0, 0}}, // nobody is to look for this one any more
+		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
+	})
+	if err != nil {
+		return -1, false, err
+	}
+	defer program.Close()
+	cmd := &exec.Cmd{
+		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{"gocker-holder"}, Env: []string{}, Dir: "/", Stdin: again,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := usernamespace.Start(cmd, m); err != nil {
+		return -1, false, err
+	}
+	if why := m.Why(); why != "" {
+		fmt.Fprintf(os.Stderr, "gocker: images with files of several users cannot be here: %s; see docs/user-namespaces.md\n", why)
+	}
+	if pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err != nil {
+		return -1, false, fmt.Errorf("open the process that holds the namespaces: %w", err)
+	}
+	line := fmt.Sprintf("%d %s\n", cmd.Process.Pid, startOf(cmd.Process.Pid))
+	if err := errors.Join(lock.Truncate(0), writeAt(lock, line)); err != nil {
+		cmd.Process.Kill()
+		return -1, false, err
+	}
+	return pidfd, m.Why() != "", nil
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
+
+// newProgram is a tiny program that makes these calls.
+func newProgram(name string, calls []tiny.Call) (*os.File, error) {
+	f, err := tiny.NewFile(name)
+	if err == nil {
+		_, err = f.Write(tiny.Child(noSocket, 0, calls))
+	}
+	return f, err
+}
+
+// noSocket is the number of no open file: there is nobody to report to.
+const noSocket = 1 << 20
+
+// join becomes gocker in the namespaces of a process.
+func join(d dirs.Dirs, pidfd int, alone bool) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(pidfd), unix.F_SETFD, 0); err != nil {
+		return err
+	}
+	folder, _ := os.Getwd() // it may be gone
+	calls := []tiny.Call{
+		{Number: unix.SYS_SETNS, Args: []any{pidfd, unix.CLONE_NEWUSER | unix.CLONE_NEWNS}},
+		{Number: unix.SYS_CHDIR, Args: []any{cmp.Or(folder, "/")}, Special: tiny.OrNext}, // setns(2) has made it /
+		{Number: unix.SYS_CLOSE, Args: []any{pidfd}},
+	}
+	if !alone {
+		calls = append(calls, tiny.Call{Number: unix.SYS_SETGROUPS, Args: []any{0, 0}}) // the user's other groups have no number in there
+	}
+	env := append(os.Environ(), "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run) // as root it would look below /var
+	// By its name: the file that this process executes is of the mount namespace outside, and gocker protects its file by a mount.
+	calls = append(calls, tiny.Call{Number: unix.SYS_EXECVE, Args: []any{self, os.Args, env}})
+	program, err := newProgram("gocker-join", calls)
+	if err != nil {
+		return err
+	}
+	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), []string{"gocker"}, []string{})
+	return fmt.Errorf("execute the program that joins the user namespace: %w", err)
+}

@@ -1,0 +1,133 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gocker/step01-pull/shared/testenv"
+)
+
+// asUser runs a script of an ordinary user who has a gocker, and returns what it prints.
+func asUser(t *testing.T, u testenv.User, script string) string {
+	t.Helper()
+	gocker := filepath.Join(u.Home, "gocker")
+	if _, err := os.Stat(gocker); err != nil {
+		program, err := os.ReadFile("/proc/self/exe")
+		if err == nil {
+			err = os.WriteFile(gocker, program, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := u.Command([]string{"BE=gocker", "PATH=" + u.Home + ":" + os.Getenv("PATH")}, "sh", "-c", script)
+	cmd.Dir = u.Home
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return string(out)
+}
+
+// holders are the processes that hold the namespaces of a user.
+func holders(t *testing.T) (pids []string) {
+	t.Helper()
+	out, _ := exec.Command("pgrep", "-x", "gocker-holder").Output() // nobody is status 1
+	return strings.Fields(string(out))
+}
+
+func TestAnOrdinaryUserLivesWithContainers(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pgrep")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `
+say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
+say status gocker run --rm --network none sample sh -c 'exit 7'
+say missing gocker run --rm --network none sample nosuch
+say user gocker run --rm --network none -u 1000 sample id -u
+say network gocker run --rm sample true
+say limit gocker run --rm --network none -m 64m sample true
+say device gocker run --rm --network none --device /dev/fuse sample true
+say host gocker run --rm --network host sample ls /sys/class/net
+id=$(gocker run -d --name one --network none -v vol:/data sample sh -c 'echo started; touch /data/x; chown 7:7 /data/x; while :; do sleep 0.1; done')
+until gocker logs one | grep started; do sleep 0.1; done
+say ps gocker ps --format '{{.Names}} {{.Image}}'
+say exec gocker exec one stat -c '%u' /data/x
+say outside stat -c '%u' .local/share/gocker/volumes/vol/_data/x
+say top gocker top one -o pid,args
+say stats gocker stats --no-stream one
+say pause gocker pause one
+echo hello >file
+say cp gocker cp file one:/tmp/file
+say diff gocker diff one
+say commit gocker commit --pause=false one mine:1
+say again gocker run --rm --network none mine:1 cat /tmp/file
+say stop gocker stop -t 0 one
+say start gocker start one
+say rm gocker rm -f one
+say volume gocker volume rm vol
+say pid gocker run --rm --network none --pid host sample true
+say privileged gocker run --rm --network none --privileged sample sh -c 'mount -t tmpfs x /mnt && mknod /dev/disk b 8 0'
+say unshare gocker unshare id -u
+say check gocker system check
+say create gocker network create n
+say doctor gocker doctor
+`)
+	testenv.InOrder(t, out, "status: ", "status 7\n", `missing: gocker: command not found: "nosuch"`, "status 127\n", "user: 1000\n",
+		"network: gocker: a user who is not root has no networks", "limit: gocker: container ", ": limit memory: there is no cgroup for this container\n  a user makes cgroups only",
+		`device: gocker: container `, `: make the device "/dev/fuse": operation not permitted: a user who is not root makes no devices`, "host: ", "lo\n",
+		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
+		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
+		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "check: 2 images and ", " are as they should be\n", "create: gocker: a user who is not root has no networks",
+		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
+	for deadline := time.Now().Add(10 * time.Second); len(holders(t)) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("processes hold the user's namespaces, and nobody is in there: %v", holders(t))
+		}
+	}
+}
+
+// Whatever is killed, the mounts go with the namespaces, and the next command finds the truth.
+func TestAfterAKillAUserFindsTheTruth(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pgrep", "pkill")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `
+gocker run -d --name one --network none sample sleep 1000 >/dev/null 2>&1
+pkill -KILL -x gocker-holder
+echo without a holder: $(gocker ps -q | wc -l)
+pkill -KILL -u $(id -u) -f ^gocker-monitor
+until [ -z "$(pgrep -u $(id -u) -x sleep)" ]; do sleep 0.1; done
+gocker ps -a --format '{{.Names}} {{.State}}'
+gocker rm one
+gocker run --rm --network none sample echo again
+`)
+	testenv.InOrder(t, out, "without a holder: 1\n", "one exited\n", "one\n", "again\n")
+}
+
+// All commands that begin at once are in one pair of namespaces.
+func TestCommandsThatBeginAtOnceShareTheNamespaces(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pgrep")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `
+for i in 1 2 3 4 5 6 7 8; do gocker unshare sh -c 'sleep 1; readlink /proc/self/ns/user /proc/self/ns/mnt' & done | sort | uniq -c | awk '{print $1}'
+wait`)
+	if out != "8\n8\n" {
+		t.Errorf("so many are in each namespace: %q; want 8 in one pair", out)
+	}
+}
+
+func TestWithoutARangeAUserHasImagesOfRootsFiles(t *testing.T) {
+	u := testenv.OrdinaryUser(t, "")
+	out := asUser(t, u, `
+gocker run --rm --network none sample id 2>&1
+gocker run --rm --network none -u 1000 sample id 2>&1
+gocker doctor 2>&1; :`)
+	testenv.InOrder(t, out, "gocker: images with files of several users cannot be here: /etc/subuid has no range for this user; see docs/user-namespaces.md\n",
+		"uid=0(root)", "user 1000, group 1000: this user namespace has root only", "root is user 61234 outside, and there is no other user")
+}
