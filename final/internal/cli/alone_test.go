@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 )
 
@@ -19,7 +20,7 @@ func TestKilledTestsTakeTheirContainersWithThem(t *testing.T) {
 	testenv.NeedRoot(t)
 	if os.Getenv("GOCKER_TEST_FOREVER") != "" {
 		d := withSample(t)
-		id := mustGocker(t, d, "run", "-d", "-m", "64m", "sample", "sleep", "10000")
+		id := dirs.Short(mustGocker(t, d, "run", "-d", "-m", "64m", "sample", "sleep", "10000")) // as cgroups are called
 		fmt.Printf("runs %s %s\n", os.TempDir(), id)
 		select {}
 	}

@@ -44,7 +44,7 @@ func newUsedStore(t *testing.T) *usedStore {
 	used := push("used")
 	s.comes, s.unused, s.archive = push("comes"), push("unused"), filepath.Join(t.TempDir(), "comes.tar")
 	mustGocker(t, s.Dirs, "pull", "-q", used)
-	container := strings.TrimSpace(mustGocker(t, s.Dirs, "create", "--name", "used", "-v", "used:/v", "-v", "/anonymous", used, "true"))
+	container := dirs.Short(mustGocker(t, s.Dirs, "create", "--name", "used", "-v", "used:/v", "-v", "/anonymous", used, "true"))
 	for _, folder := range []string{s.Images(), s.Layers(), s.Volumes(), s.Containers()} {
 		for _, name := range testenv.Ls(t, folder) {
 			if name != "images.json" {
@@ -204,7 +204,7 @@ func TestKilledBetweenTwoStepsNamesAndCgroupsAreConsistent(t *testing.T) {
 		{[]string{"rename", "one", "two"}, "unlinkat", "/one", 1, "two"}, // it had been done
 	} {
 		t.Run(strings.Join(tt.args, " ")+" before "+tt.call+" "+tt.path, func(t *testing.T) {
-			id := strings.TrimSpace(mustGocker(t, d, "create", "--name", "one", "sample", "true"))
+			id := dirs.Short(mustGocker(t, d, "create", "--name", "one", "sample", "true")) // its folder's name
 			path := filepath.Join(d.Container(id), tt.path)
 			if strings.HasPrefix(tt.path, "/") {
 				path = names + tt.path
@@ -245,7 +245,7 @@ func TestACgroupThatAKillLeftIsRemovedByTheNextCommand(t *testing.T) {
 	d := emptyDirs(t)
 	mustGocker(t, d, "pull", "-q", "sample")
 	for _, next := range [][]string{{"ps", "-a"}, {"rm", "one"}, {"start", "-a", "one"}} {
-		id := strings.TrimSpace(mustGocker(t, d, "create", "--name", "one", "sample", "true"))
+		id := dirs.Short(mustGocker(t, d, "create", "--name", "one", "sample", "true")) // its folder's name
 		start := []string{"start", "-a", "one"}
 		log, _ := strace(t, d, "unlinkat", nil, start)
 		path := regexp.MustCompile(`"(/sys/fs/cgroup/.*/gocker-` + id + `)", AT_REMOVEDIR`).FindStringSubmatch(log)
@@ -277,7 +277,7 @@ func cgroupsOf(id string) (found []string) {
 // mustBeNamed wants each container to be found by its name, and no name to be of another.
 func mustBeNamed(t *testing.T, d dirs.Dirs) {
 	t.Helper()
-	for line := range strings.Lines(mustGocker(t, d, "ps", "-a", "--format", "{{.ID}} {{.Names}}")) {
+	for line := range strings.Lines(mustGocker(t, d, "ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}")) {
 		id, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if found := strings.TrimSpace(mustGocker(t, d, "inspect", "-f", "{{.ID}}", name)); found != id {
 			t.Errorf("%s is called %s, and that finds %q", id, name, found)
