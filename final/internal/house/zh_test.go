@@ -109,6 +109,9 @@ func links(t *testing.T, page string, parts []block) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\]\(([^)#\s]*)(#[^)]*)?\)`).FindAllStringSubmatch(text(parts), -1) {
 		to := m[1]
+		if to == "" { // a heading of the same page
+			continue
+		}
 		if !strings.Contains(to, "://") {
 			to = filepath.Join(filepath.Dir(page), to)
 			if to == "docs/zh/README.md" {
