@@ -69,7 +69,7 @@ func printRows[T any](w io.Writer, format, usual string, heading bool, rows []T)
 		return err
 	}
 	if isTable {
-		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		table := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0) // as docker's
 		defer table.Flush()
 		w = table
 		if heading {
