@@ -40,8 +40,14 @@ const (
 	maxRatio   = 100
 	maxEntries = 1_000_000
 
-	maxDepth = 256  // folders in folders. Each system call walks through all of them.
-	maxName  = 4096 // bytes: PATH_MAX. No program could open it, see path_resolution(7).
+	longName = 4096 // bytes: PATH_MAX. No system call takes it as a whole, see path_resolution(7).
+)
+
+// How many folders in folders may be. Each system call walks through all of them.
+const (
+	PackageDepth = 256
+	LayerDepth   = 4096 // a container can make them, so its image can be kept
+	AnyDepth     = math.MaxInt
 )
 
 // A Budget is what Limits leave to archives that are counted together, also where they are unpacked side by side.
@@ -101,31 +107,28 @@ func (b *Budget) tooLarge(most int64) error {
 	return advice.Add(fmt.Errorf("%w: it unpacks to more than %d bytes", ErrLimit, most), "if you trust its author: --max-size")
 }
 
-// CheckName refuses a cleaned name that is too long, or lies too deep.
-func CheckName(name string) error {
-	if depth := strings.Count(name, "/"); depth > maxDepth {
-		return fmt.Errorf("%w: it is %d folders deep; %d may be", ErrLimit, depth, maxDepth)
-	}
-	if len(name) > maxName {
-		return fmt.Errorf("%w: its name has %d bytes; %d may be", ErrLimit, len(name), maxName)
+// CheckDepth refuses a cleaned name that lies in more folders than most.
+func CheckDepth(name string, most int) error {
+	if depth := strings.Count(name, "/"); depth > most {
+		return fmt.Errorf("%w: it is %d folders deep; %d may be", ErrLimit, depth, most)
 	}
 	return nil
 }
 
-// Names counts those that somebody keeps in memory. Where folders are here already, one may be as long as all folders together:
-// with a thousand of them in each other, all names have a hundred million bytes.
+// Names counts those that somebody keeps in memory. One may be as long as the names of all folders on its way together: with
+// three thousand folders in each other, all names have a hundred million bytes.
 type Names struct{ long int }
 
-// maxLong is how many bytes those have together of which each is longer than an archive's may be.
+// maxLong is how many bytes those have together of which each is longer than longName.
 const maxLong = 64 << 20
 
 // Keep counts one name.
 func (n *Names) Keep(name string) error {
-	if len(name) > maxName {
+	if len(name) > longName {
 		n.long += len(name)
 	}
 	if n.long > maxLong {
-		return fmt.Errorf("%w: names of more than %d bytes have more than %d bytes together", ErrLimit, maxName, maxLong)
+		return fmt.Errorf("%w: names of more than %d bytes have more than %d bytes together", ErrLimit, longName, maxLong)
 	}
 	return nil
 }

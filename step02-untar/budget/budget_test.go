@@ -25,16 +25,22 @@ func TestWhatIsMoreThanItMayIsRefused(t *testing.T) {
 	for what, err := range map[string]error{
 		"as many bytes":   read(Limits{Bytes: 10}.Budget(), 10),
 		"as many entries": enter(Limits{Entries: 2}.Budget(), 0, 0),
-		"a short name":    CheckName("a/b"),
+		"few folders":     CheckDepth("a/b/c", 2),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v, want nil", what, err)
 		}
 	}
-	for _, name := range []string{strings.Repeat("a/", maxDepth+1) + "a", strings.Repeat("a", maxName+1)} {
-		if err := CheckName(name); !errors.Is(err, ErrLimit) {
-			t.Errorf("CheckName of %d bytes = %v, want ErrLimit", len(name), err)
-		}
+	if err := CheckDepth("a/b/c/d", 2); !errors.Is(err, ErrLimit) {
+		t.Errorf("CheckDepth of a file in three folders = %v, want ErrLimit", err)
+	}
+	var names Names
+	var err error
+	for n := 0; err == nil && n <= maxLong; n += longName + 1 {
+		err = names.Keep(strings.Repeat("a", longName+1))
+	}
+	if !errors.Is(err, ErrLimit) {
+		t.Errorf("Keep of more than %d bytes in long names = %v, want ErrLimit", maxLong, err)
 	}
 }
 

@@ -23,8 +23,8 @@ type Writer struct {
 	Root *os.Root
 	// MakeParent makes a folder that an entry lies in and the archive does not have; nil: with mode 0755.
 	MakeParent func(name string) error
-	// Deep lets folders lie deeper, and names be longer, than an archive from anywhere may have it: as those on a disk may be.
-	Deep bool
+	// MaxDepth is how many folders in folders may be: budget.PackageDepth, if nobody says something else.
+	MaxDepth int
 
 	names   budget.Names          // of folders
 	folders map[string]attributes // which Finish gives them
@@ -51,7 +51,7 @@ func NewWriter(folder string) (*Writer, error) {
 		return nil, err
 	}
 	// Only root can give files away; tar(1) run by anybody else keeps them too.
-	return &Writer{Root: root, folders: map[string]attributes{}, chown: os.Geteuid() == 0, buffer: make([]byte, 256<<10)}, nil
+	return &Writer{Root: root, MaxDepth: budget.PackageDepth, folders: map[string]attributes{}, chown: os.Geteuid() == 0, buffer: make([]byte, 256<<10)}, nil
 }
 
 // Close releases the folder.
@@ -99,11 +99,11 @@ func (f folder) has(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Clean is the function Clean, but for a limit that does not hold for this writer.
+// Clean is the function Clean, and refuses what lies too deep.
 func (w *Writer) Clean(name string) (string, error) {
 	name, err := Clean(name)
-	if w.Deep && errors.Is(err, budget.ErrLimit) {
-		err = nil
+	if err == nil {
+		err = budget.CheckDepth(name, w.MaxDepth)
 	}
 	return name, err
 }

@@ -89,6 +89,7 @@ type unpacker struct {
 	w         *untar.Writer
 	below     merged.Stack      // nil until it was waited for
 	whiteouts map[string]bool   // names that the layer deletes
+	names     budget.Names      // of these
 	opaque    map[string]bool   // folders in which it deletes all
 	top       bool              // it says what its top folder looks like
 	leftOut   map[string]bool   // folders that it needs and does not have
@@ -110,7 +111,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", err
 	}
 	defer u.w.Close()
-	u.w.MakeParent = u.makeParent
+	u.w.MakeParent, u.w.MaxDepth = u.makeParent, budget.LayerDepth
 	u.whiteouts, u.opaque, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	u.links, u.aufs = map[fileID]linked{}, map[string]string{}
 	if err := untar.Each(tee, u.entry); err != nil {

@@ -3,12 +3,12 @@
 package changeset
 
 import (
-	"cmp"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
+
+	"gocker/step03-layers/merged"
 )
 
 // isEntry tells whether the archive has an entry for a name that the folder has before whiteouts and copies from below are in it.
@@ -18,7 +18,9 @@ func (u *unpacker) isEntry(name string) bool {
 
 // inArchive tells whether the archive has an entry for a name.
 func (u *unpacker) inArchive(name string) bool {
-	_, err := os.Lstat(filepath.Join(u.to, name))
+	file, done := merged.At(u.to, name)
+	defer done()
+	_, err := os.Lstat(file)
 	return err == nil && u.isEntry(name)
 }
 
@@ -26,11 +28,7 @@ func (u *unpacker) inArchive(name string) bool {
 // folder: to keep those of a million files in memory would take much of it.
 func (u *unpacker) count() error {
 	below := map[string]bool{} // is the folder there? Of most files not even that is: so most need no look
-	err := filepath.WalkDir(u.to, func(at string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, u.to), "/"), ".")
+	visit := func(name string, _ *os.File, _ fs.DirEntry) error {
 		if !u.isEntry(name) {
 			return nil
 		}
@@ -49,8 +47,9 @@ func (u *unpacker) count() error {
 			u.counted.Updated++
 		}
 		return nil
-	})
-	if err != nil {
+	}
+	visit(".", nil, nil)
+	if err := merged.Walk(u.to, visit); err != nil {
 		return err
 	}
 	for name := range u.whiteouts {

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +22,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if err := u.limit.Entry(header); err != nil {
 		return err
 	}
-	name, err := untar.Clean(header.Name)
+	name, err := u.w.Clean(header.Name)
 	if err != nil {
 		return err
 	}
@@ -34,8 +33,8 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	if dir == aufsLinks && header.Typeflag == tar.TypeReg {
 		return u.aufsLink(header, content)
 	}
-	for at := dir; at != "."; at = path.Dir(at) {
-		switch in := path.Base(at); {
+	for in := range strings.SplitSeq(dir, "/") {
+		switch {
 		case strings.HasPrefix(in, WhiteoutMeta):
 			return nil
 		case strings.HasPrefix(in, WhiteoutPrefix):
@@ -64,7 +63,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 		u.lastDir = "" // a link may lead elsewhere, or take another's place
 	}
 	if header.Typeflag == tar.TypeDir {
-		if info, err := os.Lstat(filepath.Join(u.to, name)); err == nil && !info.IsDir() {
+		if info, err := u.w.Lstat(name); err == nil && !info.IsDir() {
 			u.whiteouts[name] = true // the first of the two entries has replaced what lies below
 		}
 	}
@@ -91,7 +90,11 @@ func (u *unpacker) resolve(dir string) (string, error) {
 	// A link that this layer has deleted leads nowhere any more: what is behind its name is a new folder.
 	known, added := dir, "."
 	for at := dir; at != "."; at = path.Dir(at) {
-		if info, _ := merged.Lstat(u.to, at); info == nil && (u.whiteouts[at] || u.opaque[path.Dir(at)]) {
+		info, _ := merged.Lstat(u.to, at)
+		if info != nil {
+			break // and so are all folders on the way to it
+		}
+		if u.whiteouts[at] || u.opaque[path.Dir(at)] {
 			known, added = path.Dir(at), strings.TrimPrefix(dir, path.Dir(at)+"/")
 		}
 	}
@@ -124,7 +127,8 @@ func leftOut(name string) *tar.Header {
 // copyFromBelow copies a file, or a folder without its contents, with all its attributes.
 func (u *unpacker) copyFromBelow(name, to string) error {
 	i, info := u.below.Find(name)
-	from := filepath.Join(u.below[i], name)
+	from, done := merged.At(u.below[i], name)
+	defer done()
 	header, err := merged.Header(from)
 	if err != nil {
 		return err

@@ -8,10 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"gocker/step02-untar/untar"
@@ -21,7 +20,7 @@ import (
 // linkTarget makes sure that a hard link has something to link to. Layers below are shared and cannot get one name more:
 // a file of theirs is copied to a name that no entry can have, and at the end shareLinks takes care of its other names.
 func (u *unpacker) linkTarget(header *tar.Header) error {
-	target, err := untar.Clean(header.Linkname)
+	target, err := u.w.Clean(header.Linkname)
 	if err != nil {
 		return fmt.Errorf("%w: it is a hard link to %q", err, header.Linkname)
 	}
@@ -125,9 +124,9 @@ func (u *unpacker) linkedNames() (map[string]fileID, error) {
 		}
 	}
 	for _, i := range slices.Sorted(maps.Keys(walk)) {
-		err := filepath.WalkDir(u.below[i], func(at string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
+		err := merged.Walk(u.below[i], func(name string, _ *os.File, entry fs.DirEntry) error {
+			if entry.IsDir() {
+				return nil
 			}
 			info, err := entry.Info()
 			if err != nil {
@@ -135,7 +134,7 @@ func (u *unpacker) linkedNames() (map[string]fileID, error) {
 			}
 			id := fileID{i, info.Sys().(*syscall.Stat_t).Ino}
 			if _, ok := u.links[id]; ok {
-				names[strings.TrimPrefix(at, u.below[i]+"/")] = id
+				names[name] = id
 			}
 			return nil
 		})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -40,7 +39,7 @@ func (u *unpacker) noteWhiteout(dir, base string) error {
 		u.whiteouts[path.Join(dir, hidden)] = true
 	}
 	u.lastDir = "" // a link that is deleted leads nowhere any more
-	return nil
+	return u.names.Keep(dir)
 }
 
 // hides tells whether the layer deletes what those below have under a name.
@@ -110,7 +109,9 @@ func (u *unpacker) writeWhiteouts() error {
 
 // setOpaque writes the xattr by which overlayfs knows that a folder hides what is below.
 func (u *unpacker) setOpaque(dir string) error {
-	if err := unix.Lsetxattr(filepath.Join(u.to, dir), merged.OpaqueXattr(), []byte("y"), 0); err != nil {
+	folder, done := merged.At(u.to, dir)
+	defer done()
+	if err := unix.Lsetxattr(folder, merged.OpaqueXattr(), []byte("y"), 0); err != nil {
 		err = fmt.Errorf("make %q opaque: %w", dir, err)
 		if errors.Is(err, unix.ENOTSUP) {
 			return advice.Add(err, "the file system of the images has no such xattrs: choose a folder on another with --root")

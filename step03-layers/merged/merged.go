@@ -53,8 +53,9 @@ func (s Stack) Find(name string) (int, fs.FileInfo) {
 	return -1, nil
 }
 
-// maxSteps is how many folders Resolve goes through: links of links are short to write, and long to walk.
-const maxSteps = 1024
+// maxSteps is how many folders Resolve goes through: links of links are short to write, and long to walk. As many as a layer may
+// have in each other must fit.
+const maxSteps = 5000
 
 // Resolve follows all links of a name, as a process whose root folder is the merged view: links to absolute names
 // begin at that root, and ".." ends there. A name that does not exist stays as it is. See path_resolution(7).
@@ -75,7 +76,9 @@ func (s Stack) Resolve(name string) (string, error) {
 		if links++; links > 40 {
 			return "", fmt.Errorf("%q: %w", name, unix.ELOOP)
 		}
-		target, err := os.Readlink(filepath.Join(s[i], at))
+		link, done := At(s[i], at)
+		target, err := os.Readlink(link)
+		done()
 		if err != nil {
 			return "", err
 		}
@@ -90,13 +93,21 @@ func (s Stack) Resolve(name string) (string, error) {
 // Lstat looks for name in one layer alone. Where it is not, hidden says that the layer also hides it in those below:
 // by a whiteout on the way, an opaque folder, or a file where the name needs a folder.
 func Lstat(layer, name string) (info fs.FileInfo, hidden bool) {
-	at := layer
-	parts := strings.Split(filepath.Clean(name), "/")
+	name = filepath.Clean(name)
+	deep := len(name) > deepName
+	if deep {
+		if info := lstatDeep(layer, name); info != nil {
+			return info, false
+		}
+	}
+	var open *os.File // the folder at, if that is deep
+	defer func() { open.Close() }()
+	at, parts := layer, strings.Split(name, "/")
 	for i, part := range parts {
 		at = filepath.Join(at, part)
 		info, err := os.Lstat(at)
 		if err != nil {
-			return nil, i > 0 && IsOpaque(filepath.Dir(at)) || hidden
+			return nil, hidden
 		}
 		if IsWhiteout(info) || i < len(parts)-1 && !info.IsDir() {
 			return nil, true
@@ -104,7 +115,15 @@ func Lstat(layer, name string) (info fs.FileInfo, hidden bool) {
 		if i == len(parts)-1 {
 			return info, false
 		}
-		hidden = hidden || at != layer && IsOpaque(at)
+		hidden = hidden || IsOpaque(at)
+		if deep {
+			below, err := os.OpenFile(at, unix.O_PATH|unix.O_NOFOLLOW, 0)
+			if err != nil {
+				return nil, hidden
+			}
+			open.Close()
+			open, at = below, In(below, "")
+		}
 	}
 	return nil, hidden
 }
@@ -116,7 +135,9 @@ func (s Stack) Names(dir string) []string {
 		if info, _ := Lstat(layer, dir); info == nil || !info.IsDir() {
 			continue
 		}
-		entries, _ := os.ReadDir(filepath.Join(layer, dir)) // a layer that cannot be read adds nothing
+		folder, done := At(layer, dir)
+		entries, _ := os.ReadDir(folder) // a layer that cannot be read adds nothing
+		done()
 		for _, e := range entries {
 			names = append(names, e.Name())
 		}

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"gocker/step03-layers/merged"
 )
 
@@ -22,11 +20,6 @@ type Change struct {
 	What  string      // how upperdir says it: "character device 0/0", "regular file", …
 	Below int         // index in Lower of the layer that the name was in before; -1 is none
 	Info  fs.FileInfo // what is in upperdir; nil: nothing
-}
-
-// Moved tells whether an error says that a name in upperdir is not what it was a moment ago.
-func Moved(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // Changes lists what is in upperdir, and what is deleted by not being in it: an opaque folder hides the layers' names.

@@ -17,6 +17,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -120,14 +121,14 @@ func SplitChanges(f *overlay.FS, mounts []specs.Mount) (changes []overlay.Change
 		case hasChange[c.Path]:
 		case c.Kind == 'A' && slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == c.Path }):
 			info, err := os.Lstat(at)
-			if err != nil && !overlay.Moved(err) {
+			if err != nil && !merged.Moved(err) {
 				return nil, nil, err
 			}
 			isTarget = err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0)
 		case hasTarget[c.Path] && c.Kind == 'A':
 			isTarget = true
 		case hasTarget[c.Path] && c.Kind == 'C':
-			if isTarget, err = images.IsSame(filepath.Join(f.Lower[c.Below], c.Path), at, images.IsAs); err != nil && !overlay.Moved(err) {
+			if isTarget, err = images.IsSame(filepath.Join(f.Lower[c.Below], c.Path), at, images.IsAs); err != nil && !merged.Moved(err) {
 				return nil, nil, err
 			}
 		}

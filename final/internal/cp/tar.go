@@ -152,7 +152,7 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 		return err
 	}
 	defer w.Close()
-	w.Deep = true
+	w.MaxDepth = budget.AnyDepth // they are on a disk already
 	for archive := tar.NewReader(r); ; {
 		header, err := archive.Next()
 		if err == io.EOF {

@@ -6,14 +6,15 @@ import (
 	"archive/tar"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"gocker/step01-pull/pull"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/merged"
+	"gocker/step04-overlay/overlay"
 )
 
 // A FileHistory is what the layers of an image did to one name.
@@ -113,23 +114,17 @@ func (s Store) Contents(ref pull.Reference) ([]LayerContent, error) {
 
 // walkLayers goes through all layers from the lowest up.
 func walkLayers(stack merged.Stack) (map[string]*FileHistory, error) {
-	w := layerWalk{all: map[string]*FileHistory{}, below: map[string]map[string]bool{}, last: map[string]string{}}
+	w := layerWalk{stack: stack, all: map[string]*FileHistory{}, below: map[string]map[string]bool{}, last: map[string]int{}}
 	for i, folder := range stack {
 		w.layer = i + 1
-		if err := filepath.WalkDir(folder, func(file string, entry fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			name, err := filepath.Rel(folder, file)
-			if err != nil {
-				return err
-			}
-			info, err := entry.Info()
-			if err != nil {
-				return err
-			}
-			return w.visit(path.Join("/", name), file, info)
-		}); err != nil {
+		info, err := os.Lstat(folder)
+		if err == nil {
+			err = w.visit("/", folder, info)
+		}
+		if err == nil {
+			err = overlay.Walk(folder, func(name, file string, info fs.FileInfo) error { return w.visit("/"+name, file, info) })
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -138,10 +133,11 @@ func walkLayers(stack merged.Stack) (map[string]*FileHistory, error) {
 
 // A layerWalk knows what the layers up to one did.
 type layerWalk struct {
+	stack merged.Stack
 	layer int
 	all   map[string]*FileHistory
 	below map[string]map[string]bool // folder -> all names that ever were in it
-	last  map[string]string          // name -> the file of the topmost layer that has it
+	last  map[string]int             // name -> the topmost layer that has it, in stack
 }
 
 // visit takes one file of the layer. Folders come before what is in them.
@@ -151,11 +147,14 @@ func (w *layerWalk) visit(name, file string, info fs.FileInfo) error {
 		return nil
 	}
 	below, opaque := w.last[name], merged.IsOpaque(file)
-	w.last[name] = file
+	w.last[name] = w.layer - 1
 	h, ok := w.all[name]
 	if ok && h.Layer() != 0 && info.IsDir() && !opaque {
 		// A folder is in the layer also where only something in it is new.
-		if same, err := IsSame(below, file, isAsOld); same || err != nil {
+		old, done := merged.At(w.stack[below], name[1:])
+		same, err := IsSame(old, file, isAsOld)
+		done()
+		if same || err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/merged"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -89,7 +90,7 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 		return none, err
 	}
 	layer, err := life.packLayer(ctx, partial.Path, s)
-	if overlay.Moved(err) {
+	if merged.Moved(err) {
 		err = advice.Add(err, "the container changed it meanwhile; without --pause=false gocker freezes the container first")
 	}
 	if err = cmp.Or(err, goOn()); err != nil {

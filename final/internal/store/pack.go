@@ -17,7 +17,6 @@ import (
 
 	"gocker/step03-layers/changeset"
 	"gocker/step03-layers/merged"
-	"gocker/step04-overlay/overlay"
 )
 
 // ErrPack says that a folder has something in it that no layer can say.
@@ -135,7 +134,7 @@ func (p *packer) addAll(dir, file string) error {
 	}
 	var rest []string
 	for _, e := range entries {
-		info, err := os.Lstat(overlay.In(open, e))
+		info, err := os.Lstat(merged.In(open, e))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -153,7 +152,7 @@ func (p *packer) addAll(dir, file string) error {
 		if slices.Contains(p.without, name) {
 			continue
 		}
-		if err := p.add(name, overlay.In(open, e)); err != nil {
+		if err := p.add(name, merged.In(open, e)); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"gocker/step03-layers/changeset"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/merged"
+	"gocker/step04-overlay/overlay"
 )
 
 // VerifyImage looks at all that images/{image} has: manifest.json, the config, and the links to the layers, which it
@@ -172,7 +173,7 @@ func differences(want, got string) (wrong []string, err error) {
 			}
 		}
 		if w.regular && same {
-			equal, err := sameContent(filepath.Join(want, name), filepath.Join(got, name))
+			equal, err := sameContent(want, got, name)
 			if err != nil {
 				return nil, err
 			}
@@ -203,18 +204,7 @@ type found struct {
 func attributes(dir string) (map[string]*found, error) {
 	files := map[string]*found{}
 	first := map[uint64]string{} // inode -> the first of its names
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
+	visit := func(name, path string, info fs.FileInfo) (err error) {
 		stat := info.Sys().(*syscall.Stat_t)
 		f := &found{regular: info.Mode().IsRegular(), dir: info.IsDir(), modTime: info.ModTime()}
 		files[name] = f
@@ -247,11 +237,23 @@ func attributes(dir string) (map[string]*found, error) {
 			f.is["xattr "+key] = value
 		}
 		return err
-	})
+	}
+	info, err := os.Lstat(dir)
+	if err == nil {
+		err = visit(".", dir, info)
+	}
+	if err == nil {
+		err = overlay.Walk(dir, visit)
+	}
 	return files, err
 }
 
-func sameContent(a, b string) (bool, error) {
+// sameContent compares a file of two folders.
+func sameContent(want, got, name string) (bool, error) {
+	a, done := merged.At(want, name)
+	defer done()
+	b, done := merged.At(got, name)
+	defer done()
 	one, err := os.Open(a)
 	if err != nil {
 		return false, err
