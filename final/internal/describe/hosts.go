@@ -193,7 +193,8 @@ func resolvOf(opts Names, c Connected) ([]byte, error) {
 	// "." is no domain, and keeps those of the host away.
 	search := slices.DeleteFunc(slices.Clone(opts.DNSSearch), func(domain string) bool { return domain == "." })
 	own := map[string][]string{"search": search, "options": opts.DNSOptions}
-	for word, values := range own {
+	for _, word := range []string{"search", "options"} {
+		values := own[word]
 		if strings.ContainsAny(strings.Join(values, " "), "\n\r") {
 			return nil, fmt.Errorf("--dns-%s %q: %w", word, values, ErrOption)
 		}

@@ -5,6 +5,7 @@ package describe
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -236,7 +237,7 @@ func (n *Network) parseExposed(specs []string) error {
 
 // Complete adds what the image exposes, and with --publish-all a port of the host for each that has none.
 func (n *Network) Complete(exposed map[string]struct{}) error {
-	for spec := range exposed {
+	for _, spec := range slices.Sorted(maps.Keys(exposed)) {
 		if err := n.parseExposed([]string{spec}); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,8 +29,9 @@ func validate(n Network) error {
 	if slices.Contains([]string{"none", "host", "default", "container", "ns"}, n.Name) {
 		return fmt.Errorf("%q is no name for a network: it means something else for run --network", n.Name)
 	}
-	for option, value := range n.Options {
+	for _, option := range slices.Sorted(maps.Keys(n.Options)) {
 		var err error
+		value := n.Options[option]
 		switch option {
 		case OptName:
 			if badDevice(value) {
@@ -97,7 +99,8 @@ func (s Subnet) check() error {
 	case s.Gateway.IsValid() && !s.has(s.Gateway):
 		return bad("the gateway %s is not in it", s.Gateway)
 	}
-	for name, addr := range s.Aux {
+	for _, name := range slices.Sorted(maps.Keys(s.Aux)) {
+		addr := s.Aux[name]
 		if !s.Subnet.Contains(addr) {
 			return bad("the address %s of %s is not in it", addr, name)
 		}
@@ -130,8 +133,8 @@ func (s Store) chooseSubnets(n Network) ([]Subnet, error) {
 	}
 	chosen := slices.Clone(n.Subnets)
 	for _, subnet := range chosen {
-		for by, prefix := range taken {
-			if prefix.Overlaps(subnet.Subnet) {
+		for _, by := range slices.Sorted(maps.Keys(taken)) {
+			if prefix := taken[by]; prefix.Overlaps(subnet.Subnet) {
 				return nil, advice.Add(fmt.Errorf("%w: %s overlaps %s, which is %s", ErrSubnet, subnet.Subnet, prefix, by), "choose another, or none: then one that is free is found")
 			}
 		}
@@ -280,8 +283,8 @@ func whole[T any](list func() ([]T, error)) (all []T, err error) {
 func hostLacks(n Network) error {
 	taken, err := ofHost(n.Device)
 	for _, subnet := range n.Subnets {
-		for by, prefix := range taken {
-			if prefix.Overlaps(subnet.Subnet) {
+		for _, by := range slices.Sorted(maps.Keys(taken)) {
+			if prefix := taken[by]; prefix.Overlaps(subnet.Subnet) {
 				return advice.Add(fmt.Errorf("network %s: %w: %s overlaps %s", n.Name, ErrSubnet, subnet.Subnet, by), "make the network with another subnet: gocker network create --subnet")
 			}
 		}
