@@ -392,7 +392,7 @@ func (c Case) denied() (reasons []Reason) {
 		r := Reason{What: fmt.Sprintf("the seccomp filter denied %s(%#x, …) to %s (process %d in there) with %s%s", d.Call, d.First, d.Process, d.Pid, d.Errno, times)}
 		switch {
 		case d.Call == "seccomp" && d.Errno == "EBUSY":
-			r.Advice = "it wanted to listen to a filter of its own, and gocker listens to the container's, of which the kernel allows one: --security-opt no-listener"
+			r.Advice = "it wanted to listen to a filter of its own, and gocker listens to the container's, of which the kernel allows one: gocker run --security-opt no-listener …"
 		case i == len(c.End.Denied)-1:
 			r.Advice = "many programs can do without it; if this one cannot: --cap-add if a capability allows the call, --security-opt seccomp=FILE for another filter, seccomp=unconfined for none"
 		}
