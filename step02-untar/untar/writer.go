@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -198,13 +199,25 @@ func (w *Writer) Parent(dir string) error {
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return blame(err)
 	}
-	if err := w.Parent(path.Dir(dir)); err != nil {
-		return err
+	// Of many folders, not each one is asked for: a look walks through all that lie above.
+	parts := strings.Split(dir, "/")
+	first := sort.Search(len(parts), func(n int) bool {
+		_, err := w.Root.Stat(path.Join(parts[:n+1]...))
+		return err != nil
+	})
+	for n := first; n < len(parts); n++ {
+		if err := w.makeParent(path.Join(parts[:n+1]...)); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (w *Writer) makeParent(name string) error {
 	if w.MakeParent != nil {
-		return w.MakeParent(dir)
+		return w.MakeParent(name)
 	}
-	return blame(w.Root.Mkdir(dir, 0o755))
+	return blame(w.Root.Mkdir(name, 0o755))
 }
 
 // makeRoom removes what has the name already, but for a folder that only gets new attributes.

@@ -61,6 +61,7 @@ const maxSteps = 5000
 // begin at that root, and ".." ends there. A name that does not exist stays as it is. See path_resolution(7).
 func (s Stack) Resolve(name string) (string, error) {
 	resolved, rest, links := ".", strings.Split(name, "/"), 0
+	missing := "" // a folder that is not there, so nothing in it is
 	for steps := 0; len(rest) > 0; steps++ {
 		if steps > maxSteps {
 			return "", fmt.Errorf("%q: %w", name, unix.ENAMETOOLONG)
@@ -68,8 +69,15 @@ func (s Stack) Resolve(name string) (string, error) {
 		next := rest[0]
 		rest = rest[1:]
 		at := filepath.Join("/", resolved, next)[1:]
+		if next == "" || missing != "" && strings.HasPrefix(at, missing) {
+			resolved = at
+			continue
+		}
 		i, info := s.Find(at)
-		if next == "" || i < 0 || info.Mode()&fs.ModeSymlink == 0 {
+		if i < 0 {
+			missing = at + "/"
+		}
+		if i < 0 || info.Mode()&fs.ModeSymlink == 0 {
 			resolved = at
 			continue
 		}
