@@ -96,7 +96,7 @@ func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
 	for step, wrongs := range wrongAnswers {
 		t.Run(fmt.Sprintf("step%d", step), func(t *testing.T) {
 			answers := build(t, step)
-			checkStep(t, step, answers, "", "")
+			checkStep(t, step, "", answers, "")
 			if n := len(wrongs); n < 10 {
 				t.Errorf("there are %d wrong answers, want at least 10", n)
 			}
@@ -106,7 +106,7 @@ func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
 					if step < 5 { // a program that is still open for writing cannot be executed, and a child of another cage may have it open
 						t.Parallel()
 					}
-					checkStep(t, step, answers, w.mistake, w.text)
+					checkStep(t, step, w.text, answers, w.mistake)
 				})
 				if other := told[w.text]; other != "" {
 					t.Errorf("%q and %q are told by one sentence, %s", w.mistake, other, w.text)
@@ -117,10 +117,10 @@ func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
 	}
 }
 
-// checkStep checks an answer, which is to be right, or to be told by this text.
-func checkStep(t *testing.T, step int, file, mistake, name string) {
+// checkStep checks an answer, which is to be told by this text; "" is a right one.
+func checkStep(t *testing.T, step int, name string, program ...string) {
 	t.Helper()
-	report, err := Check(t.Context(), step, []string{file, mistake}, false)
+	report, err := Check(t.Context(), step, program, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,4 +192,10 @@ func headings(page string) (anchors []string) {
 		}
 	}
 	return anchors
+}
+
+func TestAnAnswerMayBeInAnotherLanguage(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Needs(t, "python3")
+	checkStep(t, 4, "", "python3", "testdata/answers/step4.py")
 }
