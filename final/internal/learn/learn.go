@@ -88,40 +88,46 @@ func Check(ctx context.Context, step int, program []string, all bool) (Report, e
 	if os.Geteuid() != 0 {
 		return report, advice.Add(errors.New("only root can make a cage for the program"), "run: sudo gocker learn check …")
 	}
-	says, err := readTexts(language(), step)
-	if err != nil {
-		return report, err
-	}
-	path, err := exec.LookPath(program[0])
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
-	if err != nil {
-		return report, fmt.Errorf("the program to check: %w", err)
-	}
 	list, err := cases()
 	if err != nil {
 		return report, err
 	}
-	report.Cases = len(list)
+	err = report.try(ctx, list, all)
+	return report, err
+}
+
+// try tries these cases.
+func (r *Report) try(ctx context.Context, list []kase, all bool) error {
+	says, err := readTexts(language(), r.Step)
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath(r.Program[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return fmt.Errorf("the program to check: %w", err)
+	}
+	r.Cases = len(list)
 	began := time.Now()
 	for _, c := range list {
-		result, err := try(ctx, c, append([]string{path}, program[1:]...), says)
+		result, err := try(ctx, c, append([]string{path}, r.Program[1:]...), says)
 		if ctx.Err() != nil {
-			return report, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if err != nil {
-			return report, fmt.Errorf("case %q: %w", c.name, err)
+			return fmt.Errorf("case %q: %w", c.name, err)
 		}
-		report.Results = append(report.Results, result)
+		r.Results = append(r.Results, result)
 		if result.OK {
-			report.Passed++
+			r.Passed++
 		} else if !all {
 			break
 		}
 	}
-	report.Seconds = time.Since(began).Seconds()
-	return report, nil
+	r.Seconds = time.Since(began).Seconds()
+	return nil
 }
 
 // try tries one case in a cage of its own.

@@ -120,8 +120,16 @@ func TestARightAnswerPassesAndAWrongOneIsToldWhy(t *testing.T) {
 // checkStep checks an answer, which is to be told by this text; "" is a right one.
 func checkStep(t *testing.T, step int, name string, program ...string) {
 	t.Helper()
-	report, err := Check(t.Context(), step, program, false)
+	list, err := steps()[step]()
 	if err != nil {
+		t.Fatal(err)
+	}
+	// All cases before would take long: of those that tell one mistake, only the last three are tried.
+	if i := slices.IndexFunc(list, func(c kase) bool { return c.name == name }); i > 3 {
+		list = list[i-3:]
+	}
+	report := Report{Step: step, Program: program}
+	if err := report.try(t.Context(), list, false); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
