@@ -45,7 +45,7 @@ func newUsedStore(t *testing.T) *usedStore {
 	s.comes, s.unused, s.archive = push("comes"), push("unused"), filepath.Join(t.TempDir(), "comes.tar")
 	mustGocker(t, s.Dirs, "pull", "-q", used)
 	container := dirs.Short(mustGocker(t, s.Dirs, "create", "--name", "used", "-v", "used:/v", "-v", "/anonymous", used, "true"))
-	for _, folder := range []string{s.Images(), s.Layers(), s.Volumes(), s.Containers()} {
+	for _, folder := range []string{s.Images(), s.Layers(), s.Volumes(), s.AllLasting()} {
 		for _, name := range testenv.Ls(t, folder) {
 			if name != "images.json" {
 				s.stays = append(s.stays, filepath.Join(folder, name))
