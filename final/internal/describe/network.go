@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"gocker/final/internal/networks"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/usernamespace"
 )
@@ -53,7 +54,7 @@ func (f NetworkFlags) Parse() (mode string, n Network, err error) {
 		n.Wants = append(n.Wants, want)
 	}
 	if mode == "" && usernamespace.Inside() {
-		return "", n, networks.ErrUser
+		return "", n, rootless.ErrNetworks
 	}
 	if mode != "" && len(n.Wants) > 1 {
 		return "", n, advice.Add(fmt.Errorf("--network %s: %w beside another network", mode, ErrOption), "leave one of them out")

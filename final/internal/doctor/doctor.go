@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/firewall"
-	"gocker/final/internal/networks"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
@@ -86,7 +86,7 @@ func limits() check.Result {
 
 // noNetworks is for a user.
 func noNetworks() check.Result {
-	return check.Miss("networks", networks.ErrUser.Error(), "containers reach nothing outside, but with --network host", advice.Of(networks.ErrUser)).Optional()
+	return check.Miss("networks", rootless.ErrNetworks.Error(), "containers reach nothing outside, but with --network host", advice.Of(rootless.ErrNetworks)).Optional()
 }
 
 // propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.

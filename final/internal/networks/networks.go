@@ -26,6 +26,7 @@ import (
 	"gocker/final/internal/events"
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/names"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
@@ -218,13 +219,10 @@ func (s Store) MakeDefault() error {
 	return err
 }
 
-// ErrUser says that a network is the machine's, and so root's.
-var ErrUser = advice.Add(errors.New("a user who is not root has no networks, not the network bridge either"), "say --network none, or --network host")
-
 // Create makes a network. What is empty in n is chosen: subnets that overlap no other network, route or address of the host.
 func (s Store) Create(n Network) (Network, error) {
 	if usernamespace.Inside() {
-		return n, ErrUser
+		return n, rootless.ErrNetworks
 	}
 	if err := validate(n); err != nil {
 		return n, err

@@ -22,7 +22,7 @@ type Stray struct{ Path, What, Advice string }
 // Strays looks for what is left of networks and containers that are gone, and for files that are damaged. runs tells whether
 // somebody has a container.
 func (s Store) Strays(runs func(container string) bool) (strays []Stray, err error) {
-	if usernamespace.Inside() { // there are none: see ErrUser
+	if usernamespace.Inside() { // there are none: see rootless.ErrNetworks
 		return nil, nil
 	}
 	add := func(path, what, advice string, args ...any) {

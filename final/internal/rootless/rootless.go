@@ -37,6 +37,9 @@ import (
 	"gocker/step03-layers/usernamespace"
 )
 
+// ErrNetworks says that a network is the machine's, and so root's.
+var ErrNetworks = advice.Add(errors.New("a user who is not root has no networks, not the network bridge either"), "say --network none, or --network host")
+
 // outside are the commands that look at nothing of gocker's.
 var outside = []string{"", "help", "--help", "-h", "--version", "version", "completion"}
 
