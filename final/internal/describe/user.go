@@ -4,6 +4,7 @@ package describe
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ type User struct {
 func lookOrLeave(f *overlay.FS, wanted string, more []string) (User, error) {
 	u, err := LookUser(f, wanted, more...)
 	if errors.Is(err, ErrUser) {
-		return User{User: specs.User{Username: wanted}}, nil
+		return User{User: specs.User{Username: cmp.Or(wanted, "0")}}, nil // never "": FindUser is for those that have a name
 	}
 	return u, err
 }
