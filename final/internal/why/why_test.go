@@ -25,6 +25,7 @@ import (
 	"gocker/final/internal/logs"
 	"gocker/final/internal/resources"
 	"gocker/step01-pull/pull"
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/limits"
@@ -188,6 +189,7 @@ func ask(t *testing.T, faults []planted) {
 				id, opts.Name = "planted", "planted"
 				_, err = e.Life().Run(opts, life.AttachOptions{SigProxy: true}, life.Streams{Stdout: out, Stderr: out}, t.Logf, nil)
 			} else if id, err = e.Life().Detach(opts, t.Logf, nil); err == nil {
+				id = dirs.Short(id) // its folder's name
 				tt.meddle(t, e, id, pidOf(t, e, id))
 				_, err = e.Life().Wait(id, life.WaitStopped)
 			}
