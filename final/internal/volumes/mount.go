@@ -48,10 +48,8 @@ func CheckOptions(options map[string]string) error {
 			return advice.Add(fmt.Errorf("%w: %s is missing", ErrOptions, name), "for example: -o type=tmpfs -o device=tmpfs, or -o type=none -o o=bind -o device=/DIR")
 		}
 	}
-	if _, _, err := mountArguments(options); err != nil {
-		return err
-	}
-	return nil
+	_, _, err := mountArguments(options)
+	return err
 }
 
 // mountArguments are the last two arguments of mount(2).
