@@ -65,7 +65,17 @@ func (c *comparer) canonical(lines []string, seen map[string]string) []string {
 		run := slices.Clone(lines[:max(n, 1)])
 		lines = lines[len(run):]
 		slices.SortFunc(run, func(a, b string) int { return strings.Compare(c.shape(a, seen), c.shape(b, seen)) })
+		var shapes []string // before these lines give names to hashes
 		for _, line := range run {
+			shapes = append(shapes, c.shape(line, seen))
+		}
+		for i, line := range run {
+			// Of lines that look alike, only their order could tell which hash is which, and it depends on the hashes.
+			// A later line that has its place names them.
+			if i > 0 && shapes[i-1] == shapes[i] || i+1 < len(run) && shapes[i+1] == shapes[i] {
+				out = append(out, shapes[i])
+				continue
+			}
 			for _, h := range hash.FindAllString(line, -1) {
 				if seen[h[:12]] == "" {
 					seen[h[:12]] = fmt.Sprintf("hash %d", len(seen)+1)
@@ -112,6 +122,7 @@ func TestCompareTakesOtherHashesButNotOtherWords(t *testing.T) {
 		{"lines left out", "one\n…\nfour", "one\ntwo\nthree\nfour", true},
 		{"lines left out, but not the last", "one\n…\nfour", "one\ntwo\nthree", false},
 		{"a set in another order", "1 " + a + "\n2 " + b + "\n- " + a + "\n- " + b, "1 " + b + "\n2 " + a + "\n- " + a + "\n- " + b, true},
+		{"a set whose order depends on its hashes, before a list", "- " + a + "\n- " + b + "\n1 " + b + "\n2 " + a, "- " + a + "\n- " + b + "\n1 " + a + "\n2 " + b, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := comparer{volatile: []*regexp.Regexp{regexp.MustCompile(`pid \d+`)}, anyOrder: []*regexp.Regexp{regexp.MustCompile(`^- `)},
