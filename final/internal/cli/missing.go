@@ -38,7 +38,6 @@ var missingFlags = map[string][]missingFlag{
 		{[]string{"ipam-opt"}, "--subnet, --gateway, --ip-range and --aux-address choose its addresses"},
 	},
 	"network connect": {
-		{[]string{"gw-priority"}, "a container that runs keeps its default route; run --network name=NAME,gw-priority=… chooses it"},
 		{[]string{"link-local-ip"}, "--ip and --ip6 choose addresses of the network's own"},
 	},
 }

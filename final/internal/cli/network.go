@@ -62,6 +62,8 @@ func networkCreateCommand(e *engine.Engine) *cobra.Command {
 	f.Var((*commaList)(&subnets.ranges), "ip-range", "`ADDRESS/BITS`: the part of the subnet from which containers get their addresses")
 	f.Var((*list)(&subnets.aux), "aux-address", "`NAME=ADDRESS`: no container gets this address")
 	f.BoolVar(&n.Internal, "internal", false, "nothing leads out of it or into it")
+	ipv4 := f.VarPF(only("true"), "ipv4", "", "`true`: its containers have IPv4 addresses in any case")
+	ipv4.NoOptDefVal = "true"
 	f.BoolVar(&n.IPv6, "ipv6", false, "its containers have IPv6 addresses, too")
 	f.Var((*list)(&labels), "label", "`KEY=value` to be found by")
 	f.VarP((*list)(&options), "opt", "o", "`KEY=value`: com.docker.network.bridge.name, com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, …enable_ip_masquerade, …host_binding_ipv4")
@@ -315,6 +317,7 @@ func pruneNetworks(w io.Writer, e *engine.Engine, filters []string) error {
 
 func networkConnectCommand(e *engine.Engine) *cobra.Command {
 	var flags describe.NetworkFlags
+	var priority int
 	cmd := &cobra.Command{
 		Use:   "connect [flags] NETWORK CONTAINER",
 		Short: "Put a container on one more network: at once if it runs, else when it starts",
@@ -325,6 +328,7 @@ func networkConnectCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			want.Priority = priority
 			return e.Life().Connect(args[1], want)
 		},
 	}
@@ -334,6 +338,7 @@ func networkConnectCommand(e *engine.Engine) *cobra.Command {
 	f.Var((*list)(&flags.Aliases), "alias", "one more `name` by which others on the network find it")
 	f.Var((*list)(&flags.Links), "link", "the name of another container, and how it finds it: `CONTAINER[:ALIAS]`")
 	f.Var((*list)(&flags.DriverOpts), "driver-opt", "`KEY=value`: com.docker.network.endpoint.ifname, the name of its device; com.docker.network.endpoint.sysctls")
+	f.IntVar(&priority, "gw-priority", 0, "the default route leads through its network with the largest `number`")
 	return cmd
 }
 

@@ -41,7 +41,7 @@ func (s Store) Connect(container, id string, pid int, want Want, names []string,
 	}
 	e.Names = append(slices.Clone(names), want.Aliases...)
 	e.Routers = slices.DeleteFunc(e.Routers, func(router netip.Addr) bool {
-		return slices.ContainsFunc(others, func(other Endpoint) bool { return other.leads(router.Is4()) })
+		return slices.ContainsFunc(others, func(other Endpoint) bool { return other.leads(router.Is4()) && other.Priority >= e.Priority })
 	})
 	if err := s.writeEndpoint(e); err != nil {
 		return err
@@ -49,9 +49,12 @@ func (s Store) Connect(container, id string, pid int, want Want, names []string,
 	s.noteOn("connect", e)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.cable(0, "").Pull(), s.release(e))
+			err = errors.Join(err, e.cable(0, "").Pull(), s.release(e), s.reroute(pid, others, e.Routers))
 		}
 	}()
+	if err := s.unroute(pid, others, e.Routers); err != nil {
+		return err
+	}
 	if err := e.lay(pid, bridge); err != nil {
 		return errors.Join(err, still())
 	}
@@ -90,17 +93,51 @@ func (s Store) Disconnect(container string, pid int, n Network) error {
 	if err := errors.Join(e.cable(0, "").Pull(), s.release(e)); err != nil || pid == 0 {
 		return err
 	}
-	for _, lost := range e.Routers {
-		if err := s.reroute(pid, rest, lost.Is4()); err != nil {
+	return errors.Join(s.reroute(pid, rest, e.Routers), s.tellHolder(container))
+}
+
+// unroute takes away the container's default routes, where it is to have new ones.
+func (s Store) unroute(pid int, endpoints []Endpoint, by []netip.Addr) error {
+	for _, router := range by {
+		for i := range endpoints {
+			e := &endpoints[i]
+			lost := slices.IndexFunc(e.Routers, func(r netip.Addr) bool { return r.Is4() == router.Is4() })
+			if lost < 0 {
+				continue
+			}
+			err := network.Within(pid, func() error { return netlink.RouteDel(&netlink.Route{Gw: e.Routers[lost].AsSlice()}) })
+			if err != nil {
+				return fmt.Errorf("network %s: route through %s: %w", e.Network, e.Routers[lost], err)
+			}
+			e.Routers = slices.Delete(slices.Clone(e.Routers), lost, lost+1)
+			if err := s.writeEndpoint(*e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reroute gives a container default routes in the place of those that it has lost: through the network of the largest priority that
+// leads out.
+func (s Store) reroute(pid int, endpoints []Endpoint, lost []netip.Addr) error {
+	endpoints = slices.Clone(endpoints)
+	slices.SortStableFunc(endpoints, func(a, b Endpoint) int { return cmp.Compare(b.Priority, a.Priority) })
+	for _, router := range lost {
+		if err := s.routeOut(pid, endpoints, router.Is4()); err != nil {
 			return err
 		}
 	}
-	return s.tellHolder(container)
+	return nil
 }
 
-// reroute gives a container a default route through the first of its networks that leads out.
-func (s Store) reroute(pid int, endpoints []Endpoint, v4 bool) error {
-	for _, e := range endpoints {
+// routeOut gives a container a default route, unless it has one, through the first of its networks that leads out.
+func (s Store) routeOut(pid int, endpoints []Endpoint, v4 bool) error {
+	if slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.leads(v4) }) {
+		return nil
+	}
+	for i := range endpoints {
+		e := &endpoints[i]
 		n, err := s.Find(e.NetworkID)
 		if err != nil {
 			return err
@@ -113,8 +150,8 @@ func (s Store) reroute(pid int, endpoints []Endpoint, v4 bool) error {
 			if err != nil {
 				return fmt.Errorf("network %s: route through %s: %w", n.Name, subnet.Gateway, err)
 			}
-			e.Routers = append(e.Routers, subnet.Gateway)
-			return s.writeEndpoint(e)
+			e.Routers = append(slices.Clone(e.Routers), subnet.Gateway)
+			return s.writeEndpoint(*e)
 		}
 	}
 	return nil

@@ -99,9 +99,11 @@ func TestPortsFollowTheNetworksOfAContainer(t *testing.T) {
 		}
 		return err
 	})
-	connect := func(n networks.Network) error {
-		return s.Connect(id, id, c.Pid, networks.Want{Name: n.Name}, []string{id}, func() error { return nil })
+	want := func(w networks.Want) error {
+		return s.Connect(id, id, c.Pid, w, []string{id}, func() error { return nil })
 	}
+	connect := func(n networks.Network) error { return want(networks.Want{Name: n.Name}) }
+	first := func(n networks.Network) error { return want(networks.Want{Name: n.Name, Priority: 1}) }
 	disconnect := func(n networks.Network) error { return s.Disconnect(id, c.Pid, n) }
 	taken := func(networks.Network) error {
 		l, err := net.Listen("tcp", ":"+port)
@@ -124,6 +126,8 @@ func TestPortsFollowTheNetworksOfAContainer(t *testing.T) {
 		{"it goes", disconnect, two, "one"},
 		{"it comes again", connect, two, "one"},
 		{"the one with the ports goes", disconnect, one, "two"},
+		{"another comes first", first, one, "one"},
+		{"it goes again", disconnect, one, "two"},
 		{"an internal one comes", connect, inner, "two"},
 		{"only that is left", disconnect, two, ""},
 		{"the port is another's", taken, one, ""},

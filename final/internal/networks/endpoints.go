@@ -61,6 +61,7 @@ type Endpoint struct {
 	Aliases     []string       `json:",omitempty"`
 	Ports       []Port         `json:",omitempty"` // published through it
 	Internal    bool           `json:",omitempty"` // the network is
+	Priority    int            `json:",omitempty"` // see Want
 	MTU         int            `json:",omitempty"`
 	HostIP      netip.Addr     `json:",omitzero"`  // see Network.hostIP
 	Sysctl      string         `json:",omitempty"` // see OptSysctls
@@ -184,7 +185,7 @@ func (s Store) join(container, id string, want Want, others []Endpoint) (e Endpo
 	rand.Read(random)
 	e = Endpoint{
 		ID: hex.EncodeToString(random), Network: n.Name, NetworkID: n.ID, Container: container, ContainerID: id, Device: cmp.Or(want.Options[OptDevice], freeDevice(others)),
-		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, MTU: n.MTU(), HostIP: n.hostIP(), Sysctl: want.Options[OptSysctls],
+		Links: want.Links, Aliases: want.Aliases, Internal: n.Internal, Priority: want.Priority, MTU: n.MTU(), HostIP: n.hostIP(), Sysctl: want.Options[OptSysctls],
 	}
 	if slices.ContainsFunc(others, func(other Endpoint) bool { return other.Device == e.Device }) {
 		return e, "", fmt.Errorf("network %s: the container has a device %s already", n.Name, e.Device)
@@ -301,6 +302,15 @@ func (s Store) ReleaseStrays(isThere func(container string) bool) error {
 
 // release takes away one endpoint. The caller holds the lock.
 func (s Store) release(e Endpoint) error {
+	err := s.unpublish(e, func() error { return os.Remove(s.endpointFile(e)) })
+	if err == nil {
+		s.noteOn("disconnect", e)
+	}
+	return err
+}
+
+// unpublish takes away an endpoint's ports. write has its file say so. The caller holds the lock.
+func (s Store) unpublish(e Endpoint, write func() error) error {
 	err := s.table().Unpublish(e.rules())
 	areGone := isGone(err)
 	if err != nil && !areGone {
@@ -315,10 +325,9 @@ func (s Store) release(e Endpoint) error {
 			return err
 		}
 	}
-	if err := os.Remove(s.endpointFile(e)); err != nil {
+	if err := write(); err != nil {
 		return err
 	}
-	s.noteOn("disconnect", e)
 	if areGone { // some of them, or all rules
 		return s.writeRules()
 	}

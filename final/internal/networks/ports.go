@@ -31,9 +31,10 @@ type Publish struct {
 	Protocol    string
 }
 
-// listen takes the ports of the host, for the first of the container's networks that leads out. Where none does, none is published.
+// listen takes the ports of the host, for the network through which the container's default route leads: answers leave there. Where
+// none does, none is published.
 func (a *Attachment) listen() error {
-	first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
+	first := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return e.leads(true) })
 	if first < 0 || len(a.publish) == 0 {
 		return nil
 	}
@@ -71,14 +72,26 @@ func (a *Attachment) lead() error {
 	return published.Forget(a.listeners.Ports())
 }
 
-// follow publishes the ports on another network if the one that had them was left, or if there was none. On what the caller of
-// tellHolder has changed, it works under that one's lock.
+// follow publishes the ports on another network if the default route leads there now. On what the caller of tellHolder has changed,
+// it works under that one's lock.
 func (a *Attachment) follow() (err error) {
-	endpoints, err := a.store.Of(a.container)
-	if err != nil || slices.ContainsFunc(endpoints, func(e Endpoint) bool { return len(e.Ports) > 0 }) {
+	a.Endpoints, err = a.store.Of(a.container)
+	if err != nil {
 		return err
 	}
-	a.Endpoints = endpoints
+	if i := slices.IndexFunc(a.Endpoints, func(e Endpoint) bool { return len(e.Ports) > 0 }); i >= 0 {
+		e := &a.Endpoints[i]
+		if e.leads(true) {
+			return nil
+		}
+		err := a.store.unpublish(*e, func() error {
+			e.Ports = nil
+			return a.store.writeEndpoint(*e)
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(a.unlisten(), a.listen()); err != nil || a.listeners == nil {
 		return errors.Join(err, a.unlisten())
 	}
