@@ -22,8 +22,27 @@ func learnCommand(*engine.Engine) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
-	cmd.AddCommand(learnCheckCommand())
+	cmd.AddCommand(learnNewCommand(), learnCheckCommand())
 	return cmd
+}
+
+func learnNewCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "new DIR",
+		Short: "Write a program in Go in which each step is missing",
+		Long: "Write a Go module into a new folder: a program with a file for each step, which builds, and says what is missing. The TODOs in " +
+			"it have the order of the step's page. It needs the libraries that gocker is built of, in the same versions, so without a network " +
+			"it builds where gocker does.",
+		Example: "  gocker learn new ~/P",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := learn.New(args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s has a program with a file for each step\nnext: cd %[1]s && go build -o P . && sudo gocker learn check 1 ./P\n", args[0])
+			return nil
+		},
+	}
 }
 
 func learnCheckCommand() *cobra.Command {

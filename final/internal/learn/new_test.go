@@ -1,0 +1,142 @@
+//go:build linux
+
+package learn
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gocker/step01-pull/shared/testenv"
+)
+
+var update = flag.Bool("update", false, "take over the versions of the project")
+
+// newModule is what "learn new" makes.
+func newModule(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "P")
+	if err := New(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// buildModule builds it as a learner does who has no network.
+func buildModule(t *testing.T, dir string) (program string) {
+	t.Helper()
+	cmd := exec.Command("go", "build", "-o", "P", ".")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOPROXY=off", "GOFLAGS=-mod=readonly")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return filepath.Join(dir, "P")
+}
+
+func TestANewModuleIsBuiltWithoutANetworkAndSaysWhatIsMissing(t *testing.T) {
+	dir := newModule(t)
+	program := buildModule(t, dir)
+	for _, tt := range []struct{ args, step string }{
+		{"pull alpine file", "1"}, {"untar file dir", "2"}, {"layers dir root", "3"}, {"mount root app:v1 dir", "4"}, {"umount dir", "4"},
+		{"run root true", "5"}, {"run -m 33554432 root true", "6"}, {"run --cpus 0.5 --pids-limit 16 root true", "6"},
+	} {
+		out, err := exec.Command(program, strings.Fields(tt.args)...).CombinedOutput()
+		if want := "P: step " + tt.step + " is not built yet: see the TODOs in step" + tt.step + ".go\n"; err == nil || string(out) != want {
+			t.Errorf("P %s prints %q, %v; want %q", tt.args, out, err, want)
+		}
+	}
+}
+
+func TestANewModulePassesNoCase(t *testing.T) {
+	testenv.NeedRoot(t)
+	program := buildModule(t, newModule(t))
+	for step := range steps() {
+		report, err := Check(t.Context(), step, []string{program}, false)
+		if err != nil || report.Passed != 0 {
+			t.Errorf("step %d of a new module passes %d cases, %v", step, report.Passed, err)
+		}
+	}
+}
+
+func TestTheModuleHasTheVersionsOfTheProject(t *testing.T) {
+	read := func(file string) string {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	project, sums := read("../../go.mod"), read("../../go.sum")
+	requires := regexp.MustCompile(`(?m)^(\t\S+|go) (\S+)( // indirect)?$`)
+	versions := map[string]string{}
+	for _, m := range requires.FindAllStringSubmatch(project, -1) {
+		versions[m[1]] = m[2]
+	}
+	var sum strings.Builder
+	mod := requires.ReplaceAllStringFunc(read("skeleton/go.mod.txt"), func(line string) string {
+		m := requires.FindStringSubmatch(line)
+		name, version := strings.TrimSpace(m[1]), versions[m[1]]
+		for line := range strings.Lines(sums) {
+			if strings.HasPrefix(line, name+" "+version+" ") || strings.HasPrefix(line, name+" "+version+"/go.mod ") {
+				sum.WriteString(line)
+			}
+		}
+		return m[1] + " " + version + m[3]
+	})
+	for file, want := range map[string]string{"skeleton/go.mod.txt": mod, "skeleton/go.sum.txt": sum.String()} {
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(file); got != want {
+			t.Errorf("%s is\n%s\nwant\n%s\n(go test ./final/internal/learn -run Versions -update takes it over)", file, got, want)
+		}
+	}
+}
+
+func TestANewModuleReplacesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		make func(dir string) error
+		want error
+	}{
+		{"a folder that is not there", func(string) error { return nil }, nil},
+		{"an empty folder", func(dir string) error { return os.Mkdir(dir, 0o755) }, nil},
+		{"a folder with a file", func(dir string) error { return errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(dir+"/x", nil, 0o644)) }, ErrNotEmpty},
+		{"a file", func(dir string) error { return os.WriteFile(dir, []byte("mine"), 0o644) }, errors.ErrUnsupported},
+		{"a folder in none", func(dir string) error { return os.Remove(filepath.Dir(dir)) }, os.ErrNotExist},
+		{"a folder below a go.work", func(dir string) error { return os.WriteFile(filepath.Dir(dir)+"/go.work", nil, 0o644) }, errors.ErrUnsupported},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			top := filepath.Join(t.TempDir(), "top")
+			dir := filepath.Join(top, "P")
+			if err := errors.Join(os.Mkdir(top, 0o755), tt.make(dir)); err != nil {
+				t.Fatal(err)
+			}
+			before := listed(top)
+			err := New(dir)
+			if tt.want == nil && err != nil || tt.want != nil && err == nil || tt.want != nil && tt.want != errors.ErrUnsupported && !errors.Is(err, tt.want) {
+				t.Errorf("New = %v, want %v", err, tt.want)
+			}
+			if after := listed(top); err != nil && !slices.Equal(before, after) {
+				t.Errorf("after an error there is %q, before %q", after, before)
+			}
+		})
+	}
+}
+
+// listed are the files below a folder.
+func listed(top string) (names []string) {
+	filepath.WalkDir(top, func(name string, _ os.DirEntry, _ error) error { // one that is not there has none
+		names = append(names, name)
+		return nil
+	})
+	return names
+}
