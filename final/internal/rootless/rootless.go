@@ -7,7 +7,8 @@
 // but hold them, as long as anybody is in there:
 //
 //	{run}/namespaces          a file that each process in there has locked, shared, and inherits to those that it starts
-//	the holder                waits until it can lock the file alone, and then ends, and the namespaces end with it
+//	the holder                waits until it can lock the file alone, lingers, waits for that once more, and then ends,
+//	                          and the namespaces end with it
 //
 // So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If all are killed, nothing
 // stays: the mounts were in the mount namespace.
@@ -19,6 +20,7 @@ package rootless
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -133,6 +135,10 @@ func isAlone(pid int) bool {
 	return err == nil && strings.TrimSpace(string(said)) == "deny"
 }
 
+// linger is how long the holder stays when nobody is in there for the first time: 5 seconds. Mostly the user's next command comes
+// soon, and to make namespaces takes as long as a third of a container.
+var linger = binary.NativeEndian.AppendUint64([]byte{5, 0, 0, 0, 0, 0, 0, 0}, 0) // struct timespec
+
 // startHolder starts the process that holds the namespaces until nobody is in there. Its file 0 is the lock's, opened anew: a lock belongs
 // to what was opened once.
 func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
@@ -146,7 +152,11 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 	}
 	defer again.Close()
 	program, err := newProgram("gocker-holder", []tiny.Call{
-		{Number: unix.SYS_CLOSE, Args: []any{highest}}, // what this one has locked, shared
+		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
+		{Number: unix.SYS_CLOSE, Args: []any{highest}},                           // what this one has locked, shared
+		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
+		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_UN}},
+		{Number: unix.SYS_NANOSLEEP, Args: []any{string(linger), 0}},
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
 		{Number: unix.SYS_FTRUNCATE, Args: []any{0, 0}}, // nobody is to look for this one any more
 		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
