@@ -5,6 +5,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,15 +16,50 @@ import (
 	"gocker/final/internal/learn"
 )
 
-func learnCommand(*engine.Engine) *cobra.Command {
+func learnCommand(e *engine.Engine) *cobra.Command {
+	var format string
 	cmd := &cobra.Command{
 		Use:   "learn",
 		Short: "Build the steps yourself, and have your programs checked",
+		Long:  "Build the steps yourself, and have your programs checked. Without a command, it shows how far you are: the last check of each step.",
 		Args:  cobra.NoArgs,
-		RunE:  help,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := learn.Progress(e.Dirs.Root)
+			if err != nil {
+				return err
+			}
+			return printProgress(cmd.OutOrStdout(), format, all)
+		},
 	}
-	cmd.AddCommand(learnNewCommand(), learnCheckCommand())
+	cmd.Flags().StringVar(&format, "format", "", formatHelp)
+	cmd.AddCommand(learnNewCommand(), learnCheckCommand(e))
 	return cmd
+}
+
+// learnRow is the last check of a step.
+type learnRow struct {
+	Step    int
+	Page    string
+	Passed  string
+	Fails   string
+	Checked string
+	Program string
+}
+
+func printProgress(w io.Writer, format string, all []learn.Report) error {
+	var rows []learnRow
+	for _, r := range all {
+		row := learnRow{Step: r.Step, Page: learn.Pages[r.Step-1], Fails: r.Fails(), Program: strings.Join(r.Program, " ")}
+		if len(r.Program) > 0 {
+			row.Passed, row.Checked = fmt.Sprintf("%d of %d", r.Passed, r.Cases), ago(r.When)
+		}
+		rows = append(rows, row)
+	}
+	err := printFormatted(w, format, "table {{.Step}}\t{{.Page}}\t{{.Passed}}\t{{.Checked}}\t{{.Program}}", rows)
+	if next := learn.Next(all); err == nil && next != "" && (format == "" || format == "table") {
+		fmt.Fprintf(w, "next: %s\n", next)
+	}
+	return err
 }
 
 func learnNewCommand() *cobra.Command {
@@ -45,7 +81,7 @@ func learnNewCommand() *cobra.Command {
 	}
 }
 
-func learnCheckCommand() *cobra.Command {
+func learnCheckCommand(e *engine.Engine) *cobra.Command {
 	var all bool
 	var format string
 	cmd := &cobra.Command{
@@ -81,6 +117,9 @@ func learnCheckCommand() *cobra.Command {
 				}
 			} else {
 				report.Print(cmd.OutOrStdout(), "gocker learn check "+strings.Join(args, " "))
+			}
+			if err := learn.Keep(e.Dirs.Root, report); err != nil {
+				return err
 			}
 			if report.Passed < report.Cases {
 				return exit{exitFailed, nil}

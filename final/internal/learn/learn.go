@@ -35,12 +35,13 @@ const most = 10 * time.Second
 
 // A Report is what became of a program.
 type Report struct {
-	Step    int      `json:"step"`
-	Program []string `json:"program"`
-	Passed  int      `json:"passed"`
-	Cases   int      `json:"cases"`
-	Seconds float64  `json:"seconds"`
-	Results []Result `json:"results"` // of the cases that were tried
+	Step    int       `json:"step"`
+	Program []string  `json:"program"` // by an absolute name, and its arguments
+	Passed  int       `json:"passed"`
+	Cases   int       `json:"cases"`
+	Seconds float64   `json:"seconds"`
+	When    time.Time `json:"when"`
+	Results []Result  `json:"results"` // of the cases that were tried
 }
 
 // A Result is that of one case.
@@ -109,10 +110,11 @@ func (r *Report) try(ctx context.Context, list []kase, all bool) error {
 	if err != nil {
 		return fmt.Errorf("the program to check: %w", err)
 	}
-	r.Cases = len(list)
+	r.Program = append([]string{path}, r.Program[1:]...)
+	r.Cases, r.When = len(list), time.Now().Round(time.Second)
 	began := time.Now()
 	for _, c := range list {
-		result, err := try(ctx, c, append([]string{path}, r.Program[1:]...), says)
+		result, err := try(ctx, c, r.Program, says)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
