@@ -195,6 +195,9 @@ func (store Store) Take(name string) (*Held, error) {
 
 // Ready mounts what Take has taken, so that it can be run.
 func (c *Held) Ready(tell story.Story) error {
+	if err := c.moveElder(); err != nil {
+		return err
+	}
 	view, err := c.View(c.State.ID)
 	if err != nil {
 		return err

@@ -21,8 +21,8 @@ import (
 //	{root}/containers/{id}/run   to {run}/containers/{id}: whose it is, as a root folder may belong to several run folders
 //	{run}/names/{name}           to ../containers/{id}
 //
-// The links below the run folder are made again if they are gone: see appear. A folder of a step, and of a gocker before this one,
-// is itself in {run}/containers. It is used as it is. Such a gocker has only the log and the link below the root folder.
+// The links below the run folder are made again if they are gone: see appear. A folder of a step is itself in
+// {run}/containers, and so is one of a gocker before this one, until it moves: see moveElder.
 
 const runLink = "run"
 

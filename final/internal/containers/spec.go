@@ -63,11 +63,15 @@ func (store Store) ReadProcess(id string) (*specs.Spec, error) {
 
 // WriteSpec writes it, in one line: it has a name of a system call in every other one else.
 func (store Store) WriteSpec(id string, spec *specs.Spec) error {
+	return writeSpec(store.Dirs.Container(id), spec)
+}
+
+func writeSpec(folder string, spec *specs.Spec) error {
 	raw, err := json.Marshal(linuxSpec{Spec: spec})
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(store.Dirs.Container(id), specName), raw)
+	return replace(filepath.Join(folder, specName), raw)
 }
 
 // broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;

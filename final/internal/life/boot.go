@@ -19,6 +19,9 @@ func (life Life) Boot(started func(name string), failed func(error)) {
 	if err != nil {
 		failed(err)
 	}
+	if err := life.Containers.MoveElders(); err != nil {
+		failed(err)
+	}
 	slices.Reverse(all)
 	tried := map[string]bool{}
 	var boot func(s containers.State)
@@ -70,6 +73,9 @@ func (life Life) Halt(stopped func(name string), failed func(error)) {
 		})
 	}
 	each.Wait()
+	if err := life.Containers.MoveElders(); err != nil {
+		failed(err)
+	}
 }
 
 // needs are the containers that must run before one can start, by id or name.
