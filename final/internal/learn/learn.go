@@ -7,8 +7,8 @@
 //	report.Print(os.Stdout, "gocker learn check 2 ./untar")
 //
 // The cases of a step are in a file of their own, easy ones first: step1.go, … What they expect is what the step's own code
-// makes of the same input, and the attacks are those of its tests. Each case has a cage of its own: see package cage. All that is
-// said to a learner is in texts/, by language.
+// makes of the same input, and the attacks are those of its tests. Each case has a cage of its own: see package cage. What is
+// asked and why is in texts/, by language; see say for all else that a learner reads.
 package learn
 
 import (
@@ -26,9 +26,6 @@ import (
 	"gocker/final/internal/learn/cage"
 	"gocker/step01-pull/shared/advice"
 )
-
-// ErrStep says that there is no such step to check.
-var ErrStep = errors.New("there is nothing to check")
 
 // most is how long a program may take for one thing.
 const most = 10 * time.Second
@@ -84,10 +81,10 @@ func Check(ctx context.Context, step int, program []string, all bool) (Report, e
 	report := Report{Step: step, Program: program}
 	cases, ok := steps()[step]
 	if !ok {
-		return report, advice.Add(fmt.Errorf("step %d: %w", step, ErrStep), "these steps can be checked: %s", Names())
+		return report, advice.Add(errors.New(say("step %d: there is nothing to check", step)), "%s", say("these steps can be checked: %s", Names()))
 	}
 	if os.Geteuid() != 0 {
-		return report, advice.Add(errors.New("only root can make a cage for the program"), "run: sudo gocker learn check …")
+		return report, advice.Add(errors.New(say("only root can make a cage for the program")), "%s", say("run: %s", "sudo gocker learn check …"))
 	}
 	list, err := cases()
 	if err != nil {
@@ -108,7 +105,7 @@ func (r *Report) try(ctx context.Context, list []kase, all bool) error {
 		path, err = filepath.Abs(path)
 	}
 	if err != nil {
-		return fmt.Errorf("the program to check: %w", err)
+		return errors.New(say("the program to check: %v", err))
 	}
 	r.Program = append([]string{path}, r.Program[1:]...)
 	r.Cases, r.When = len(list), time.Now().Round(time.Second)

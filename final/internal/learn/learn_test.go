@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"gocker/step01-pull/shared/testenv"
 )
@@ -191,7 +192,7 @@ func headings(page string) (anchors []string) {
 				switch {
 				case r == ' ':
 					return '-'
-				case r == '-', r == '_', r >= '0' && r <= '9', r >= 'a' && r <= 'z', r > 127:
+				case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
 					return r
 				}
 				return -1

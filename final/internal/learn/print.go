@@ -6,27 +6,29 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // Print tells a learner what became of the program. command is how it was checked.
 func (r Report) Print(w io.Writer, command string) {
 	for _, result := range r.Results {
 		if result.OK {
-			fmt.Fprintf(w, "ok    %s\n", result.Asks)
+			fmt.Fprintln(w, say("ok    %s", result.Asks))
 			continue
 		}
-		fmt.Fprintf(w, "FAIL  %s\n", result.Asks)
-		section(w, "asked", strings.Join(result.Ran, "\n"))
-		section(w, "input", strings.Join(result.Input, "\n"))
-		section(w, "expected", result.Expected)
-		section(w, "happened", result.Happened)
-		section(w, "it wrote", result.Wrote)
-		section(w, "why", result.Why)
-		section(w, "read", "docs/"+result.Page)
+		fmt.Fprintln(w, say("FAIL  %s", result.Asks))
+		section(w, say("asked"), strings.Join(result.Ran, "\n"))
+		section(w, say("input"), strings.Join(result.Input, "\n"))
+		section(w, say("expected"), result.Expected)
+		section(w, say("happened"), result.Happened)
+		section(w, say("it wrote"), result.Wrote)
+		section(w, say("why"), result.Why)
+		section(w, say("read"), say("docs/%s", result.Page))
 	}
-	fmt.Fprintf(w, "\nstep %d: %d of %d cases pass, in %.1fs\n", r.Step, r.Passed, r.Cases, r.Seconds)
+	fmt.Fprintf(w, "\n%s\n", say("step %d: %d of %d cases pass, in %.1fs", r.Step, r.Passed, r.Cases, r.Seconds))
 	if r.Passed < r.Cases {
-		fmt.Fprintf(w, "next: change the program, and then: %s\n", command)
+		fmt.Fprintln(w, say("next: change the program, and then: %s", command))
 	}
 }
 
@@ -38,12 +40,12 @@ func section(w io.Writer, name, lines string) {
 	}
 	all := strings.Split(lines, "\n")
 	if rest := len(all) - most; rest > 0 {
-		all = append(all[:most], fmt.Sprintf("… and %d more lines", rest))
+		all = append(all[:most], say("… and %d more lines", rest))
 	}
 	for i, line := range all {
 		if i > 0 {
 			name = ""
 		}
-		fmt.Fprintf(w, "      %-9s %s\n", name, line)
+		fmt.Fprintf(w, "      %s %s\n", runewidth.FillRight(name, 9), line)
 	}
 }

@@ -142,7 +142,7 @@ func (t *trial) pull(tag string, want v1.Image, all served) (p pulled, err error
 	}
 	raw, err := os.ReadFile(t.at(saved))
 	if err != nil {
-		return p, failed("", "the file FILE", "there is none")
+		return p, failed("", say("the file FILE"), say("there is none"))
 	}
 	return p, p.read(raw)
 }
@@ -159,13 +159,13 @@ func (p *pulled) read(raw []byte) error {
 			content, readErr = io.ReadAll(r)
 		}
 		if readErr != nil {
-			return failed("", "FILE is a tar archive", fmt.Sprintf("%d bytes, and: %v", len(raw), readErr))
+			return failed("", say("FILE is a tar archive"), say("%d bytes, and: %v", len(raw), readErr))
 		}
 		p.files[path.Clean(h.Name)] = content
 	}
 	var all []tarball.Descriptor
 	if err := json.Unmarshal(p.files["manifest.json"], &all); err != nil || len(all) != 1 {
-		return failed("manifest", `a file manifest.json: [{"Config": "…", "RepoTags": ["…"], "Layers": ["…", …]}]`, fmt.Sprintf("%q, in an archive of %s", p.files["manifest.json"], p.list()))
+		return failed("manifest", say("a file manifest.json: %s", `[{"Config": "…", "RepoTags": ["…"], "Layers": ["…", …]}]`), say("%q, in an archive of %s", p.files["manifest.json"], p.list()))
 	}
 	p.manifest = all[0]
 	return nil
@@ -184,7 +184,7 @@ func (p pulled) list() string {
 func (p pulled) namesItsFiles() error {
 	for _, name := range append([]string{p.manifest.Config}, p.manifest.Layers...) {
 		if _, ok := p.files[path.Clean(name)]; !ok {
-			return failed("", "a file "+name+", which manifest.json names", "the archive has "+p.list())
+			return failed("", say("a file %s, which manifest.json names", name), say("the archive has %s", p.list()))
 		}
 	}
 	return nil
@@ -207,7 +207,7 @@ func (p pulled) hasConfig() error {
 func (p pulled) namesConfig() error {
 	name, err := p.want.ConfigName()
 	if err == nil && !strings.Contains(p.manifest.Config, name.Hex) {
-		err = failed("", "a name with "+name.Hex, p.manifest.Config)
+		err = failed("", say("a name with %s", name.Hex), p.manifest.Config)
 	}
 	return err
 }
@@ -229,7 +229,7 @@ func (p pulled) layers() (got, want []string, err error) {
 		defer plain.Close()
 		content, err := io.ReadAll(plain)
 		if err != nil {
-			return nil, nil, failed("layers", "a tar archive, plain or compressed", fmt.Sprintf("%s: %v", name, err))
+			return nil, nil, failed("layers", say("a tar archive, plain or compressed"), fmt.Sprintf("%s: %v", name, err))
 		}
 		got = append(got, fmt.Sprintf("sha256:%x", sha256.Sum256(content)))
 	}
@@ -256,14 +256,14 @@ func compareLayers(got, want []string) error {
 	if slices.Equal(got, want) {
 		return nil
 	}
-	return failed("", "these layers, by their diffIDs:\n"+strings.Join(want, "\n"), strings.Join(got, "\n"))
+	return failed("", say("these layers, by their diffIDs:")+"\n"+strings.Join(want, "\n"), strings.Join(got, "\n"))
 }
 
 func (p pulled) hasName() error {
 	if slices.Contains(p.manifest.RepoTags, p.name) {
 		return nil
 	}
-	return failed("", fmt.Sprintf("RepoTags has %q", p.name), fmt.Sprintf("RepoTags is %q", p.manifest.RepoTags))
+	return failed("", say("RepoTags has %q", p.name), say("RepoTags is %q", p.manifest.RepoTags))
 }
 
 // onlyFile looks for files beside FILE.
@@ -274,7 +274,7 @@ func (t *trial) onlyFile() error {
 	}
 	for _, e := range entries {
 		if e.Name() != path.Base(saved) {
-			return failed("rest", "nothing beside FILE", cage.Dir+"/out/"+e.Name())
+			return failed("rest", say("nothing beside FILE"), cage.Dir+"/out/"+e.Name())
 		}
 	}
 	return nil
@@ -301,17 +301,17 @@ func refuses(name, reference string, spoil spoiler, old []byte) kase {
 		if err != nil {
 			return err
 		}
-		const refused = "an error, a status that is not 0, and no change of FILE"
+		refused := say("an error, a status that is not 0, and no change of FILE")
 		got, err := os.ReadFile(t.at(saved))
 		switch {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		case !bytes.Equal(got, old) || (err == nil) != (old != nil):
-			return failed("", refused, fmt.Sprintf("status %d, and %s", o.Status, fileIs(got, err)))
+			return failed("", refused, say("status %d, and %s", o.Status, fileIs(got, err)))
 		case o.Status == 0:
-			return failed("status-0", refused, "status 0")
+			return failed("status-0", refused, say("status %d", 0))
 		case strings.TrimSpace(o.Stderr) == "":
-			return failed("silent", "a message on standard error", fmt.Sprintf("status %d, and no word", o.Status))
+			return failed("silent", say("a message on standard error"), say("status %d, and no word", o.Status))
 		}
 		return t.onlyFile()
 	}}
@@ -319,7 +319,7 @@ func refuses(name, reference string, spoil spoiler, old []byte) kase {
 
 func fileIs(content []byte, err error) string {
 	if err != nil {
-		return "FILE is gone"
+		return say("FILE is gone")
 	}
-	return fmt.Sprintf("FILE has %d bytes", len(content))
+	return say("FILE has %d bytes", len(content))
 }

@@ -160,7 +160,7 @@ func (t *trial) refuse(a attack.Attack) error {
 	if err != nil {
 		return err
 	}
-	t.ran, t.input = nil, append([]string{a.What + ":"}, list(a.Archive)...)
+	t.ran, t.input = nil, append([]string{say(a.What) + ":"}, list(a.Archive)...)
 	o, err := t.run("untar", cage.Dir+"/"+packed, cage.Dir+"/"+to)
 	if err != nil {
 		return err
@@ -173,23 +173,23 @@ func (t *trial) refuse(a attack.Attack) error {
 	if err != nil {
 		return err
 	}
-	const refused = "an error, a status that is not 0, and no change of any file"
+	refused := say("an error, a status that is not 0, and no change of any file")
 	changed := changes(before, after)
 	switch {
 	case elsewhere != "":
-		return failed("", refused, "it wrote outside of DIR:\n"+elsewhere)
+		return failed("", refused, say("it wrote outside of DIR:")+"\n"+elsewhere)
 	case o.Status == 0 && changed == "" && o.Stderr != "":
-		return failed("status-0", refused, "status 0, and it changed nothing")
+		return failed("status-0", refused, say("status 0, and it changed nothing"))
 	case o.Status == 0 && changed == "":
-		return failed("", refused, "status 0, and it changed nothing")
+		return failed("", refused, say("status 0, and it changed nothing"))
 	case o.Status == 0:
-		return failed("", refused, "status 0, and now:\n"+changed)
+		return failed("", refused, say("status %d, and now:", 0)+"\n"+changed)
 	case strings.Contains(changed, "/outside"):
-		return failed("", refused, "it wrote outside of DIR:\n"+changed)
+		return failed("", refused, say("it wrote outside of DIR:")+"\n"+changed)
 	case changed != "":
-		return failed("half", refused, fmt.Sprintf("status %d, and now:\n%s", o.Status, changed))
+		return failed("half", refused, say("status %d, and now:", o.Status)+"\n"+changed)
 	case strings.TrimSpace(o.Stderr) == "":
-		return failed("silent", "a message on standard error", fmt.Sprintf("status %d, and no word", o.Status))
+		return failed("silent", say("a message on standard error"), say("status %d, and no word", o.Status))
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func list(archive []byte) (lines []string) {
 			return lines
 		}
 		if err != nil {
-			return append(lines, fmt.Sprintf("… and then: %v", err))
+			return append(lines, say("… and then: %v", err))
 		}
 		if len(h.Name) > 60 {
 			h.Name = h.Name[:60] + "…"
@@ -216,7 +216,7 @@ func list(archive []byte) (lines []string) {
 		case tar.TypeSymlink:
 			line += " -> " + h.Linkname
 		case tar.TypeLink:
-			line += " link to " + h.Linkname
+			line += " " + say("link to %s", h.Linkname)
 		}
 		lines = append(lines, line)
 	}

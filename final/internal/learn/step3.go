@@ -112,7 +112,7 @@ func (t *trial) pack(all ...entries) (p unpackedPackage, err error) {
 			return p, err
 		}
 		archives = append(archives, one)
-		t.input = append(t.input, fmt.Sprintf("layer %d:", i+1))
+		t.input = append(t.input, say("layer %d:", i+1))
 		for _, line := range list(one) {
 			t.input = append(t.input, "  "+line)
 		}
@@ -168,14 +168,14 @@ func (p *unpackedPackage) describe(img v1.Image, folder string) error {
 func (t *trial) laid(p unpackedPackage, facts []string) error {
 	image := t.at("root/images", p.id)
 	if _, err := os.Lstat(image); err != nil {
-		return failed("id", "a folder ROOT/images/"+p.id, folderHas(t.at("root/images")))
+		return failed("id", say("a folder %s", "ROOT/images/"+p.id), folderHas(t.at("root/images")))
 	}
 	name := fmt.Sprintf("%x.json", sha256.Sum256(p.config))
 	if got, err := os.ReadFile(filepath.Join(image, name)); err != nil || !bytes.Equal(got, p.config) {
-		return failed("config", name+", as it was in DIR", folderHas(image))
+		return failed("config", say("%s, as it was in DIR", name), folderHas(image))
 	}
 	if got, err := os.ReadFile(filepath.Join(image, "manifest.json")); err != nil || !bytes.Equal(got, p.manifest) {
-		return failed("manifest", "manifest.json, as it was in DIR", folderHas(image))
+		return failed("manifest", say("%s, as it was in DIR", "manifest.json"), folderHas(image))
 	}
 	var stack merged.Stack
 	for _, layer := range p.names {
@@ -185,7 +185,7 @@ func (t *trial) laid(p unpackedPackage, facts []string) error {
 			if strings.Contains(layer, "-") {
 				text = "twice"
 			}
-			return failed(text, fmt.Sprintf("a folder ROOT/images/%s/%s/fs", p.id, layer), folderHas(image))
+			return failed(text, say("a folder %s", "ROOT/images/"+p.id+"/"+layer+"/fs"), folderHas(image))
 		}
 		stack = append(stack, fs)
 	}
@@ -255,7 +255,7 @@ func (t *trial) refuseLayer(list entries, instead []byte) error {
 		if err := os.WriteFile(files[0], instead, 0o644); err != nil {
 			return err
 		}
-		t.input = []string{"the layer is another file than the config says"}
+		t.input = []string{say("the layer is another file than the config says")}
 	}
 	before, err := t.snapshot("root")
 	if err != nil {
@@ -269,7 +269,7 @@ func (t *trial) refuseLayer(list entries, instead []byte) error {
 	if err != nil {
 		return err
 	}
-	const refused = "an error, a status that is not 0, and no image in ROOT"
+	refused := say("an error, a status that is not 0, and no image in ROOT")
 	_, statErr := os.Lstat(t.at("root/images", p.id))
 	_, namesErr := os.Lstat(t.at("root/images/images.json"))
 	left, err := filepath.Glob(t.at("root/images/*"))
@@ -278,15 +278,15 @@ func (t *trial) refuseLayer(list entries, instead []byte) error {
 	case err != nil:
 		return err
 	case changed != "":
-		return failed("", refused, "it changed files outside of ROOT:\n"+changed)
+		return failed("", refused, say("it changed files outside of ROOT:")+"\n"+changed)
 	case o.Status == 0 && statErr != nil:
-		return failed("status-0", refused, "status 0")
+		return failed("status-0", refused, say("status %d", 0))
 	case o.Status == 0:
-		return failed("", refused, "status 0, and a folder ROOT/images/"+p.id)
+		return failed("", refused, say("status %d, and %s", 0, say("a folder %s", "ROOT/images/"+p.id)))
 	case statErr == nil || namesErr == nil || len(left) > 0:
-		return failed("half", refused, fmt.Sprintf("status %d, and %s", o.Status, folderHas(t.at("root/images"))))
+		return failed("half", refused, say("status %d, and %s", o.Status, folderHas(t.at("root/images"))))
 	case strings.TrimSpace(o.Stderr) == "":
-		return failed("silent", "a message on standard error", fmt.Sprintf("status %d, and no word", o.Status))
+		return failed("silent", say("a message on standard error"), say("status %d, and no word", o.Status))
 	}
 	return nil
 }
@@ -295,13 +295,13 @@ func (t *trial) refuseLayer(list entries, instead []byte) error {
 func folderHas(folder string) string {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return "there is no such folder"
+		return say("there is no such folder")
 	}
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	return "the folder has: " + strings.Join(names, ", ")
+	return say("the folder has: %s", strings.Join(names, ", "))
 }
 
 // view is what overlayfs shows of layers.

@@ -69,7 +69,7 @@ func (t *trial) lay(all []entries) (l laidImage, err error) {
 		return l, err
 	}
 	if len(all) > 9 {
-		t.input = []string{fmt.Sprintf("%d layers", len(all))}
+		t.input = []string{say("%d layers", len(all))}
 	}
 	image := "root/images/" + p.id
 	for i, layer := range all {
@@ -123,18 +123,18 @@ func (t *trial) mount(dir string) error {
 	mounted, err := t.IsMounted("overlay", mnt(dir))
 	if err == nil && !mounted {
 		left, leftErr := t.Left()
-		return errors.Join(leftErr, failed("mount", "overlay on DIR/mnt", "mounts that were not there before: "+strings.Join(left.Mounts, ", ")))
+		return errors.Join(leftErr, failed("mount", say("overlay on DIR/mnt"), say("mounts that were not there before: %s", strings.Join(left.Mounts, ", "))))
 	}
 	return err
 }
 
 func (t *trial) umount(dir string) error {
 	if _, err := t.succeed("umount", cage.Dir+"/"+dir); err != nil {
-		return failed("umount", "P umount DIR ends with status 0", strings.TrimSpace(t.stderr))
+		return failed("umount", say("P umount DIR ends with status 0"), strings.TrimSpace(t.stderr))
 	}
 	mounted, err := t.IsMounted("overlay", mnt(dir))
 	if err == nil && mounted {
-		return failed("umount", "nothing is mounted on DIR/mnt", "the overlay is still there")
+		return failed("umount", say("nothing is mounted on DIR/mnt"), say("the overlay is still there"))
 	}
 	return err
 }
@@ -145,7 +145,7 @@ func mnt(dir string) string { return cage.Dir + "/" + dir + "/mnt" }
 func hasFolders(t *trial, l laidImage) error {
 	for _, name := range []string{"mnt", "upperdir", "workdir"} {
 		if info, err := os.Lstat(t.at(l.dir, name)); err != nil || !info.IsDir() {
-			return failed("", "a folder DIR/"+name, folderHas(t.at(l.dir)))
+			return failed("", say("a folder %s", "DIR/"+name), folderHas(t.at(l.dir)))
 		}
 	}
 	return nil
@@ -168,10 +168,10 @@ func showsLayers(t *trial, l laidImage) error {
 
 func writesAbove(t *trial, l laidImage) error {
 	if err := os.WriteFile(t.Inside(mnt(l.dir)+"/new"), []byte("new\n"), 0o644); err != nil {
-		return failed("", "a process can write to DIR/mnt", err.Error())
+		return failed("", say("a process can write to DIR/mnt"), err.Error())
 	}
 	if got, err := os.ReadFile(t.at(l.dir, "upperdir/new")); err != nil || string(got) != "new\n" {
-		return failed("", "the new file is in DIR/upperdir, too", folderHas(t.at(l.dir, "upperdir")))
+		return failed("", say("the new file is in DIR/upperdir, too"), folderHas(t.at(l.dir, "upperdir")))
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func leavesLayers(t *trial, l laidImage) error {
 	}
 	for _, name := range []string{"new", "b", "c3"} {
 		if err := os.WriteFile(t.Inside(mnt(l.dir)+"/"+name), []byte("changed\n"), 0o644); err != nil {
-			return failed("write", "a process can write to DIR/mnt", err.Error())
+			return failed("write", say("a process can write to DIR/mnt"), err.Error())
 		}
 	}
 	after, err := view(l.stack)
@@ -195,13 +195,13 @@ func leavesLayers(t *trial, l laidImage) error {
 
 func deletesAbove(t *trial, l laidImage) error {
 	if err := os.Remove(t.Inside(mnt(l.dir) + "/b")); err != nil {
-		return failed("", "a process can remove a file of a layer", err.Error())
+		return failed("", say("a process can remove a file of a layer"), err.Error())
 	}
 	if _, err := os.Lstat(t.Inside(mnt(l.dir) + "/b")); !errors.Is(err, fs.ErrNotExist) {
-		return failed("", "the file is gone", "it is still there")
+		return failed("", say("the file is gone"), say("it is still there"))
 	}
 	if info, err := os.Lstat(t.at(l.dir, "upperdir/b")); err != nil || !merged.IsWhiteout(info) {
-		return failed("", "a whiteout in DIR/upperdir", folderHas(t.at(l.dir, "upperdir")))
+		return failed("", say("a whiteout in DIR/upperdir"), folderHas(t.at(l.dir, "upperdir")))
 	}
 	return nil
 }
@@ -233,7 +233,7 @@ func staysAbove(t *trial) error {
 		return err
 	}
 	if got, err := os.ReadFile(t.at(container, "upperdir/new")); err != nil || string(got) != "new\n" {
-		return failed("", "the new file is still in DIR/upperdir", folderHas(t.at(container, "upperdir")))
+		return failed("", say("the new file is still in DIR/upperdir"), folderHas(t.at(container, "upperdir")))
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func mountsAgain(t *trial) error {
 		return err
 	}
 	if got, err := os.ReadFile(t.Inside(mnt(container) + "/new")); err != nil || string(got) != "new\n" {
-		return failed("", "the file of the first time is there", folderHas(t.Inside(mnt(container))))
+		return failed("", say("the file of the first time is there"), folderHas(t.Inside(mnt(container))))
 	}
 	return t.umount(container)
 }
@@ -260,13 +260,13 @@ func mountsTwo(t *trial) error {
 		return err
 	}
 	if _, err := os.Lstat(t.Inside(mnt(second) + "/new")); !errors.Is(err, fs.ErrNotExist) {
-		return failed("", "what one container writes, the other does not see", "the file is in both")
+		return failed("", say("what one container writes, the other does not see"), say("the file is in both"))
 	}
 	if err := t.umount(container); err != nil {
 		return err
 	}
 	if mounted, err := t.IsMounted("overlay", mnt(second)); err != nil || !mounted {
-		return errors.Join(err, failed("", "the other one is still mounted", "it is not"))
+		return errors.Join(err, failed("", say("the other one is still mounted"), say("it is not")))
 	}
 	return t.umount(second)
 }
@@ -275,11 +275,11 @@ func refusesImage(t *trial) error {
 	if _, err := t.lay([]entries{{archive.File("a", "1")}}); err != nil {
 		return err
 	}
-	return t.refuses("an error, a status that is not 0, and no folder DIR", container, "mount", cage.Dir+"/root", "nothing:v1", cage.Dir+"/"+container)
+	return t.refuses(say("an error, a status that is not 0, and no folder DIR"), container, "mount", cage.Dir+"/root", "nothing:v1", cage.Dir+"/"+container)
 }
 
 func refusesUmount(t *trial) error {
-	return t.refuses("an error, and a status that is not 0", "", "umount", cage.Dir+"/"+container)
+	return t.refuses(say("an error, and a status that is not 0"), "", "umount", cage.Dir+"/"+container)
 }
 
 // refuses runs the program for what cannot be done. There must be no such file afterwards.
@@ -291,13 +291,13 @@ func (t *trial) refuses(want, no string, args ...string) error {
 	_, statErr := os.Lstat(filepath.Join(t.at(), no))
 	switch {
 	case o.Status == 0 && o.Stderr != "":
-		return failed("status-0", want, "status 0")
+		return failed("status-0", want, say("status %d", 0))
 	case o.Status == 0:
-		return failed("", want, "status 0")
+		return failed("", want, say("status %d", 0))
 	case no != "" && statErr == nil:
-		return failed("", want, "a folder "+cage.Dir+"/"+no)
+		return failed("", want, say("a folder %s", cage.Dir+"/"+no))
 	case strings.TrimSpace(o.Stderr) == "":
-		return failed("silent", "a message on standard error", fmt.Sprintf("status %d, and no word", o.Status))
+		return failed("silent", say("a message on standard error"), say("status %d, and no word", o.Status))
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (t *trial) says(script, want string) error {
 func (t *trial) ends(status int, command ...string) error {
 	o, err := t.run(t.runIn(command...)...)
 	if err == nil && o.Status != status {
-		err = failed("", fmt.Sprintf("status %d", status), fmt.Sprintf("status %d", o.Status))
+		err = failed("", say("status %d", status), say("status %d", o.Status))
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (t *trial) during(script string, look func(r *cage.Running, pid int) error)
 	case !ready:
 		err = failed("runs", "ready", r.Stdout())
 	case err == nil && pid == 0:
-		err = failed("pid", "a process that is PID 1 in a pid namespace of its own", "there is none")
+		err = failed("pid", say("a process that is PID 1 in a pid namespace of its own"), say("there is none"))
 	case err == nil:
 		err = look(r, pid)
 	}
@@ -146,7 +146,7 @@ func (t *trial) during(script string, look func(r *cage.Running, pid int) error)
 	}
 	o, waitErr := r.Wait(most)
 	if err == nil && waitErr == nil && o.Late {
-		err = failed("late", "P ends when the command was killed", "it was still there, and was killed")
+		err = failed("late", say("P ends when the command was killed"), say("it was still there, and was killed"))
 	}
 	t.stderr = o.Stderr
 	return errors.Join(err, waitErr)
@@ -171,7 +171,7 @@ func (t *trial) own(kind string) error {
 		ours, err := t.Namespace(0, kind)
 		theirs, otherErr := t.Namespace(pid, kind)
 		if err = errors.Join(err, otherErr); err == nil && ours == theirs {
-			err = failed("", "another namespace than "+ours, theirs)
+			err = failed("", say("another namespace than %s", ours), theirs)
 		}
 		return err
 	})
@@ -183,7 +183,7 @@ func changesHostName(t *trial) error {
 	}
 	o, err := t.succeed(t.runIn("hostname")...)
 	if err == nil && strings.TrimSpace(o.Stdout) == "learn" {
-		err = failed("", "a host name that is not this machine's", "learn, which is this machine's")
+		err = failed("", say("a host name that is not this machine's"), say("%s, which is this machine's", "learn"))
 	}
 	return err
 }
@@ -198,7 +198,7 @@ func hasOwnEnvironment(t *trial) error {
 	o, err := r.Wait(most)
 	t.stderr = o.Stderr
 	if err == nil && (!strings.Contains("\n"+o.Stdout, "\nPATH="+standardPath+"\n") || strings.Contains(o.Stdout, "SECRET")) {
-		err = failed("", "PATH="+standardPath+", and nothing of P's environment", o.Stdout)
+		err = failed("", say("%s, and nothing of P's environment", "PATH="+standardPath), o.Stdout)
 	}
 	return err
 }
@@ -225,7 +225,7 @@ func pivots(t *trial) error {
 	return t.during(forever, func(_ *cage.Running, pid int) error {
 		return fromItsRoot(pid, func() error {
 			if release, err := os.ReadFile("/etc/os-release"); err != nil || !strings.HasPrefix(string(release), "ID=sample\n") {
-				return failed("", "the root of its mount namespace is ROOTFS", "the root of its mount namespace is this machine's: a second chroot leads there")
+				return failed("", say("the root of its mount namespace is ROOTFS"), say("the root of its mount namespace is this machine's: a second chroot leads there"))
 			}
 			return nil
 		})
@@ -240,7 +240,7 @@ func leavesOldRoot(t *trial) error {
 		}
 		for line := range strings.Lines(string(mounts)) {
 			if fields := strings.Fields(line); len(fields) > 4 && strings.Contains(line, " - overlay ") {
-				return failed("", "no file system of this machine is mounted in the container", "this machine's root is on "+fields[4])
+				return failed("", say("no file system of this machine is mounted in the container"), say("this machine's root is on %s", fields[4]))
 			}
 		}
 		return nil
@@ -268,7 +268,7 @@ func leavesRoot(t *trial) error {
 		}
 	}
 	if changed := changes(before, after); changed != "" {
-		return failed("", "ROOTFS is as it was", changed)
+		return failed("", say("ROOTFS is as it was"), changed)
 	}
 	return nil
 }
@@ -281,11 +281,11 @@ func passesSignals(t *trial) error {
 		}
 		o, err := r.Wait(5 * time.Second)
 		if err == nil && o.Status != 9 {
-			happened := fmt.Sprintf("status %d", o.Status)
+			happened := say("status %d", o.Status)
 			if o.Late {
-				happened = "it went on"
+				happened = say("it went on")
 			}
-			err = failed("", "the command gets the signal, and ends with status 9; so does P", happened)
+			err = failed("", say("the command gets the signal, and ends with status 9; so does P"), happened)
 		}
 		return err
 	})
@@ -296,7 +296,7 @@ func diesTogether(t *trial) error {
 		t.ran = append(t.ran, "kill -KILL P")
 		r.Kill()
 		if !soon(func() bool { return hasEnded(pid) }) {
-			return failed("", "the command ends with P", "it is still there")
+			return failed("", say("the command ends with P"), say("it is still there"))
 		}
 		return nil
 	})

@@ -69,7 +69,7 @@ func limitCases() ([]kase, error) {
 		in("orphan", all, func(t *trial) error { return t.ends(3, "sh", "-c", "sleep 600 & exit 3") }),
 		in("two", all, runsTwo),
 		in("bad", []string{"-m", "lots"}, func(t *trial) error {
-			return t.refuses("an error, and a status that is not 0", "", t.runIn("true")...)
+			return t.refuses(say("an error, and a status that is not 0"), "", t.runIn("true")...)
 		}),
 	}, nil
 }
@@ -112,7 +112,7 @@ func (t *trial) cgroupOf(pid int, controller string) (string, error) {
 		return folder != "" || err != nil
 	})
 	if err == nil && folder == "" {
-		err = failed("cgroup", "the command is in a cgroup of its own, below "+t.Word("/sys/fs/cgroup", "/sys/fs/cgroup/"+controller), "it is in the one that P is in")
+		err = failed("cgroup", say("the command is in a cgroup of its own, below %s", t.Word("/sys/fs/cgroup", "/sys/fs/cgroup/"+controller)), say("it is in the one that P is in"))
 	}
 	return folder, err
 }
@@ -134,7 +134,7 @@ func holdsChildren(t *trial) error {
 				return err
 			}
 			if folder != own && !hasEnded(pid) {
-				return failed("", "all processes of the container are in its cgroup", "one that the command started at once is not")
+				return failed("", say("all processes of the container are in its cgroup"), say("one that the command started at once is not"))
 			}
 		}
 		return nil
@@ -145,7 +145,7 @@ func refusesForks(t *trial) error {
 	args := t.runIn("sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done; echo forked 40 times; exit 5")
 	o, err := t.run(args...)
 	if err == nil && strings.Contains(o.Stdout, "forked 40 times") {
-		err = failed("", "the kernel refuses a fork", o.Stdout)
+		err = failed("", say("the kernel refuses a fork"), o.Stdout)
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func runsTwo(t *trial) error {
 		}
 		_, waitErr := r.Wait(most)
 		if err = errors.Join(err, waitErr); err == nil && (len(folders) != 2 || folders[0] == folders[1]) {
-			err = failed("", "two cgroups", fmt.Sprintf("%d containers run, in %q", len(folders), folders))
+			err = failed("", say("two cgroups"), say("%d containers run, in %q", len(folders), folders))
 		}
 		return err
 	})

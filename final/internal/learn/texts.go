@@ -10,7 +10,7 @@ import (
 )
 
 // Each language has a folder with the same files in it. In a file, "## NAME" begins a text, and the lines after it are "asks:",
-// "why:" and "page:".
+// "why:" and "page:". What a case finds is said in English where it is found: see say.
 //
 //go:embed texts
 var files embed.FS
@@ -24,14 +24,12 @@ type text struct {
 
 type texts map[string]text
 
-// language is that of the user, if there are texts in it.
+// language is that of the user, if there are texts in it: see locale(7).
 func language() string {
 	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if value := os.Getenv(name); value != "" {
-			short, _, _ := strings.Cut(value, "_")
-			if _, err := files.ReadDir("texts/" + short); err == nil {
-				return short
-			}
+		if value := os.Getenv(name); strings.HasPrefix(value, "zh") {
+			return "zh"
+		} else if value != "" {
 			break
 		}
 	}
@@ -69,4 +67,27 @@ func readTexts(language string, step int) (texts, error) {
 		}
 	}
 	return all, nil
+}
+
+// say is fmt.Sprintf in the user's language, if words.txt has the format in it.
+func say(format string, args ...any) string {
+	if translated := readWords(language())[format]; translated != "" {
+		format = translated
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// readWords reads what words.txt has: an English format a line, and below it, after a tab, the translation.
+func readWords(language string) map[string]string {
+	raw, _ := files.ReadFile("texts/" + language + "/words.txt") // English has none
+	words, english := map[string]string{}, ""
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSuffix(line, "\n")
+		if translated, ok := strings.CutPrefix(line, "\t"); ok {
+			words[english] = translated
+		} else {
+			english = line
+		}
+	}
+	return words
 }

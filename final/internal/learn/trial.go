@@ -57,7 +57,7 @@ func (t *trial) run(args ...string) (cage.Outcome, error) {
 	}
 	t.stderr = o.Stderr
 	if o.Late {
-		return o, failed("late", fmt.Sprintf("it ends within %v", most), "it was still there, and was killed")
+		return o, failed("late", say("it ends within %v", most), say("it was still there, and was killed"))
 	}
 	return o, nil
 }
@@ -66,7 +66,7 @@ func (t *trial) run(args ...string) (cage.Outcome, error) {
 func (t *trial) succeed(args ...string) (cage.Outcome, error) {
 	o, err := t.run(args...)
 	if err == nil && o.Status != 0 {
-		err = failed("", "status 0", fmt.Sprintf("status %d", o.Status))
+		err = failed("", say("status %d", 0), say("status %d", o.Status))
 	}
 	return o, err
 }
@@ -83,7 +83,7 @@ func (t *trial) nothingLeft() error {
 		what []string
 	}{{"unmounted", left.Unmounted}, {"mount-left", left.Mounts}, {"process-left", left.Processes}, {"cgroup-left", left.Cgroups}} {
 		if len(found.what) > 0 {
-			return failed(found.text, "nothing", strings.Join(found.what, "\n"))
+			return failed(found.text, say("nothing"), strings.Join(found.what, "\n"))
 		}
 	}
 	return nil
@@ -126,14 +126,14 @@ func differFacts(expected, happened tree.Facts, facts ...string) error {
 func line(fact tree.Fact, value string, there bool) string {
 	switch {
 	case !there && fact.What == tree.Type:
-		return fact.Name + ": not there"
+		return say("%s: not there", fact.Name)
 	case !there || value == "":
-		return fmt.Sprintf("%s: no %s", fact.Name, fact.What)
+		return say("%s: no %s", fact.Name, say(fact.What))
 	case fact.What == tree.Type:
-		kinds := map[string]string{"-": "a file", "d": "a folder", "l": "a symbolic link", "c": "a character device", "b": "a block device", "p": "a fifo"}
+		kinds := map[string]string{"-": say("a file"), "d": say("a folder"), "l": say("a symbolic link"), "c": say("a character device"), "b": say("a block device"), "p": say("a fifo")}
 		return fmt.Sprintf("%s: %s", fact.Name, kinds[value])
 	}
-	return fmt.Sprintf("%s: %s %s", fact.Name, fact.What, value)
+	return fmt.Sprintf("%s: %s %s", fact.Name, say(fact.What), value)
 }
 
 // sorted are the facts of two trees, each once.
