@@ -32,7 +32,7 @@ func learnCommand(e *engine.Engine) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
-	cmd.AddCommand(learnNewCommand(), learnCheckCommand(e))
+	cmd.AddCommand(learnNewCommand(), learnCheckCommand(e), learnHintCommand(), learnSolutionCommand())
 	return cmd
 }
 
@@ -57,7 +57,7 @@ func printProgress(w io.Writer, format string, all []learn.Report) error {
 	}
 	err := printFormatted(w, format, "table {{.Step}}\t{{.Page}}\t{{.Passed}}\t{{.Checked}}\t{{.Program}}", rows)
 	if next := learn.Next(all); err == nil && next != "" && (format == "" || format == "table") {
-		fmt.Fprintf(w, "next: %s\n", next)
+		fmt.Fprintln(w, next)
 	}
 	return err
 }
@@ -75,7 +75,7 @@ func learnNewCommand() *cobra.Command {
 			if err := learn.New(args[0]); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s has a program with a file for each step\nnext: cd %[1]s && go build -o P . && sudo gocker learn check 1 ./P\n", args[0])
+			fmt.Fprint(cmd.OutOrStdout(), learn.Made(args[0]))
 			return nil
 		},
 	}
@@ -93,9 +93,9 @@ func learnCheckCommand(e *engine.Engine) *cobra.Command {
 		Example: "  gocker learn check 2 ./untar\n  gocker learn check 2 python3 untar.py",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			step, err := strconv.Atoi(args[0])
+			step, err := stepNumber(args[0])
 			if err != nil {
-				return fmt.Errorf("STEP %q: it is a number: %s", args[0], learn.Names())
+				return err
 			}
 			if format != "" && format != "json" {
 				return fmt.Errorf("--format %q: there is only json", format)
@@ -131,4 +131,56 @@ func learnCheckCommand(e *engine.Engine) *cobra.Command {
 	cmd.Flags().BoolVar(&all, "all", false, "go on after a case that fails")
 	cmd.Flags().StringVar(&format, "format", "", "`json`, for programs")
 	return cmd
+}
+
+func stepNumber(arg string) (int, error) {
+	step, err := strconv.Atoi(arg)
+	if err != nil {
+		return 0, fmt.Errorf("STEP %q: it is a number: %s", arg, learn.Names())
+	}
+	return step, nil
+}
+
+func learnHintCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "hint STEP [DEPTH]",
+		Short: "Help with a step a little, or more",
+		Long: "Help with a step. Depth 1, which is the default, says where to read on the step's page, 2 says which calls are needed, and 3 in " +
+			"which order.",
+		Example: "  gocker learn hint 2\n  gocker learn hint 2 3",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			step, err := stepNumber(args[0])
+			if err != nil {
+				return err
+			}
+			depth := 1
+			if len(args) > 1 {
+				if depth, err = strconv.Atoi(args[1]); err != nil {
+					return fmt.Errorf("DEPTH %q: it is a number from 1 to %d", args[1], learn.Depths)
+				}
+			}
+			hint, err := learn.Hint(step, depth)
+			fmt.Fprint(cmd.OutOrStdout(), hint)
+			return err
+		},
+	}
+}
+
+func learnSolutionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "solution STEP",
+		Short: "Show the code that gocker itself has for a step",
+		Long:  "Show the code that gocker itself has for a step, function by function: to compare, when a program of yours passes.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			step, err := stepNumber(args[0])
+			if err != nil {
+				return err
+			}
+			code, err := learn.Solution(step)
+			fmt.Fprint(cmd.OutOrStdout(), code)
+			return err
+		},
+	}
 }

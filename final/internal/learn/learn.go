@@ -79,14 +79,13 @@ func Names() string {
 // that ctx was done.
 func Check(ctx context.Context, step int, program []string, all bool) (Report, error) {
 	report := Report{Step: step, Program: program}
-	cases, ok := steps()[step]
-	if !ok {
-		return report, advice.Add(errors.New(say("step %d: there is nothing to check", step)), "%s", say("these steps can be checked: %s", Names()))
+	if err := isStep(step); err != nil {
+		return report, err
 	}
 	if os.Geteuid() != 0 {
 		return report, advice.Add(errors.New(say("only root can make a cage for the program")), "%s", say("run: %s", "sudo gocker learn check …"))
 	}
-	list, err := cases()
+	list, err := steps()[step]()
 	if err != nil {
 		return report, err
 	}

@@ -29,7 +29,10 @@ func (r Report) Print(w io.Writer, command string) {
 	fmt.Fprintf(w, "\n%s\n", say("step %d: %d of %d cases pass, in %.1fs", r.Step, r.Passed, r.Cases, r.Seconds))
 	if r.Passed < r.Cases {
 		fmt.Fprintln(w, say("next: change the program, and then: %s", command))
+		fmt.Fprintln(w, say("  or: %s", fmt.Sprintf("gocker learn hint %d", r.Step)))
+		return
 	}
+	fmt.Fprintln(w, say("next, to compare: %s", fmt.Sprintf("gocker learn solution %d", r.Step)))
 }
 
 // section prints some lines with a word before the first.

@@ -49,8 +49,15 @@ func Progress(root string) (all []Report, err error) {
 	return all, nil
 }
 
-// Next is the command to type after these reports.
+// Next says which command to type after these reports; "" is none.
 func Next(all []Report) string {
+	if command := next(all); command != "" {
+		return say("next: %s", command)
+	}
+	return ""
+}
+
+func next(all []Report) string {
 	program := ""
 	for _, r := range all {
 		if len(r.Program) > 0 {

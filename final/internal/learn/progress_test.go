@@ -9,14 +9,14 @@ import (
 
 func TestProgressIsTheLastReportOfEachStep(t *testing.T) {
 	root := t.TempDir()
-	next := func(want string) {
+	wantNext := func(want string) {
 		t.Helper()
 		all, err := Progress(root)
 		if err != nil || len(all) != len(steps()) {
 			t.Fatalf("Progress = %v, %v; want a report for each of %d steps", all, err, len(steps()))
 		}
-		if got := Next(all); got != want {
-			t.Errorf("Next = %q, want %q", got, want)
+		if got := next(all); got != want {
+			t.Errorf("next = %q, want %q", got, want)
 		}
 	}
 	keep := func(step, passed int, program ...string) {
@@ -25,19 +25,19 @@ func TestProgressIsTheLastReportOfEachStep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	next("gocker learn new DIR")
+	wantNext("gocker learn new DIR")
 	keep(2, 3, "/bin/python3", "untar.py")
-	next("gocker learn check 1 /bin/python3 untar.py")
+	wantNext("gocker learn check 1 /bin/python3 untar.py")
 	keep(1, 12, "/home/P")
-	next("gocker learn check 2 /bin/python3 untar.py")
+	wantNext("gocker learn check 2 /bin/python3 untar.py")
 	keep(2, 12, "/home/P")
-	next("gocker learn check 3 /home/P")
+	wantNext("gocker learn check 3 /home/P")
 	for step := range steps() {
 		keep(step, 12, "/home/P")
 	}
-	next("")
+	wantNext("")
 	if err := os.WriteFile(kept(root, 4), []byte(`{"step":`), 0o644); err != nil { // as after a crash of the machine
 		t.Fatal(err)
 	}
-	next("gocker learn check 4 /home/P")
+	wantNext("gocker learn check 4 /home/P")
 }
