@@ -43,7 +43,7 @@ var known = []string{"blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", 
 
 // Find finds them.
 func Find() (Trees, error) {
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	mounts, err := read()
 	if err != nil {
 		return Trees{}, fmt.Errorf("read mountinfo: %w", err)
 	}
@@ -64,6 +64,19 @@ func Find() (Trees, error) {
 		}
 	}
 	return trees, nil
+}
+
+// read reads what the first thread has mounted. That thread never leaves the namespaces that it began in: see check.OnThread.
+//
+// mountinfo.GetMounts would read /proc/thread-self. Then the kernel keeps a name for the thread there. When the process ends, the
+// thread and the process that waits for it both remove this name, and each waits for the other: that can take milliseconds.
+func read() ([]*mountinfo.Info, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(f, mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 }
 
 // find finds our cgroup in the lines of /proc/self/cgroup, "4:memory:/user" or "0::/user", which is v2's. The mount may

@@ -14,7 +14,7 @@ import (
 // legacyRules are the lines of table filter of iptables-legacy, as its own program prints them; none if the table is not used.
 // The kernel keeps these rules beside those of nftables, and lists them in a way that only that program knows.
 func legacyRules() ([]string, error) {
-	if !strings.Contains(check.Text("/proc/thread-self/net/ip_tables_names"), "filter") {
+	if !strings.Contains(check.Text("/proc/self/net/ip_tables_names"), "filter") {
 		return nil, nil
 	}
 	out, err := exec.Command("iptables-legacy-save", "-t", "filter").Output()

@@ -91,7 +91,7 @@ func Listen(groups ...[]Port) (_ *Listeners, err error) {
 
 // possible are the groups without [::], if no device of the host has an IPv6 address: it is switched off, or not in the kernel.
 func possible(groups [][]Port) (left [][]Port) {
-	addresses, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+	addresses, err := os.ReadFile("/proc/self/net/if_inet6")
 	if err == nil && len(addresses) > 0 {
 		return groups
 	}
