@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"gocker/step01-pull/shared/advice"
@@ -24,9 +23,6 @@ func Hint(step, depth int) (string, error) {
 		return "", errors.New(say("hint %d: there are hints 1 to %d", depth, Depths))
 	}
 	raw, err := files.ReadFile("texts/" + language() + "/hints.txt")
-	if errors.Is(err, fs.ErrNotExist) { // nobody has translated them
-		raw, err = files.ReadFile("texts/en/hints.txt")
-	}
 	if err != nil {
 		return "", err
 	}
