@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +16,15 @@ import (
 
 	"gocker/final/internal/published"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step04-overlay/check"
 )
 
 // onThread runs f on a thread that ends with it, and so may change what threads have of their own.
 func onThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
+	check.OnThread(func() error {
 		f()
-	}()
-	<-done
+		return nil
+	})
 }
 
 // machine is a network namespace with a cable to the host, and a socket of UDP there.

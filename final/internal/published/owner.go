@@ -83,7 +83,7 @@ func (t *Taken) find() {
 func (p Port) sockets() map[string]bool {
 	listen, others := map[string]bool{}, map[string]bool{}
 	for _, file := range []string{p.Protocol, p.Protocol + "6"} {
-		table, err := os.Open("/proc/self/net/" + file)
+		table, err := os.Open("/proc/thread-self/net/" + file)
 		if err != nil {
 			continue // the kernel has no IPv6, or no table of SCTP in this form
 		}

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -91,8 +92,9 @@ func Listen(groups ...[]Port) (_ *Listeners, err error) {
 
 // possible are the groups without [::], if no device of the host has an IPv6 address: it is switched off, or not in the kernel.
 func possible(groups [][]Port) (left [][]Port) {
-	addresses, err := os.ReadFile("/proc/self/net/if_inet6")
-	if err == nil && len(addresses) > 0 {
+	addresses, err := net.InterfaceAddrs()
+	isIPv6 := func(a net.Addr) bool { network, ok := a.(*net.IPNet); return ok && network.IP.To4() == nil }
+	if err == nil && slices.ContainsFunc(addresses, isIPv6) {
 		return groups
 	}
 	for _, group := range groups {
