@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("BE") {
 	case "gocker":
 		main()
+	case "probe":
+		fmt.Println(probe(os.Args[1:]))
+		os.Exit(0)
 	case "command":
 		fmt.Println("hello")
 		io.Copy(io.Discard, os.Stdin)

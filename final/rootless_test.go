@@ -51,7 +51,6 @@ say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
 say status gocker run --rm --network none sample sh -c 'exit 7'
 say missing gocker run --rm --network none sample nosuch
 say user gocker run --rm --network none -u 1000 sample id -u
-say network gocker run --rm sample true
 say limit gocker run --rm --network none -m 64m sample true
 say device gocker run --rm --network none --device /dev/fuse sample true
 say host gocker run --rm --network host sample ls /sys/class/net
@@ -76,15 +75,14 @@ say pid gocker run --rm --network none --pid host sample true
 say privileged gocker run --rm --network none --privileged sample sh -c 'mount -t tmpfs x /mnt && mknod /dev/disk b 8 0'
 say unshare gocker unshare id -u
 say check gocker system check
-say create gocker network create n
 say doctor gocker doctor
 `)
 	testenv.InOrder(t, out, "status: ", "status 7\n", `missing: gocker: command not found: "nosuch"`, "status 127\n", "user: 1000\n",
-		"network: gocker: a user who is not root has no networks", "limit: gocker: container ", ": limit memory: there is no cgroup for this container\n  a user makes cgroups only",
+		"limit: gocker: container ", ": limit memory: there is no cgroup for this container\n  a user makes cgroups only",
 		`device: gocker: container `, `: make the device "/dev/fuse": operation not permitted: a user who is not root makes no devices`, "host: ", "lo\n",
 		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
 		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
-		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "check: 2 images and ", " are as they should be\n", "create: gocker: a user who is not root has no networks",
+		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "check: 2 images and ", " are as they should be\n",
 		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
 	if len(holders(t)) != 1 { // it stays for the user's next command
 		t.Errorf("processes %v hold the user's namespaces; want one", holders(t))

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/final/internal/networks"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
@@ -59,6 +60,9 @@ func ConnectedTo(endpoints []networks.Endpoint, linked map[string][]string) Conn
 		if len(e.Routers) > 0 && !c.Gateway.IsValid() {
 			c.Gateway = e.Routers[0]
 		}
+	}
+	if c.Gateway.IsValid() && rootless.Apart() { // there the router is not the host
+		c.Gateway = rootless.HostAddr()
 	}
 	return c
 }

@@ -17,7 +17,6 @@ import (
 	"gocker/final/internal/networks"
 	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
-	"gocker/step03-layers/usernamespace"
 )
 
 // Network is the flags of "run" that say which networks a container is on, and how it is reached from outside.
@@ -53,8 +52,10 @@ func (f NetworkFlags) Parse() (mode string, n Network, err error) {
 		}
 		n.Wants = append(n.Wants, want)
 	}
-	if mode == "" && usernamespace.Inside() {
-		return "", n, rootless.ErrNetworks
+	if mode == "" {
+		if err := rootless.CheckNetworks(); err != nil {
+			return "", n, err
+		}
 	}
 	if mode != "" && len(n.Wants) > 1 {
 		return "", n, advice.Add(fmt.Errorf("--network %s: %w beside another network", mode, ErrOption), "leave one of them out")

@@ -34,7 +34,8 @@ func Run(d dirs.Dirs, bridge string) []check.Result {
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)
 	if usernamespace.Inside() {
-		all = append(all, ownIDs(), noNetworks())
+		all = append(all, ownIDs())
+		all = append(all, ownNetworks()...)
 	} else {
 		all = append(all, subordinateIDs())
 	}
@@ -84,9 +85,25 @@ func limits() check.Result {
 	return check.Miss(name, err.Error(), breaks, mend)
 }
 
-// noNetworks is for a user.
-func noNetworks() check.Result {
-	return check.Miss("networks", rootless.ErrNetworks.Error(), "containers reach nothing outside, but with --network host", advice.Of(rootless.ErrNetworks)).Optional()
+// ownNetworks are the checks for a user, whose networks are in a namespace of the user's own.
+func ownNetworks() []check.Result {
+	err := rootless.CheckNetworks()
+	program := ""
+	if err == nil && rootless.Apart() {
+		program, err = rootless.CheckUplink()
+	}
+	const breaks = "containers reach nothing outside, but with --network host"
+	if err != nil {
+		return []check.Result{check.Miss("way out", err.Error(), breaks, advice.Of(err)).Optional()}
+	}
+	results := []check.Result{firewall.Kernel()}
+	if program != "" {
+		results = append(results, check.Good("way out", "by %s", program).Optional())
+	}
+	if err := rootless.CheckPing(); err != nil {
+		results = append(results, check.Miss("ping", err.Error(), "ping in containers, to other machines", advice.Of(err)).Optional())
+	}
+	return results
 }
 
 // propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.

@@ -4,6 +4,7 @@ package firewall
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,17 +25,22 @@ import (
 // ErrBlocked says that a firewall of the host drops what goes between containers and the world.
 var ErrBlocked = errors.New("the host's firewall drops it")
 
-// Checks are those of networks for containers. bridge is the device of the default one.
-func Checks(bridge string) []check.Result {
+// Kernel checks that networks for containers can be made.
+func Kernel() check.Result {
 	const name, breaks = "container networks", "containers have no network, or need --network none or host"
 	if err := tryAll(); err != nil {
-		mend := advice.Of(err)
-		if mend == "" {
-			mend = "modprobe bridge veth nf_tables nft_nat nft_masq nft_fib_inet, as root"
-		}
-		return []check.Result{check.Miss(name, err.Error(), breaks, mend).Optional()}
+		mend := cmp.Or(advice.Of(err), "modprobe bridge veth nf_tables nft_nat nft_masq nft_fib_inet, as root")
+		return check.Miss(name, err.Error(), breaks, mend).Optional()
 	}
-	results := []check.Result{check.Good(name, "can be made: a bridge, a veth pair, rules of nftables").Optional()}
+	return check.Good(name, "can be made: a bridge, a veth pair, rules of nftables").Optional()
+}
+
+// Checks are those of networks for containers. bridge is the device of the default one.
+func Checks(bridge string) []check.Result {
+	results := []check.Result{Kernel()}
+	if !results[0].OK {
+		return results
+	}
 	if err := Blocked(bridge); err != nil {
 		return append(results, check.Miss("firewall", err.Error(), "containers reach nothing outside, and nobody reaches them", advice.Of(err)).Optional())
 	}

@@ -114,6 +114,7 @@ for name in passwd group subuid subgid; do
 	{ echo "$line"; cat /etc/$name; } >"$1/$name" && mount --bind "$1/$name" /etc/$name
 done
 mkdir -p "$1/home/$2" "$1/bin" /home && chown 1001:1001 "$1/home/$2" && mount --bind "$1/home" /home
+if [ -e /dev/net/tun ]; then mknod -m 666 "$1/tun" c 10 200 && mount --bind "$1/tun" /dev/net/tun; fi # as udev makes it
 go build -o "$1/bin/" ./step03-layers ./step04-overlay ./step05-namespaces ./step06-cgroups ./final
 cat >"$1/bin/go" <<'END'
 #!/bin/sh

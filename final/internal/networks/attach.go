@@ -14,6 +14,7 @@ import (
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
+	"gocker/final/internal/rootless"
 	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/network"
@@ -40,11 +41,20 @@ type Attachment struct {
 	listeners *published.Listeners // nil if no port is published
 	ear       *ear                 // nil if it has no ports
 	resolver  *sockets
+	connected func() error // waits for the way out; nil if none is wanted
 }
 
 // Attach gives a container its places on networks, and takes its ports of the host. Nobody else gets them until Leave. If it
 // fails, nothing is left. It waits for the lock until ctx ends.
-func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error) {
+func (s Store) Attach(ctx context.Context, r Request) (a *Attachment, err error) {
+	err = rootless.InNetwork(func() (err error) {
+		a, err = s.attach(ctx, r)
+		return err
+	})
+	return a, err
+}
+
+func (s Store) attach(ctx context.Context, r Request) (_ *Attachment, err error) {
 	lock, err := s.lockUntil(ctx)
 	if err != nil {
 		return nil, err
@@ -56,6 +66,11 @@ func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error)
 			err = errors.Join(err, a.leave())
 		}
 	}()
+	if slices.ContainsFunc(r.Wants, s.leadsOut) {
+		if a.connected, err = rootless.Uplink(); err != nil {
+			return nil, err
+		}
+	}
 	wants := slices.Clone(r.Wants)
 	slices.SortStableFunc(wants, func(a, b Want) int { return cmp.Compare(b.Priority, a.Priority) })
 	for _, want := range wants {
@@ -89,23 +104,25 @@ func (s Store) Attach(ctx context.Context, r Request) (_ *Attachment, err error)
 // Obstacles are what the user should know of the host before a container is connected: what its firewall drops or does not see,
 // and that it becomes a router.
 func (s Store) Obstacles(r Request) (found []error) {
-	leadsOut := false
+	leadsOut := slices.ContainsFunc(r.Wants, s.leadsOut)
+	if len(r.Publish) > 0 && len(r.Wants) > 0 && !leadsOut {
+		found = append(found, errors.New("no port is published: none of the container's networks leads out"))
+	}
+	if rootless.Apart() { // the host is no router, and its firewall sees a program of the user's
+		return found
+	}
 	for _, want := range r.Wants {
 		n, err := s.Find(want.Name)
 		if err != nil {
 			n = Network{Device: s.DefaultDevice()}
 		}
 		device := n.Device
-		leadsOut = leadsOut || !n.Internal
 		if !n.Internal && !network.Forwards(netip.IPv4Unspecified()) {
 			found = append(found, fmt.Errorf("network %s: this host becomes a router, as net.ipv4.ip_forward is set to 1", want.Name))
 		}
 		if err := firewall.Blocked(device); err != nil {
 			found = append(found, fmt.Errorf("network %s: %w", want.Name, err))
 		}
-	}
-	if len(r.Publish) > 0 && len(r.Wants) > 0 && !leadsOut {
-		found = append(found, errors.New("no port is published: none of the container's networks leads out"))
 	}
 	// What comes to a loopback address is for the host itself, and the host's socket passes it on.
 	if slices.ContainsFunc(r.Publish, func(p Publish) bool { return !p.IP.IsLoopback() }) {
@@ -116,13 +133,21 @@ func (s Store) Obstacles(r Request) (found []error) {
 	return found
 }
 
+// leadsOut tells whether a network that is wanted does. One that is missing is the default one.
+func (s Store) leadsOut(want Want) bool {
+	n, err := s.Find(want.Name)
+	return err != nil || !n.Internal
+}
+
 // Part lays the cables while the container's file systems are mounted: each of the two waits for the kernel a while.
 func (a *Attachment) Part() namespaces.Part {
 	laid := func() (any, error) { return nil, nil }
 	return namespaces.Part{
 		Unshared: func() error {
 			thread := unix.Gettid() // it is in the container's network namespace, and the container has no process yet
-			laid = check.Elsewhere(func() (any, error) { return nil, a.lay(thread) })
+			laid = check.Elsewhere(func() (any, error) {
+				return nil, rootless.InNetwork(func() error { return a.lay(thread) })
+			})
 			return nil
 		},
 		Inside: func() error {
@@ -130,6 +155,11 @@ func (a *Attachment) Part() namespaces.Part {
 			return err
 		},
 		Ready: func(*namespaces.Process) error {
+			if a.connected != nil {
+				if err := a.connected(); err != nil {
+					return err
+				}
+			}
 			if a.resolver == nil {
 				return nil
 			}
@@ -167,12 +197,7 @@ func (a *Attachment) Leave() error {
 	if a.container == "" {
 		return nil
 	}
-	lock, err := a.store.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	return a.leave()
+	return a.store.change(a.leave)
 }
 
 func (a *Attachment) leave() (err error) {

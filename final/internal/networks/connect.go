@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step05-namespaces/network"
 )
@@ -22,18 +23,26 @@ var ErrNotOn = errors.New("the container is not on the network")
 // Connect puts a container that runs on one more network. pid is its first process, and still is an error if that has ended
 // since. id is the container's whole one. The process that holds the container hears of it only if it has ports: at the container's end it gives back what it
 // finds then.
-func (s Store) Connect(container, id string, pid int, want Want, names []string, still func() error) (err error) {
-	lock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
+func (s Store) Connect(container, id string, pid int, want Want, names []string, still func() error) error {
+	return s.change(func() error { return s.connect(container, id, pid, want, names, still) })
+}
+
+func (s Store) connect(container, id string, pid int, want Want, names []string, still func() error) (err error) {
 	if err := still(); err != nil {
 		return err
 	}
 	others, err := s.Of(container)
 	if err != nil {
 		return err
+	}
+	if s.leadsOut(want) {
+		connected, err := rootless.Uplink()
+		if err == nil {
+			err = connected()
+		}
+		if err != nil {
+			return err
+		}
 	}
 	e, bridge, err := s.join(container, id, want, others)
 	if err != nil {
@@ -75,11 +84,10 @@ func (e Endpoint) leads(v4 bool) bool {
 // Disconnect takes a container off a network. pid is its first process, or 0 if there is none. If its default route and its
 // ports led there, another network gets them.
 func (s Store) Disconnect(container string, pid int, n Network) error {
-	lock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
+	return s.change(func() error { return s.disconnect(container, pid, n) })
+}
+
+func (s Store) disconnect(container string, pid int, n Network) error {
 	rest, err := s.Of(container)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/resolver"
+	"gocker/final/internal/rootless"
 )
 
 // ResolverAddr is where a container finds the resolver of its networks: docker's address.
@@ -50,9 +51,10 @@ func (s Store) newSockets(r Request) *sockets {
 
 // NeedsResolver tells whether the questions for names of a container on these networks are answered by gocker. The resolvers of
 // the host do not know its neighbours, on networks that users have made. Those that the host has at a loopback address, or at one
-// of IPv6, the container does not reach from the default network. dns are others, which the user has chosen.
+// of IPv6, the container does not reach from the default network. dns are others, which the user has chosen. For a user who is not
+// root gocker asks from where it is itself, which is shorter than the way out.
 func NeedsResolver(wants []Want, dns []string) bool {
-	if slices.ContainsFunc(wants, func(w Want) bool { return w.Name != Default }) {
+	if rootless.Apart() || slices.ContainsFunc(wants, func(w Want) bool { return w.Name != Default }) {
 		return true
 	}
 	conf, _ := resolver.ReadConf("/etc/resolv.conf")

@@ -20,6 +20,7 @@ import (
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step05-namespaces/network"
@@ -81,6 +82,9 @@ var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UD
 
 // rules are what the firewall has for the endpoint's ports: those whose host and container have addresses of one kind.
 func (e Endpoint) rules() (rules []firewall.Port) {
+	if rootless.Apart() { // the host is elsewhere: its sockets pass on all that comes in
+		return nil
+	}
 	for _, p := range e.Ports {
 		for _, addr := range e.Addrs {
 			if addr.Addr().Is4() == p.Host.Addr().Is4() {
@@ -277,16 +281,13 @@ func (s Store) each(container string, do func(Endpoint) error) error {
 	if endpoints, err := s.Of(container); len(endpoints) == 0 {
 		return err
 	}
-	lock, err := s.lock()
-	if err != nil {
+	return s.change(func() error {
+		endpoints, err := s.Of(container)
+		for _, e := range endpoints {
+			err = errors.Join(err, do(e))
+		}
 		return err
-	}
-	defer lock.Close()
-	endpoints, err := s.Of(container)
-	for _, e := range endpoints {
-		err = errors.Join(err, do(e))
-	}
-	return err
+	})
 }
 
 // ReleaseStrays releases containers that are no more: somebody may have removed a folder by hand.

@@ -29,7 +29,6 @@ import (
 	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/network"
 )
 
@@ -221,18 +220,26 @@ func (s Store) MakeDefault() error {
 
 // Create makes a network. What is empty in n is chosen: subnets that overlap no other network, route or address of the host.
 func (s Store) Create(n Network) (Network, error) {
-	if usernamespace.Inside() {
-		return n, rootless.ErrNetworks
-	}
 	if err := validate(n); err != nil {
 		return n, err
 	}
-	lock, err := s.lock()
-	if err != nil {
-		return n, err
-	}
-	defer lock.Close()
-	return s.create(n)
+	err := s.change(func() (err error) {
+		n, err = s.create(n)
+		return err
+	})
+	return n, err
+}
+
+// change calls do under the lock, where the networks are.
+func (s Store) change(do func() error) error {
+	return rootless.InNetwork(func() error {
+		lock, err := s.lock()
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		return do()
+	})
 }
 
 // create is Create for a caller that holds the lock.
@@ -389,12 +396,15 @@ func (s Store) writeRules(coming ...Network) error {
 }
 
 // Remove removes a network that nobody is on.
-func (s Store) Remove(name string) (Network, error) {
-	lock, err := s.lock()
-	if err != nil {
-		return Network{}, err
-	}
-	defer lock.Close()
+func (s Store) Remove(name string) (n Network, err error) {
+	err = s.change(func() (err error) {
+		n, err = s.remove(name)
+		return err
+	})
+	return n, err
+}
+
+func (s Store) remove(name string) (Network, error) {
 	n, err := s.FindAny(name)
 	damaged := errors.Is(err, dirs.ErrDamaged)
 	if damaged {
@@ -441,19 +451,16 @@ func (s Store) down(n Network) error {
 
 // Rest takes away what the default network has in the kernel, if nobody is on it, and what networks that are gone have there.
 func (s Store) Rest() error {
-	lock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	n, err := s.read(Default)
-	if err == nil {
-		err = s.down(n)
-	}
-	if err != nil && !errors.Is(err, ErrUsed) && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return s.sweep()
+	return s.change(func() error {
+		n, err := s.read(Default)
+		if err == nil {
+			err = s.down(n)
+		}
+		if err != nil && !errors.Is(err, ErrUsed) && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return s.sweep()
+	})
 }
 
 // bridge is the device that the network is in the kernel.

@@ -19,8 +19,10 @@ import (
 	"gocker/final/internal/attach"
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/published"
+	"gocker/final/internal/rootless"
 	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/check"
 )
 
 // A Publish is a port of the container that is to be reached through one of the host.
@@ -46,11 +48,13 @@ func (a *Attachment) listen() error {
 		}
 		groups = append(groups, p.at(e.Addrs))
 	}
-	listeners, err := published.Listen(groups...)
+	// Elsewhere: a user's networks are in another network namespace than the ports of the host.
+	listeners, err := check.Elsewhere(func() (*published.Listeners, error) { return published.Listen(groups...) })()
 	if err != nil {
 		return a.store.nameHolder(err)
 	}
 	a.listeners = listeners
+	a.listeners.Within = rootless.InNetwork
 	for _, p := range listeners.Ports() {
 		e.Ports = append(e.Ports, Port{Host: p.Host, Protocol: p.Protocol, Container: p.To.Port()})
 	}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/dirs"
-	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/network"
 )
 
@@ -22,9 +22,17 @@ type Stray struct{ Path, What, Advice string }
 // Strays looks for what is left of networks and containers that are gone, and for files that are damaged. runs tells whether
 // somebody has a container.
 func (s Store) Strays(runs func(container string) bool) (strays []Stray, err error) {
-	if usernamespace.Inside() { // there are none: see rootless.ErrNetworks
+	if rootless.CheckNetworks() != nil { // then there are none
 		return nil, nil
 	}
+	err = rootless.InNetwork(func() (err error) {
+		strays, err = s.strays(runs)
+		return err
+	})
+	return strays, err
+}
+
+func (s Store) strays(runs func(container string) bool) (strays []Stray, err error) {
 	add := func(path, what, advice string, args ...any) {
 		strays = append(strays, Stray{path, what, fmt.Sprintf(advice, args...)})
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gocker/final/internal/names"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
+	"gocker/step04-overlay/check"
 )
 
 // ErrSubnet says that a subnet, or an address in it, cannot be.
@@ -220,12 +222,23 @@ func (s Store) taken() (map[string]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken, err := ofHost("")
+	taken, err := ofAll("")
 	for _, n := range all {
 		for _, subnet := range n.Subnets {
 			taken["network "+n.Name+" "+subnet.Subnet.String()] = subnet.Subnet
 		}
 	}
+	return taken, err
+}
+
+// ofAll are those of ofHost. If networks are apart, they overlap neither what is there, nor what is to be reached through the host.
+func ofAll(except string) (map[string]netip.Prefix, error) {
+	taken, err := ofHost(except)
+	if !rootless.Apart() || err != nil {
+		return taken, err
+	}
+	outside, err := check.Elsewhere(func() (map[string]netip.Prefix, error) { return ofHost(except) })()
+	maps.Copy(taken, outside)
 	return taken, err
 }
 
@@ -281,7 +294,7 @@ func whole[T any](list func() ([]T, error)) (all []T, err error) {
 
 // hostLacks is an error if the host has got a route or an address, since a network was made, that its subnets overlap.
 func hostLacks(n Network) error {
-	taken, err := ofHost(n.Device)
+	taken, err := ofAll(n.Device)
 	for _, subnet := range n.Subnets {
 		for _, by := range slices.Sorted(maps.Keys(taken)) {
 			if prefix := taken[by]; prefix.Overlaps(subnet.Subnet) {

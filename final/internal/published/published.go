@@ -49,6 +49,8 @@ func (p Port) String() string { return p.Host.String() + "/" + p.Protocol }
 
 // Listeners are the sockets of a container's published ports.
 type Listeners struct {
+	Within func(do func() error) error // calls do where the containers are reached, if that is not here; set it before Serve
+
 	bound   []bound
 	tcp     *acceptor
 	udp     *relay
@@ -216,6 +218,9 @@ func (l *Listeners) Ports() (ports []Port) {
 
 // Serve begins to pass on what comes in. Those that came since Listen have waited.
 func (l *Listeners) Serve() {
+	if l.Within != nil {
+		l.tcp.within, l.udp.within = l.Within, l.Within
+	}
 	if len(l.tcp.to) > 0 {
 		l.running.Go(l.tcp.run)
 	}

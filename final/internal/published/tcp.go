@@ -66,14 +66,19 @@ type acceptor struct {
 	to    map[int32]netip.AddrPort // by the socket in the host
 	slots chan struct{}            // has one for each connection that is open
 	open  sync.WaitGroup
+
+	within func(func() error) error // see Listeners
 }
+
+// here is within for containers that are reached from here.
+func here(do func() error) error { return do() }
 
 func newAcceptor(ctx context.Context, connections int) (*acceptor, error) {
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	return &acceptor{poller: p, ctx: ctx, to: map[int32]netip.AddrPort{}, slots: make(chan struct{}, connections)}, nil
+	return &acceptor{poller: p, ctx: ctx, to: map[int32]netip.AddrPort{}, slots: make(chan struct{}, connections), within: here}, nil
 }
 
 func (a *acceptor) run() {
@@ -98,7 +103,7 @@ func (a *acceptor) run() {
 				continue
 			}
 			a.open.Go(func() {
-				connect(a.ctx, fd, a.to[event.Fd])
+				a.connect(fd, a.to[event.Fd])
 				<-a.slots
 			})
 		}
@@ -106,7 +111,7 @@ func (a *acceptor) run() {
 }
 
 // connect passes on what a client and a container send each other, until both have said all.
-func connect(ctx context.Context, fd int, to netip.AddrPort) {
+func (a *acceptor) connect(fd int, to netip.AddrPort) {
 	file := os.NewFile(uintptr(fd), "client")
 	conn, err := net.FileConn(file)
 	file.Close()
@@ -116,14 +121,17 @@ func connect(ctx context.Context, fd int, to netip.AddrPort) {
 	client := conn.(*net.TCPConn)
 	defer client.Close()
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	conn, err = dialer.DialContext(ctx, "tcp", to.String())
+	err = a.within(func() (err error) {
+		conn, err = dialer.DialContext(a.ctx, "tcp", to.String())
+		return err
+	})
 	if err != nil {
 		client.SetLinger(0) // a reset: the container itself would have refused the connection
 		return
 	}
 	server := conn.(*net.TCPConn)
 	defer server.Close()
-	defer context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(a.ctx, func() {
 		client.Close()
 		server.Close()
 	})()

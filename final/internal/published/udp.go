@@ -18,8 +18,9 @@ type relay struct {
 	most    int                      // clients
 	to      map[int32]netip.AddrPort // by the socket in the host
 	clients map[flow]*client
-	answers map[int32]*client // by the socket towards the container
-	buffer  [1 << 16]byte     // no datagram is larger
+	answers map[int32]*client        // by the socket towards the container
+	buffer  [1 << 16]byte            // no datagram is larger
+	within  func(func() error) error // see Listeners
 }
 
 // A flow is what a client sends to one address and port of the host.
@@ -43,7 +44,7 @@ func newRelay(most int) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &relay{poller: p, most: most, to: map[int32]netip.AddrPort{}, clients: map[flow]*client{}, answers: map[int32]*client{}}, nil
+	return &relay{poller: p, most: most, to: map[int32]netip.AddrPort{}, clients: map[flow]*client{}, answers: map[int32]*client{}, within: here}, nil
 }
 
 func (r *relay) run() {
@@ -135,7 +136,11 @@ func (r *relay) connect(f flow, to netip.AddrPort) *client {
 	if to.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+	var fd int
+	err := r.within(func() (err error) {
+		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+		return err
+	})
 	if err != nil {
 		return nil
 	}

@@ -9,6 +9,7 @@
 //	{run}/namespaces          a file that each process in there has locked, shared, and inherits to those that it starts
 //	the holder                waits until it can lock the file alone, lingers, waits for that once more, and then ends,
 //	                          and the namespaces end with it
+//	{run}/holder              is locked as long as the holder is there
 //
 // So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If all are killed, nothing
 // stays: the mounts were in the mount namespace.
@@ -38,9 +39,6 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
 )
-
-// ErrNetworks says that a network is the machine's, and so root's.
-var ErrNetworks = advice.Add(errors.New("a user who is not root has no networks, not the network bridge either"), "say --network none, or --network host")
 
 // outside are the commands that look at nothing of gocker's.
 var outside = []string{"", "help", "--help", "-h", "--version", "version", "completion"}
@@ -72,12 +70,15 @@ func Hold() {
 	}
 }
 
+func lockName(d dirs.Dirs) string  { return filepath.Join(d.Run, "namespaces") }
+func aliveName(d dirs.Dirs) string { return filepath.Join(d.Run, "holder") }
+
 // openLock opens the file and locks it, shared, for this process and for those that it starts.
 func openLock(d dirs.Dirs) (*os.File, error) {
 	if err := os.MkdirAll(d.Run, 0o700); err != nil {
 		return nil, advice.Add(err, "choose another folder with --run or GOCKER_RUN")
 	}
-	f, err := os.OpenFile(filepath.Join(d.Run, "namespaces"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(lockName(d), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -102,17 +103,27 @@ func holder(lock *os.File) (pidfd int, alone bool, err error) {
 	defer mutex.Close()
 	raw := make([]byte, 100)
 	n, _ := lock.ReadAt(raw, 0)
-	var pid int
-	var started string
-	if n, _ := fmt.Sscan(string(raw[:n]), &pid, &started); n == 2 {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			if started == startOf(pid) && !hasEnded(fd) { // else it is another process by now, or somebody killed it
-				return fd, isAlone(pid), nil
-			}
-			unix.Close(fd)
-		}
+	if pid, fd, err := process(string(raw[:n])); err == nil {
+		return fd, isAlone(pid), nil
 	}
 	return startHolder(lock)
+}
+
+// A process is written down as its number and when it was started.
+func lineOf(pid int) string { return fmt.Sprintf("%d %s\n", pid, startOf(pid)) }
+
+// process finds the process that a line names, if it is still there.
+func process(line string) (pid, pidfd int, err error) {
+	if n, _ := fmt.Sscan(line, &pid); n != 1 {
+		return 0, -1, os.ErrNotExist
+	}
+	if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return 0, -1, err
+	}
+	if line != lineOf(pid) || hasEnded(pidfd) { // it is another process by now, or somebody killed it
+		return 0, -1, errors.Join(os.ErrNotExist, unix.Close(pidfd))
+	}
+	return pid, pidfd, nil
 }
 
 func hasEnded(pidfd int) bool {
@@ -151,6 +162,11 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 		return -1, false, err
 	}
 	defer again.Close()
+	alive, err := openAlive(aliveName(dirs.Dirs{Run: filepath.Dir(lock.Name())}))
+	if err != nil {
+		return -1, false, err
+	}
+	defer alive.Close()
 	program, err := newProgram("gocker-holder", []tiny.Call{
 		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
 		{Number: unix.SYS_CLOSE, Args: []any{highest}},                           // what this one has locked, shared
@@ -166,7 +182,7 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 	}
 	defer program.Close()
 	cmd := &exec.Cmd{
-		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{"gocker-holder"}, Env: []string{}, Dir: "/", Stdin: again,
+		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{"gocker-holder"}, Env: []string{}, Dir: "/", Stdin: again, Stdout: alive,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := usernamespace.Start(cmd, m); err != nil {
@@ -178,12 +194,23 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 	if pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err != nil {
 		return -1, false, fmt.Errorf("open the process that holds the namespaces: %w", err)
 	}
-	line := fmt.Sprintf("%d %s\n", cmd.Process.Pid, startOf(cmd.Process.Pid))
-	if err := errors.Join(lock.Truncate(0), writeAt(lock, line)); err != nil {
+	if err := errors.Join(lock.Truncate(0), writeAt(lock, lineOf(cmd.Process.Pid))); err != nil {
 		cmd.Process.Kill()
 		return -1, false, err
 	}
 	return pidfd, m.Why() != "", nil
+}
+
+// openAlive opens a file that is locked as long as somebody has it open.
+func openAlive(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // waits for who saw the end of the one before: see guard
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return f, nil
 }
 
 func writeAt(f *os.File, s string) error {

@@ -61,6 +61,7 @@ func OrdinaryUser(t testing.TB, subids string) User {
 			}
 		})
 	}
+	openTun(t, filepath.Join(dir, "tun"))
 	home := filepath.Join(dir, "home")
 	for _, err := range []error{os.Mkdir(home, 0o700), os.Chown(home, UserID, UserID), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)} {
 		if err != nil {
@@ -68,6 +69,30 @@ func OrdinaryUser(t testing.TB, subids string) User {
 		}
 	}
 	return User{home}
+}
+
+// openTun has the device for networks of programs as udev makes it, for all users, where it is root's only.
+func openTun(t testing.TB, file string) {
+	const device = "/dev/net/tun"
+	info, err := os.Stat(device)
+	if err != nil || info.Mode()&0o006 == 0o006 {
+		return
+	}
+	err = unix.Mknod(file, unix.S_IFCHR|0o666, int(info.Sys().(*syscall.Stat_t).Rdev))
+	if err == nil {
+		err = os.Chmod(file, 0o666)
+	}
+	if err == nil {
+		err = unix.Mount(file, device, "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		t.Fatalf("open %s for users: %v", device, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(device, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %q: %v", device, err)
+		}
+	})
 }
 
 // Subids are lines for OrdinaryUser: a range.

@@ -1,0 +1,269 @@
+//go:build linux
+
+package rootless
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/tiny"
+	"gocker/step01-pull/shared/advice"
+	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/check"
+)
+
+// What connects the user's network namespace with the machine's is an ordinary program outside: what comes to a device in the
+// namespace, it sends by sockets of its own, as any program of the user's can. There are two such programs, pasta and slirp4netns.
+//
+// It is started when the first container wants a way out, and serves all networks of the user. A tiny program beside it waits for the
+// holder's end, and then ends it.
+
+// The addresses at both ends of the uplink. Nobody needs a way to link-local addresses of others; but see RFC 3927.
+const (
+	uplinkDevice  = "uplink"
+	uplinkSubnet  = "169.254.83.0/24"
+	uplinkAddr    = "169.254.83.100" // as slirp4netns numbers them
+	uplinkRouter  = "169.254.83.2"
+	uplinkAddr6   = "fd67:6f63:6b65:72::100"
+	uplinkRouter6 = "fd67:6f63:6b65:72::2"
+)
+
+// ErrNoUplink says that there is no program for the way out.
+var ErrNoUplink = advice.Add(errors.New("the networks of a user reach the world through the program pasta or slirp4netns, and neither is here"),
+	"install the package passt, as root: apt install passt, or dnf install passt; or say --network none, or --network host")
+
+// CheckUplink finds what keeps a user from having a way out. name is the program.
+func CheckUplink() (name string, err error) {
+	program, err := findUplink()
+	if err != nil {
+		return "", err
+	}
+	const device = "/dev/net/tun"
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		err = advice.Add(err, "let users open it, as root: chmod 666 %s", device)
+	case err != nil:
+		err = advice.Add(err, "load the module that makes it, as root: modprobe tun")
+	default:
+		f.Close()
+	}
+	return filepath.Base(program), err
+}
+
+func findUplink() (program string, err error) {
+	for _, name := range []string{"pasta", "slirp4netns"} {
+		if program, err = exec.LookPath(name); err == nil {
+			return program, nil
+		}
+	}
+	return "", ErrNoUplink
+}
+
+// Uplink has the networks connected with the machine's, and begins at once. The function that it returns waits for that.
+func Uplink() (connected func() error, err error) {
+	if !Apart() {
+		return func() error { return nil }, nil
+	}
+	if _, err := CheckUplink(); err != nil {
+		return nil, err
+	}
+	done := check.Elsewhere(func() (any, error) { return nil, connect() })
+	return func() error {
+		_, err := done()
+		return err
+	}, nil
+}
+
+// connect starts the program, unless it runs.
+func connect() error {
+	if err := InNetwork(func() error { return nil }); err != nil { // made, if need be
+		return err
+	}
+	lock, err := dirs.Lock(uplinkFile(""))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	state := uplinkFile("program")
+	raw, _ := os.ReadFile(state)
+	if _, pidfd, err := process(string(raw)); err == nil {
+		return unix.Close(pidfd)
+	}
+	program, err := findUplink()
+	if err != nil {
+		return err
+	}
+	start := startPasta
+	if filepath.Base(program) == "slirp4netns" {
+		start = startSlirp
+	}
+	pid, err := start(program)
+	if err != nil {
+		return fmt.Errorf("connect the user's networks with the machine's: %w", err)
+	}
+	if err := guard(pid); err != nil {
+		return errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	return os.WriteFile(state, []byte(lineOf(pid)), 0o600)
+}
+
+// startPasta starts pasta, which goes into the background when the namespace is connected.
+func startPasta(program string) (pid int, err error) {
+	file := uplinkFile("pid")
+	args := []string{"pasta", "--quiet", "--config-net", "--ns-ifname", uplinkDevice, "--pid", file, "--netns", uplinkFile("netns"),
+		"--address", uplinkAddr, "--netmask", "24", "--gateway", uplinkRouter,
+		// Nothing of the machine's own is to be reached by addresses that only look like others: no ports of its loopback, and no
+		// router that stands for it. All ports that are published, gocker serves.
+		"--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none", "--no-ra", "--no-dhcp", "--no-dhcpv6"}
+	// It takes addresses and routes from a device with a default route, and there may be none.
+	if device := deviceWithIPv6(); device != "" {
+		args = append(args, "--interface", device, "--address", uplinkAddr6, "--gateway", uplinkRouter6)
+	} else {
+		args = append(args, "--interface", "lo", "--mac-addr", "02:00:00:00:00:01", "--ipv4-only")
+	}
+	cmd, done, err := command(program, args)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil {
+		return 0, failure("pasta", err, said.String())
+	}
+	raw, err := os.ReadFile(file)
+	if err == nil {
+		_, err = fmt.Sscan(string(raw), &pid)
+	}
+	return pid, err
+}
+
+// deviceWithIPv6 is a device of the machine that has IPv6 beside IPv4's loopback; "" if it has none.
+func deviceWithIPv6() string {
+	devices, _ := net.Interfaces()
+	for _, device := range devices {
+		addrs, _ := device.Addrs()
+		for _, addr := range addrs {
+			prefix, err := netip.ParsePrefix(addr.String())
+			if err == nil && prefix.Addr().Is6() && prefix.Addr().IsLinkLocalUnicast() && device.Flags&net.FlagUp != 0 && len(device.HardwareAddr) == 6 {
+				return device.Name
+			}
+		}
+	}
+	return ""
+}
+
+// startSlirp starts slirp4netns, which writes to a file of its own when the namespace is connected.
+func startSlirp(program string) (pid int, err error) {
+	ready, write, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer ready.Close()
+	defer write.Close()
+	log, err := os.Create(uplinkFile("log"))
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	cmd, done, err := command(program, []string{"slirp4netns", "--configure", "--mtu", "65520", "--disable-host-loopback", "--cidr", uplinkSubnet,
+		"--ready-fd", "3", "--netns-type", "path", uplinkFile("netns"), uplinkDevice})
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = []*os.File{write}, log, log
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start slirp4netns: %w", err)
+	}
+	write.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }() // also when it is killed one day, and this process is still there
+	if n, _ := ready.Read(make([]byte, 1)); n == 0 {
+		said, _ := os.ReadFile(log.Name())
+		return 0, failure("slirp4netns", <-ended, string(said))
+	}
+	return cmd.Process.Pid, nil
+}
+
+// command is one that does not hold the user's namespaces: else they would never end.
+func command(program string, args []string) (cmd *exec.Cmd, done func() error, err error) {
+	Hold() // so that there is something to close
+	begin, err := newProgram(args[0], []tiny.Call{
+		{Number: unix.SYS_CLOSE, Args: []any{highest}},
+		{Number: unix.SYS_EXECVE, Args: []any{program, args, os.Environ()}},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &exec.Cmd{
+		Path: fmt.Sprint("/proc/self/fd/", begin.Fd()), Args: args[:1], Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}, begin.Close, nil
+}
+
+// failure has what a program said before it ended. Both say also what a missing system log means to them.
+func failure(program string, err error, said string) error {
+	var lines []string
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "Failed to send ") {
+			lines = append(lines, line)
+		}
+	}
+	return advice.Add(fmt.Errorf("%s: %w: %s", program, err, strings.Join(lines, "; ")), "say --network none, or --network host")
+}
+
+// guard starts the program that ends another one when the holder has ended.
+func guard(pid int) error {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	target := os.NewFile(uintptr(pidfd), "pidfd")
+	defer target.Close()
+	alive, err := os.Open(aliveName(dirs.Default()))
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
+	const name = "gocker-uplink"
+	program, err := newProgram(name, []tiny.Call{
+		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, name}},
+		{Number: unix.SYS_CLOSE, Args: []any{highest}},
+		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
+		{Number: unix.SYS_PIDFD_SEND_SIGNAL, Args: []any{3, int(unix.SIGKILL), 0, 0}},
+		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
+	})
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	cmd := &exec.Cmd{
+		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{name}, Env: []string{}, Dir: "/", Stdin: alive,
+		ExtraFiles: []*os.File{target}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	go cmd.Wait()
+	return nil
+}
+
+// CheckPing finds what keeps the program from passing on what ping(8) sends: see icmp(7).
+func CheckPing() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP)
+	if err != nil {
+		return advice.Add(fmt.Errorf("a user of this group sends no ICMP: %w", err), "as root: sysctl net.ipv4.ping_group_range='0 2147483647'")
+	}
+	return unix.Close(fd)
+}
