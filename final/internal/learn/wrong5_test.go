@@ -21,10 +21,10 @@ var wrongRuns = []wrong{
 	{"the device lo is down", "lo", `	loopbackUp()
 `, ``},
 	{"the host's PATH", "path", `	os.Clearenv()
-	check(os.Setenv("PATH", path))`, `	_ = path`},
+	check(os.Setenv("PATH", standardPath))`, ``},
 	{"an empty /dev", "dev", `check(unix.Mknod(`, `_ = (unix.Mknod("/x/"+`},
-	{"a command that is not there has status 1", "not-found", `		return 127`, `		return 1`},
-	{"a command that cannot be executed has status 1", "not-executable", `	return 126`, `	return 1`},
+	{"a command that is not there has status 1", "not-found", `		return 127, err`, `		return 1, err`},
+	{"a command that cannot be executed has status 1", "not-executable", `	return 126, err`, `	return 1, err`},
 	{"chroot in place of pivot_root", "pivot", `check(unix.PivotRoot(".", "."))
 	check(unix.Unmount(".", unix.MNT_DETACH))`, `check(unix.Chroot("."))`},
 	{"the old root stays mounted", "old-root", `check(unix.PivotRoot(".", "."))

@@ -4,7 +4,6 @@ package main
 import (
 	"archive/tar"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,14 +15,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-func main() {
-	defer func() {
-		if err := recover(); err != nil {
-			fmt.Fprintln(os.Stderr, "pull:", err)
-			os.Exit(1)
-		}
-	}()
-	ref, file := must(name.ParseReference(os.Args[2])), os.Args[3]
+func pull(reference, file string) (err error) {
+	defer catch(&err)
+	ref := must(name.ParseReference(reference))
 	img := must(crane.Pull(ref.Name(), crane.WithPlatform(&v1.Platform{OS: "linux", Architecture: runtime.GOARCH})))
 	// Another name first: a reader of FILE finds all of it, or what was there before.
 	f := must(os.CreateTemp(filepath.Dir(file), ".partial-"))
@@ -31,17 +25,7 @@ func main() {
 	save(img, ref, f)
 	check(f.Sync())
 	check(os.Rename(f.Name(), file))
-}
-
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	check(err)
-	return v
+	return nil
 }
 
 // save writes what docker save would: the config, the layers, and manifest.json, which names them.

@@ -13,33 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func main() {
-	defer func() {
-		if err := recover(); err != nil {
-			fmt.Fprintln(os.Stderr, "overlay:", err)
-			os.Exit(1)
-		}
-	}()
-	switch os.Args[1] {
-	case "mount":
-		mount(os.Args[2], os.Args[3], must(filepath.Abs(os.Args[4])))
-	case "umount":
-		check(unix.Unmount(filepath.Join(os.Args[2], "mnt"), 0))
-	default:
-		panic("usage: P mount ROOT IMAGE DIR, or P umount DIR")
-	}
-}
-
-func check(err error) { must(0, err) }
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-func mount(root, image, dir string) {
+func mount(root, image, dir string) (err error) {
+	defer catch(&err)
+	dir = must(filepath.Abs(dir))
 	images := filepath.Join(root, "images")
 	var names map[string]map[string]string
 	check(json.Unmarshal(must(os.ReadFile(filepath.Join(images, "images.json"))), &names))
@@ -70,7 +46,10 @@ func mount(root, image, dir string) {
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
 		strings.Join(lower, ":"), escape(filepath.Join(dir, "upperdir")), escape(filepath.Join(dir, "workdir")))
 	check(unix.Mount("overlay", filepath.Join(dir, "mnt"), "overlay", unix.MS_NODEV, options))
+	return nil
 }
+
+func umount(dir string) error { return unix.Unmount(filepath.Join(dir, "mnt"), 0) }
 
 // escape protects the characters that part options and folders from each other.
 func escape(name string) string {

@@ -21,14 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func main() {
-	defer func() {
-		if err := recover(); err != nil {
-			fmt.Fprintln(os.Stderr, "layers:", err)
-			os.Exit(1)
-		}
-	}()
-	dir, images := os.Args[2], filepath.Join(os.Args[3], "images")
+func layers(dir, root string) (err error) {
+	defer catch(&err)
+	images := filepath.Join(root, "images")
 	var manifest tarball.Manifest
 	raw := must(os.ReadFile(filepath.Join(dir, "manifest.json")))
 	check(json.Unmarshal(raw, &manifest))
@@ -46,7 +41,7 @@ func main() {
 		}
 		fs := filepath.Join(name, "fs")
 		check(os.Mkdir(fs, 0o755))
-		if diffID := unpack(filepath.Join(dir, file), fs, below); diffID != config.RootFS.DiffIDs[i].String() {
+		if diffID := unpackLayer(filepath.Join(dir, file), fs, below); diffID != config.RootFS.DiffIDs[i].String() {
 			panic(file + " is not the layer that the config names")
 		}
 		below = append(below, fs)
@@ -65,20 +60,12 @@ func main() {
 	}
 	names[name][tag] = hash[:12]
 	check(os.WriteFile(filepath.Join(images, "images.json"), must(json.Marshal(names)), 0o644))
+	return nil
 }
 
-func check(err error) { must(0, err) }
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// unpack makes a layer's files, and returns the hash of the plain archive. What is deferred is done when all files are
+// unpackLayer makes a layer's files, and returns the hash of the plain archive. What is deferred is done when all files are
 // there, the last first: so folders get their times after their content.
-func unpack(layer, fs string, below []string) string {
+func unpackLayer(layer, fs string, below []string) string {
 	hash := sha256.New()
 	plain := io.TeeReader(must(gzip.NewReader(must(os.Open(layer)))), hash)
 	root := must(os.OpenRoot(fs))
@@ -99,14 +86,14 @@ func unpack(layer, fs string, below []string) string {
 			defer hide(hidden)
 		case h.Typeflag == tar.TypeDir:
 			check(root.MkdirAll(name, 0o700))
-			defer attributes(root, name, h)
+			defer finish(root, name, h)
 		case h.Typeflag == tar.TypeSymlink:
 			check(errors.Join(root.Symlink(h.Linkname, name), root.Lchown(name, h.Uid, h.Gid)))
 		case h.Typeflag == tar.TypeLink:
 			link(root, path.Clean(h.Linkname), name, below)
 		default:
 			check(root.WriteFile(name, must(io.ReadAll(r)), 0o600))
-			attributes(root, name, h)
+			finish(root, name, h)
 		}
 	}
 	must(io.Copy(io.Discard, plain))
@@ -120,7 +107,7 @@ func hide(name string) {
 	}
 }
 
-func attributes(root *os.Root, name string, h *tar.Header) {
+func finish(root *os.Root, name string, h *tar.Header) {
 	check(root.Lchown(name, h.Uid, h.Gid)) // it clears setuid, so the mode comes after it
 	check(root.Chmod(name, h.FileInfo().Mode()))
 	check(root.Chtimes(name, h.ModTime, h.ModTime))

@@ -3,7 +3,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,36 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func main() {
-	run := parent
+func run(rootfs string, command []string, cgroups []string) (status int, err error) {
+	status = 125
+	defer catch(&err)
 	if os.Getenv("CHILD") != "" {
-		run = child
+		return child(rootfs, command)
 	}
-	defer func() {
-		if err := recover(); err != nil {
-			fmt.Fprintln(os.Stderr, "run:", err)
-			os.Exit(125)
-		}
-	}()
-	os.Exit(run(os.Args[2], os.Args[3:]))
-}
-
-func check(err error) { must(0, err) }
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
+	return parent(rootfs, command, cgroups), nil
 }
 
 // parent starts this program once more, as PID 1 of new namespaces, and waits for its end.
-func parent(rootfs string, command []string) int {
+func parent(rootfs string, command, cgroups []string) int {
 	runtime.LockOSThread() // Pdeathsig means the thread that starts the child
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), "CHILD=yes")
+	cmd := exec.Command("/proc/self/exe", append([]string{"run", rootfs}, command...)...)
+	cmd.Env = append(os.Environ(), "CHILD=yes", "CGROUPS="+strings.Join(cgroups, ":"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
@@ -67,7 +52,10 @@ func parent(rootfs string, command []string) int {
 }
 
 // child is in the namespaces. It changes its root, and becomes the command.
-func child(rootfs string, command []string) int {
+func child(rootfs string, command []string) (status int, err error) {
+	for _, folder := range filepath.SplitList(os.Getenv("CGROUPS")) {
+		check(os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0))
+	}
 	check(unix.Sethostname([]byte("container")))
 	loopbackUp()
 	check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")) // else what it mounts appears on the host
@@ -87,16 +75,15 @@ func child(rootfs string, command []string) int {
 	check(os.Chdir("/"))
 
 	os.Clearenv()
-	check(os.Setenv("PATH", path))
+	check(os.Setenv("PATH", standardPath))
 	file, err := exec.LookPath(command[0])
 	if err == nil {
 		err = unix.Exec(file, command, os.Environ())
 	}
-	fmt.Fprintln(os.Stderr, "run:", err)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return 127
+		return 127, err
 	}
-	return 126
+	return 126, err
 }
 
 // loopbackUp does what "ip link set lo up" does.

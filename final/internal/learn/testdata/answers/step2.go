@@ -17,33 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func main() {
-	defer func() {
-		if err := recover(); err != nil {
-			fmt.Fprintln(os.Stderr, "untar:", err)
-			os.Exit(1)
-		}
-	}()
-	dir := os.Args[3]
+func untar(file, dir string) (err error) {
+	defer catch(&err)
 	partial := must(os.MkdirTemp(dir, ".partial-")) // its files are renamed when all is well
 	defer os.RemoveAll(partial)
-	unpack(os.Args[2], partial)
+	unpack(file, partial)
 	for _, name := range must(filepath.Glob(partial + "/*")) {
 		final := filepath.Join(dir, filepath.Base(name))
 		check(os.RemoveAll(final))
 		check(os.Rename(name, final))
 	}
-}
-
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	check(err)
-	return v
+	return nil
 }
 
 // An ending counts the zeros at the end of what was read.
