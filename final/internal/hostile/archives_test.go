@@ -438,7 +438,7 @@ func noXattrs(h *house, _ string) {
 // outOfReach wants that another user of the host finds no way to a setuid file: not in the layer, and not where a
 // container has it.
 func outOfReach(h *house, name string) {
-	if out, status := h.gocker("final", "run", "-d", "--name", "held", name, "sleep", "1000"); status != 0 {
+	if out, status := h.gocker("final", h.run("-d", "--name", "held", name, "sleep", "1000")...); status != 0 {
 		h.t.Fatalf("run -d ended with %d:\n%s", status, out)
 	}
 	defer h.gocker("final", "rm", "-f", "held")

@@ -24,9 +24,12 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"gocker/final/internal/cli"
 	"gocker/final/internal/life"
 	"gocker/final/internal/networks"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -56,6 +59,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	status := 0
+	if err := rootless.Enter(os.Args[1:]); err != nil { // for root it does nothing
+		fmt.Fprint(os.Stderr, advice.Print("gocker", err))
+		os.Exit(125)
+	}
 	if road == "steps" {
 		if err := stepsPull(os.Args[2]); err != nil {
 			fmt.Fprint(os.Stderr, advice.Print("gocker", err))
@@ -82,6 +89,7 @@ func stepsPull(name string) error {
 // A house is the folder that one attack is tried in. Only what lies below store is gocker's.
 type house struct {
 	t       testing.TB
+	user    *testenv.User // whose it is; nil: root's
 	base    string
 	store   dirs.Dirs
 	left    func(testing.TB) // see testenv.Watch
@@ -89,13 +97,13 @@ type house struct {
 	before  string
 }
 
-func newHouse(t testing.TB) *house {
+func newHouse(t testing.TB, user *testenv.User) *house {
 	base := t.TempDir()
 	// Others must be able to come as far as the store: see outOfReach.
 	if err := errors.Join(os.Chmod(filepath.Dir(base), 0o755), os.Chmod(base, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, base: base, outside: filepath.Join(base, "outside"),
+	h := &house{t: t, user: user, base: base, outside: filepath.Join(base, "outside"),
 		store: dirs.Dirs{Root: filepath.Join(base, "store", "root"), Run: filepath.Join(base, "store", "run")}}
 	for _, dir := range []string{h.outside, filepath.Join(base, "cwd"), filepath.Join(base, "store")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -113,8 +121,21 @@ func newHouse(t testing.TB) *house {
 		}
 	})
 	h.left = testenv.Watch(t, h.store)
+	h.give(filepath.Dir(h.store.Root), h.store.Run, h.store.Containers())
 	h.before = h.rest()
 	return h
+}
+
+// give gives files to the user whose house it is.
+func (h *house) give(files ...string) {
+	for _, file := range files {
+		if h.user == nil {
+			return
+		}
+		if err := os.Lchown(file, testenv.UserID, testenv.UserID); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 }
 
 // rest is all of the house but the store.
@@ -129,10 +150,15 @@ func (h *house) gocker(road string, args ...string) (output string, status int) 
 	ctx, cancel := context.WithTimeout(context.Background(), mostTime) // not the test's: what it started is to be removed after its end, too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr, cmd.Env = &syscall.SysProcAttr{}, os.Environ()
+	if h.user != nil {
+		as := h.user.Command(nil, filepath.Join(h.user.Home, "gocker"), args...)
+		cmd.Path, cmd.Args, cmd.SysProcAttr, cmd.Env = as.Path, as.Args, as.SysProcAttr, as.Env
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	cmd.Dir = filepath.Join(h.base, "cwd")
 	statusFile := filepath.Join(h.base, "store", "status")
-	cmd.Env = append(os.Environ(), child+"="+road, child+"_STATUS="+statusFile, "GOCKER_ROOT="+h.store.Root, "GOCKER_RUN="+h.store.Run, "DOCKER_CONFIG="+filepath.Join(h.base, "store"))
+	cmd.Env = append(cmd.Env, child+"="+road, child+"_STATUS="+statusFile, "GOCKER_ROOT="+h.store.Root, "GOCKER_RUN="+h.store.Run, "DOCKER_CONFIG="+filepath.Join(h.base, "store"))
 	out, err := cmd.CombinedOutput()
 	if err := context.Cause(ctx); err != nil {
 		h.t.Fatalf("gocker %q was not done after %s: %v\n%s", args, mostTime, err, out)
@@ -174,6 +200,24 @@ func (h *house) untouched() {
 	h.t.Helper()
 	if after := h.rest(); after != h.before {
 		h.t.Errorf("outside of the store there is now\n%swant what was there before\n%s", after, h.before)
+	}
+	if h.user == nil {
+		return
+	}
+	err := filepath.WalkDir(filepath.Dir(h.store.Root), func(path string, _ fs.DirEntry, err error) error {
+		var stat unix.Stat_t
+		if errors.Is(err, fs.ErrNotExist) || unix.Lstat(path, &stat) == unix.ENOENT {
+			return nil // a container is there, and ends
+		}
+		for _, id := range []uint32{stat.Uid, stat.Gid} {
+			if id != testenv.UserID && (id < testenv.FirstSubID || id >= testenv.FirstSubID+testenv.SubIDs) {
+				h.t.Errorf("%q is a file of %d:%d, who is not the user", path, stat.Uid, stat.Gid)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		h.t.Error(err)
 	}
 }
 
@@ -252,20 +296,51 @@ type attack struct {
 	layers  string // what its layers then are, as files spells it; "": not looked at
 	run     []string
 	status  int
-	prints  string // what the run prints, a regular expression
+	prints  string   // what the run prints, a regular expression
+	asUser  *outcome // if it is another one for a user who is not root: an image has no devices then
 	then    func(h *house, name string)
+}
+
+// An outcome is how a run ends.
+type outcome struct {
+	status int
+	prints string
 }
 
 func TestHostileImages(t *testing.T) {
 	testenv.NeedRoot(t)
 	for _, a := range slices.Concat(archives(), manifests(), loads(), runs(), lives()) {
-		t.Run(a.name, func(t *testing.T) { newHouse(t).try("final", a) })
+		t.Run(a.name, func(t *testing.T) { newHouse(t, nil).try("final", a) })
 	}
 	// The lessons unpack archives with the same code, but by another road. What manifests say they leave to the library.
 	for _, a := range archives() {
 		if a.flags == nil {
-			t.Run("steps/"+a.name, func(t *testing.T) { newHouse(t).try("steps", a) })
+			t.Run("steps/"+a.name, func(t *testing.T) { newHouse(t, nil).try("steps", a) })
 		}
+	}
+}
+
+// What a user pulls makes nothing outside of the user's folders, and no file of another owner. Manifests, and what comes as a file,
+// are not tried again: the same code reads them, and asks nothing of the kernel before it has refused them. Nor is what costs only
+// time and memory.
+func TestHostileImagesThatAUserPulls(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	program, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(u.Home, "gocker"), program, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range slices.Concat(archives(), runs(), lives()) {
+		if regexp.MustCompile(`million| [GT]B|5,000|200 |again`).MatchString(a.name) {
+			continue
+		}
+		if a.asUser != nil {
+			a.status, a.prints = a.asUser.status, a.asUser.prints
+		}
+		t.Run(a.name, func(t *testing.T) { newHouse(t, &u).try("final", a) })
 	}
 }
 
@@ -303,7 +378,7 @@ func (h *house) try(road string, a attack) {
 	if a.run != nil {
 		args := slices.Clone(a.run)
 		args[slices.Index(args, "IMAGE")] = name
-		out, status := h.gocker("final", append([]string{"run", "--rm"}, args...)...)
+		out, status := h.gocker("final", h.run("--rm", args...)...)
 		if status != a.status || !regexp.MustCompile(a.prints).MatchString(out) {
 			h.t.Errorf("run %q ended with %d:\n%swant %d and %q", args, status, out, a.status, a.prints)
 		}
@@ -317,4 +392,13 @@ func (h *house) try(road string, a attack) {
 	}
 	h.untouched()
 	h.empty()
+}
+
+// run is the command that runs a container. Without its network, as a user may have none.
+func (h *house) run(flag string, args ...string) []string {
+	command := []string{"run", flag}
+	if h.user != nil {
+		command = append(command, "--network", "none")
+	}
+	return append(command, args...)
 }

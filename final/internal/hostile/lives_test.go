@@ -47,7 +47,7 @@ func lives() []attack {
 // start runs a container in the background. The rest of its command is given to sh.
 func (h *house) start(name string, args ...string) (id string) {
 	h.t.Helper()
-	id = strings.TrimSpace(h.must(append([]string{"run", "-d", name, "sh", "-c", `printf %s "$1" >/proc/$$/comm; sleep 1000 & wait`, "sh"}, args...)...))
+	id = strings.TrimSpace(h.must(h.run("-d", append([]string{name, "sh", "-c", `printf %s "$1" >/proc/$$/comm; sleep 1000 & wait`, "sh"}, args...)...)...))
 	h.t.Cleanup(func() { h.gocker("final", "rm", "-f", id) })
 	return id
 }
@@ -67,7 +67,11 @@ func lookAtEvil(h *house, name string) {
 	id := h.start(name, evil)
 	h.must("exec", id, "touch", "/tmp/"+evil)
 	h.must("volume", "create", "--label", "key"+evil+"=value"+evil, "volume")
-	h.must("commit", "-m", evil, "-a", evil, id, "committed")
+	pause := "--pause=true"
+	if h.user != nil { // who has no cgroup here, and so nothing to pause
+		pause = "--pause=false"
+	}
+	h.must("commit", pause, "-m", evil, "-a", evil, id, "committed")
 	out := h.must("inspect", id)
 	var inspected []struct {
 		Config struct {
@@ -86,10 +90,13 @@ func lookAtEvil(h *house, name string) {
 	if _, err := exec.LookPath("ps"); err == nil {
 		h.must("top", id, "-eo", "pid,comm,args")
 	}
+	if h.user == nil {
+		h.must("stats", "--no-stream", id)
+	}
 	for _, args := range [][]string{
 		{"ps", "-a"}, {"ps", "--no-trunc", "--format", "{{.Labels}} {{.Command}}"}, {"ps", "--format", "json"},
 		{"inspect", id, "--format", "{{.Config.Labels}} {{range .Config.Env}}{{.}}{{println}}{{end}}{{json .Args}}"},
-		{"top", id}, {"stats", "--no-stream", id}, {"lsns", id}, {"why", id},
+		{"top", id}, {"lsns", id}, {"why", id},
 		{"diff", id}, {"layers", id}, {"layers", id, "--format", "json"},
 		{"events", "--since", "1h", "--until", "0s"}, {"events", "--since", "1h", "--until", "0s", "--format", "json"},
 		{"events", "--since", "1h", "--until", "0s", "--format", "{{.Actor.Attributes}}"},
@@ -98,7 +105,7 @@ func lookAtEvil(h *house, name string) {
 		{"image", "files", "committed", "/srv"}, {"image", "layers", "committed"},
 		{"volume", "ls", "--format", "{{.Labels}}"}, {"volume", "ls", "--format", "json"},
 		{"volume", "inspect", "volume"}, {"volume", "inspect", "volume", "--format", "{{.Labels}}"},
-		{"run", "--rm", "--explain=sh", name, "true", evil},
+		h.run("--rm", "--explain=sh", name, "true", evil),
 	} {
 		h.must(args...)
 	}
@@ -134,6 +141,7 @@ func swap(h *house, name string) {
 	if err := os.Symlink(h.outside, filepath.Join(shared, "link")); err != nil {
 		h.t.Fatal(err)
 	}
+	h.give(filepath.Join(shared, "door"), filepath.Join(shared, "link"))
 	var swaps [2]atomic.Int64
 	for i, dir := range []string{filepath.Join("/proc", pid, "root"), shared} {
 		done, stopped := make(chan bool), make(chan bool)
@@ -157,12 +165,13 @@ func swap(h *house, name string) {
 	if err := os.Mkdir(into, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
+	h.give(into)
 	for range 5 {
 		for _, args := range [][]string{
 			{"diff", id}, {"layers", id}, {"commit", "--pause=false", id, "raced"}, {"commit", id, "raced"},
 			{"cp", id + ":/door/.", into}, {"cp", "/etc/hostname", id + ":/door/new"},
 			{"exec", "-w", "/door/made", id, "touch", "here"},
-			{"run", "--rm", "-v", "shared:/v", "--tmpfs", "/v/door/in", "-v", "/v/door/new", "-w", "/v/door/made", name, "touch", "here", "/v/door/in/here"},
+			h.run("--rm", "-v", "shared:/v", "--tmpfs", "/v/door/in", "-v", "/v/door/new", "-w", "/v/door/made", name, "touch", "here", "/v/door/in/here"),
 		} {
 			if out, _ := h.gocker("final", args...); strings.Contains(out, "secret") {
 				h.t.Errorf("gocker %q tells of the host:\n%s", args, out)
