@@ -123,6 +123,10 @@ func isolate(spec *specs.Spec, opts Isolation) error {
 	} else if usernamespace.Inside() { // and a sysfs shows the devices of a network namespace: only its owner may mount one
 		setMount(spec, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}})
 	}
+	if opts.PID == "host" && usernamespace.Inside() { // nor is the pid namespace, and a proc file system shows its processes
+		i := slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/proc" })
+		spec.Mounts[i] = specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+	}
 	shareMemory(spec, opts.IPC)
 	return nil
 }
