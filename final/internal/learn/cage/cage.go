@@ -13,6 +13,9 @@
 //
 // As systemd does it, / is a shared mount: what a program mounts without a private copy stays in the cage, and is found.
 //
+// Outside it has a folder, below the one for temporary files, which is locked as long as the cage is there. If this process is
+// killed, all in the cage ends with it, and the next cage removes the folder and the cgroup.
+//
 // It is not for a program that means harm: that one has root's capabilities.
 package cage
 
@@ -28,7 +31,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/rootfs"
 	"gocker/step05-namespaces/terminal"
@@ -48,7 +53,8 @@ const (
 // A Cage is a place where programs run. Close it.
 type Cage struct {
 	memory *os.File            // the file system of the cage
-	folder string              // where it is mounted, which nobody else sees
+	folder string              // where it is mounted, which nobody else sees; others see a record of the cgroup
+	lock   *os.File            // of the folder
 	cgroup cgroups.Cgroup      // what it may use
 	inner  cgroups.Cgroup      // below it, where programs begin: with v2 only a cgroup without processes can have others
 	first  *namespaces.Process // PID 1: it waits, and all others end with it
@@ -64,7 +70,10 @@ func New() (c *Cage, err error) {
 			c, err = nil, fmt.Errorf("make a cage: %w", err)
 		}
 	}()
-	if c.folder, err = os.MkdirTemp("", "cage"); err != nil {
+	if err := removeDead(); err != nil {
+		return c, err
+	}
+	if c.folder, c.lock, err = newFolder(); err != nil {
 		return c, err
 	}
 	if err := c.makeCgroups(); err != nil {
@@ -185,18 +194,56 @@ func (c *Cage) Kill() { c.first.Kill() }
 
 // Close ends all that runs in the cage, and removes it.
 func (c *Cage) Close() error {
-	var err error
 	if c.first != nil {
 		c.first.Abort()
-	}
-	if c.cgroup != nil {
-		err = cgroups.Remove(c.cgroup) // with those inside
 	}
 	if c.memory != nil {
 		c.memory.Close()
 	}
-	if c.folder != "" {
-		err = errors.Join(err, os.Remove(c.folder))
+	if c.lock == nil {
+		return nil
+	}
+	defer c.lock.Close()
+	return removeFolder(c.folder)
+}
+
+const prefix = "gocker-cage"
+
+// newFolder makes a folder for temporary files, and locks it.
+func newFolder() (folder string, lock *os.File, err error) {
+	for {
+		if folder, err = os.MkdirTemp("", prefix); err != nil {
+			return "", nil, err
+		}
+		// Another process may have taken it for a dead one before it was locked.
+		if lock, err = dirs.TryLock(folder); !errors.Is(err, dirs.ErrLocked) && !errors.Is(err, os.ErrNotExist) {
+			return folder, lock, err
+		}
+	}
+}
+
+// removeFolder removes the folder of a cage in which nothing runs, and first the cgroup that is recorded there.
+func removeFolder(folder string) error {
+	if err := cgroups.RemoveRecorded(&overlay.FS{Dir: folder}); err != nil {
+		return err
+	}
+	return os.Remove(folder)
+}
+
+// removeDead removes what is left of cages whose process was killed.
+func removeDead() error {
+	folders, err := dirs.Glob(os.TempDir(), prefix+"[0-9]*")
+	for _, folder := range folders {
+		var info unix.Stat_t
+		if unix.Lstat(folder, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFDIR || info.Uid != uint32(os.Geteuid()) {
+			continue // somebody else may have written the record in it
+		}
+		lock, lockErr := dirs.TryLock(folder)
+		if lockErr != nil {
+			continue // it is alive, or gone meanwhile
+		}
+		err = errors.Join(err, removeFolder(folder))
+		lock.Close()
 	}
 	return err
 }

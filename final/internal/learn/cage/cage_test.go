@@ -3,17 +3,27 @@
 package cage
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gocker/step01-pull/shared/testenv"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("KILLED") != "" {
+		_, err := New()
+		fmt.Println(err)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
 	testenv.Alone()
 	os.Exit(m.Run())
 }
@@ -76,11 +86,59 @@ func TestTheMachineSurvivesAWrongProgram(t *testing.T) {
 			}
 		})
 	}
-	ours := "gocker-learn-" + filepath.Base(os.TempDir()) + "-" // other tests have cages meanwhile
-	if left := testenv.Cgroups(func(name string) bool { return strings.HasPrefix(name, ours) }); len(left) > 0 {
-		t.Errorf("cgroups are left: %q", left)
+	if left := left(t); len(left) > 0 {
+		t.Errorf("it is left: %q", left)
 	}
 	if _, err := os.Stat("/usr/bin"); err != nil {
 		t.Error(err)
+	}
+}
+
+// left are the folders and cgroups of cages of this test: others have cages meanwhile.
+func left(t *testing.T) []string {
+	t.Helper()
+	folders, err := filepath.Glob(os.TempDir() + "/gocker-cage*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := "gocker-learn-" + filepath.Base(os.TempDir()) + "-"
+	return append(folders, testenv.Cgroups(func(name string) bool { return strings.HasPrefix(name, ours) })...)
+}
+
+func TestTheNextCageRemovesWhatAKilledOneLeft(t *testing.T) {
+	testenv.NeedRoot(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "KILLED=yes")
+	if out, err := cmd.Output(); err == nil || string(out) != "<nil>\n" {
+		t.Fatalf("a process that kills itself says %q, %v", out, err)
+	}
+	if left := left(t); len(left) < 2 {
+		t.Errorf("there is %q; want a folder and a cgroup", left)
+	}
+	theirs := os.TempDir() + "/gocker-cage1"
+	if err := errors.Join(os.Mkdir(theirs, 0o755), os.WriteFile(theirs+"/cgroups", []byte(":/sys/fs/cgroup/theirs"), 0o644), os.Chown(theirs, 1000, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(theirs)
+	c, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := New() // it leaves one that is alive alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := c.Run([]string{"true"}, time.Minute); err != nil || o.Status != 0 {
+		t.Errorf("a cage beside another: %+v, %v", o, err)
+	}
+	if err := errors.Join(c.Close(), second.Close()); err != nil {
+		t.Error(err)
+	}
+	if left := left(t); !slices.Equal(left, []string{theirs}) {
+		t.Errorf("it is left: %q; want another user's folder alone", left)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step04-overlay/overlay"
 	"gocker/step05-namespaces/rootfs"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
@@ -27,7 +28,7 @@ const inner = "learner"
 // makeCgroups makes the cgroup that holds the limits, and the one below it.
 func (c *Cage) makeCgroups() (err error) {
 	name := strings.Join([]string{"gocker-learn", filepath.Base(os.TempDir()), filepath.Base(c.folder)}, "-")
-	if c.cgroup, err = cgroups.New(nil, name); err != nil {
+	if c.cgroup, err = cgroups.New(&overlay.FS{Dir: c.folder}, name); err != nil {
 		return err
 	}
 	most, processes := int64(memory), int64(pids)
