@@ -25,19 +25,24 @@ import (
 // The user's own id anybody may map. Ranges of other ids only root may; so newuidmap(1), which is setuid root, does it for
 // those ranges that root has written into /etc/subuid for this user. A Map without ranges has one user and one group.
 type Map struct {
-	users, groups []extent // of the ranges
-	why           string   // there are none
+	users, groups []Range
+	why           string // there are none
 }
 
-// An extent is a range of ids outside: a line of /etc/subuid, without the user's name. See subuid(5).
-type extent struct{ first, count int }
+// A Range is one of ids outside: a line of /etc/subuid, without the user's name. See subuid(5).
+type Range struct{ First, Count int }
 
 // UserMap is the map for the user of this process.
 func UserMap() (m Map, err error) {
-	if m.users, err = ranges("/etc/subuid"); err != nil {
+	uid := strconv.Itoa(os.Geteuid())
+	name := uid
+	if u, err := user.LookupId(uid); err == nil { // not every id has a name
+		name = u.Username
+	}
+	if m.users, err = Ranges("/etc/subuid", name, uid); err != nil {
 		return Map{}, err
 	}
-	if m.groups, err = ranges("/etc/subgid"); err != nil {
+	if m.groups, err = Ranges("/etc/subgid", name, uid); err != nil {
 		return Map{}, err
 	}
 	for _, program := range []string{"newuidmap", "newgidmap"} {
@@ -67,13 +72,13 @@ func (m Map) String() string {
 	}
 	count := 0
 	for _, e := range m.users {
-		count += e.count
+		count += e.Count
 	}
 	return fmt.Sprintf("and has %d more ids, from /etc/subuid", count)
 }
 
-// ranges reads what /etc/subuid or /etc/subgid gives this user, by name or by number.
-func ranges(file string) (found []extent, err error) {
+// Ranges reads what /etc/subuid or /etc/subgid gives a user, by its name or its number.
+func Ranges(file, name, uid string) (found []Range, err error) {
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -81,23 +86,18 @@ func ranges(file string) (found []extent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	uid := strconv.Itoa(os.Geteuid())
-	name := uid
-	if u, err := user.LookupId(uid); err == nil { // not every id has a name
-		name = u.Username
-	}
 	for line := range strings.Lines(string(raw)) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
 		if len(fields) != 3 || fields[0] != uid && fields[0] != name {
 			continue
 		}
-		first, err := strconv.ParseUint(fields[1], 10, 31)
-		count, err2 := strconv.ParseUint(fields[2], 10, 31)
+		first, err := strconv.ParseUint(fields[1], 10, 32)
+		count, err2 := strconv.ParseUint(fields[2], 10, 32)
 		if err := errors.Join(err, err2); err != nil {
 			return nil, fmt.Errorf("%s: the line %q: %w", file, strings.TrimSpace(line), err)
 		}
 		if count > 0 {
-			found = append(found, extent{int(first), int(count)})
+			found = append(found, Range{int(first), int(count)})
 		}
 	}
 	return found, nil
@@ -138,12 +138,12 @@ func (m Map) write(pid int) error {
 }
 
 // newidmap calls newuidmap or newgidmap: root is own, and the ids from 1 on are the ranges.
-func newidmap(program string, pid, own int, ranges []extent) error {
+func newidmap(program string, pid, own int, ranges []Range) error {
 	args := []string{strconv.Itoa(pid), "0", strconv.Itoa(own), "1"}
 	inside := 1
 	for _, e := range ranges {
-		args = append(args, strconv.Itoa(inside), strconv.Itoa(e.first), strconv.Itoa(e.count))
-		inside += e.count
+		args = append(args, strconv.Itoa(inside), strconv.Itoa(e.First), strconv.Itoa(e.Count))
+		inside += e.Count
 	}
 	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
 		err = fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
