@@ -38,6 +38,7 @@ type Call struct {
 	args   [6]uintptr
 	least  uintptr // a smaller result than this is an error too: so many bytes are to be read
 	orNext bool    // where it finds no file that it may execute, the next call is tried
+	begets bool    // it makes a process that goes on with the list: see Again
 
 	// Enters says that the call takes the child into its cgroup. A child that is born there does not make it.
 	Enters bool
@@ -54,6 +55,7 @@ type List struct {
 	theirs int
 	sent   *os.File         // what the child has sent: see Send
 	kept   []int            // what else it has open until execve(2): see Keep
+	again  bool             // the child makes a child, which goes on in its place: see Again
 	passed bool             // another process has the socket, with the container's rights: see Follow
 	page   []byte           // memory that we share with the child,
 	report *report          // with what it has to say
@@ -294,7 +296,11 @@ func (l *List) Clone(flags int) (pid int, pidfd *os.File, err error) {
 		return 0, nil, errno
 	}
 	l.pid = pid
-	return pid, os.NewFile(uintptr(*fd), "pidfd"), nil
+	child := os.NewFile(uintptr(*fd), "pidfd")
+	if l.again {
+		return l.heir(child)
+	}
+	return pid, child, nil
 }
 
 // fork returns in the parent only. The functions that it calls in the child may not even grow the stack: with go:nosplit
@@ -328,6 +334,9 @@ func (l *List) live() {
 			continue
 		}
 		r, _, errno := unix.RawSyscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5])
+		if errno == 0 && c.begets && r != 0 {
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		}
 		if errno == 0 && r >= c.least {
 			continue
 		}

@@ -98,7 +98,8 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
-	if err := unshare(made); err != nil {
+	left, err := p.unshare(made)
+	if err != nil {
 		return err
 	}
 	if err := p.each(func(part Part) error { return part.Unshared() }); err != nil {
@@ -145,7 +146,7 @@ func (p *Process) create(spec *specs.Spec) error {
 		return err
 	}
 	err = root.ChildMounts(func() error {
-		if err := p.clone(made & unix.CLONE_NEWPID); err != nil {
+		if err := p.clone(left & unix.CLONE_NEWPID); err != nil {
 			return err
 		}
 		return p.awaitReport()
@@ -179,6 +180,17 @@ func newNamespaces(spec *specs.Spec) (flags int, err error) {
 		return 0, fmt.Errorf("set the host name %q without a uts namespace: %w", spec.Hostname, ErrShared)
 	}
 	return flags, nil
+}
+
+// unshare takes the calling thread into new namespaces, first into those that parts make. It returns the flags of the others.
+func (p *Process) unshare(flags int) (left int, err error) {
+	left = flags
+	for _, part := range p.parts {
+		if left, err = part.Unshare(left); err != nil {
+			return left, err
+		}
+	}
+	return left, unshare(left)
 }
 
 // unshare takes the calling thread into new namespaces, but for two. A pid namespace is for the child. And the cgroup

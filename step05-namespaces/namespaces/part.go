@@ -20,7 +20,7 @@ import (
 // The order of the moments keeps a container in: a Part can do less at each later one. So the order stands here, once:
 //
 //	Outside   nothing is made yet, and names are the host's
-//	          the thread goes into the namespaces
+//	Unshare   the thread goes into the namespaces
 //	Unshared  the thread is in there, and names are still the host's
 //	          it changes its root
 //	Mount     an entry of the spec is to be mounted
@@ -37,9 +37,12 @@ import (
 //	Failed    or it could not
 //	Ended     it has ended
 //
-// A process that Join starts has the same moments but Unshared and Mount: it finds all made and mounted.
+// A process that Join starts has the same moments but Unshare, Unshared and Mount: it finds all made and mounted.
 type Part struct {
-	Outside  func() error
+	Outside func() error
+	// Unshare takes flags of namespaces, goes into those that it makes in its own way, and returns the others. What it makes
+	// is the child's, too: if that is a pid namespace, the part sees to it.
+	Unshare  func(flags int) (left int, err error)
 	Unshared func() error
 	// Mount returns true for an entry that it has dealt with: then no other part is asked, and Create does not mount it.
 	Mount  func(r *rootfs.Root, m specs.Mount) (done bool, err error)
@@ -69,6 +72,7 @@ type Streams interface {
 // idle has nothing to do at any moment.
 var idle = Part{
 	Outside:  func() error { return nil },
+	Unshare:  func(flags int) (int, error) { return flags, nil },
 	Unshared: func() error { return nil },
 	Mount:    func(*rootfs.Root, specs.Mount) (bool, error) { return false, nil },
 	Inside:   func() error { return nil },

@@ -18,20 +18,23 @@ import (
 // Device nodes. mknod(2) wants the capability over the whole machine, as the number of a device may be its disk. But the user
 // may use the host's own /dev/null anyhow, and bind it.
 //
-// A proc file system, or a sysfs. The kernel mounts one only where the mount namespace has another already that nothing
-// covers. Else a user would see the files that somebody has covered. The container has none when its own are mounted: the
+// A proc file system, or a sysfs. If a mount namespace belongs to a user namespace, the kernel mounts one there only where
+// another is mounted already that nothing covers. Else a user would see the files that somebody has covered. The container has none when its own are mounted: the
 // host's are gone with the old root. So those are there for this moment, where no name leads but "/..", and all names are
 // known. See mount_too_revealing in the kernel's fs/namespace.c.
 type lent map[string]*os.File // by the host's names; not mounted yet
 
-// lend looks for them while names are the host's. Outside of a user namespace there is nothing to lend.
+// lend looks for them while names are the host's. To the machine's own root the host lends nothing, unless the container has a
+// user namespace of its own.
 func lend() (lent, error) {
-	if !usernamespace.Inside() {
+	if !usernamespace.OwnsMounts() {
 		return nil, nil
 	}
 	l := lent{"/proc": nil, "/sys": nil}
-	for _, d := range DefaultDevices {
-		l[d.Path] = nil
+	if usernamespace.Inside() {
+		for _, d := range DefaultDevices {
+			l[d.Path] = nil
+		}
 	}
 	for name := range l {
 		f, err := inside.Find(name)
