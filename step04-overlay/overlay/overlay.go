@@ -53,6 +53,10 @@ type FS struct {
 	// Documentation/filesystems/overlayfs.rst.
 	Volatile bool
 
+	// Over, if there is one, shows the layers and the container's folder otherwise than they are. It mounts something over each, on a
+	// thread with a mount namespace of its own, before that thread lays them over each other.
+	Over func(folders []string) error
+
 	lock *os.File
 }
 
@@ -140,7 +144,9 @@ func (f *FS) makeFolders(image string) error {
 // Mount lays the layers over each other at Mnt.
 func (f *FS) Mount() error {
 	mount := f.mountByLinks
-	if f.optionsFit() {
+	if f.Over != nil {
+		mount = f.mountOver
+	} else if f.optionsFit() {
 		mount = func() error { return f.mount(f.options(f.Lower)) }
 	}
 	err := mount()

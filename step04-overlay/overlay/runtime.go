@@ -5,6 +5,7 @@ package overlay
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,9 +38,36 @@ func (f *FS) LayersAside(use func() error) error {
 	}, use)
 }
 
+// mountOver is Mount with Over: only the mount of the whole gets to where all see it.
+func (f *FS) mountOver() error {
+	var tree *os.File
+	err := f.MountAside(func() error {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, f.Mnt(), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("open the mount at %q: %w", f.Mnt(), err)
+		}
+		tree = os.NewFile(uintptr(fd), f.Mnt())
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if err := unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, f.Mnt(), unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount overlay on %q: %w", f.Mnt(), err)
+	}
+	return nil
+}
+
 func (f *FS) aside(mount func(lower merged.Stack) error, use func() error) error {
 	return check.InOwnMounts(func() error {
 		err := error(nil)
+		if f.Over != nil {
+			err = f.Over(append(slices.Clone(f.Lower), filepath.Dir(f.Mnt())))
+		}
+		if err != nil {
+			return err
+		}
 		if f.optionsFit() {
 			err = mount(f.Lower)
 		} else {
