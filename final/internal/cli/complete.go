@@ -96,7 +96,7 @@ func (c completer) argument(_ *cobra.Command, args []string, word string) ([]str
 var (
 	fileValues = []string{"file", "folder", "HOST[:CONTAINER][:rwm]", "DEVICE:NUMBER"}
 	// Only the user knows these.
-	freeValues = []string{"'c 189:* rwm'", "/DIR[:options]", "ADDRESS/BITS", "KEY=value", "NAME:ADDRESS", "NAME=ADDRESS", "NAME=VALUE", "[[IP:]HOSTPORT:]PORT[/udp]",
+	freeValues = []string{"'c 189:* rwm'", "/DIR[:options]", "ADDRESS/BITS", "CONTAINER:HOST:SIZE", "KEY=value", "NAME:ADDRESS", "NAME=ADDRESS", "NAME=VALUE", "[[IP:]HOSTPORT:]PORT[/udp]",
 		"address", "bits", "bytes", "command", "daemon", "domain", "groups", "int", "keys", "limit", "line", "lines", "microseconds", "name", "nodes", "number",
 		"option", "path", "port", "processes", "processors", "registry", "seconds", "size", "string", "text", "time", "user[:group]", "weight"}
 )
@@ -110,8 +110,10 @@ func otherWords(flag string) (words string, ok bool) {
 		return "default", true
 	case "scope":
 		return "local", true
-	case "uts", "userns":
+	case "uts":
 		return "host", true
+	case "userns":
+		return "host|auto", true
 	case "env":
 		return "VARIABLE", true
 	case "workdir":

@@ -4,10 +4,12 @@ package cli
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/pflag"
 
 	"gocker/final/internal/describe"
+	"gocker/step03-layers/usernamespace"
 )
 
 // isolationFlags say what a container shares with others, and what it may do.
@@ -15,7 +17,15 @@ func isolationFlags(f *pflag.FlagSet, opts *describe.Isolation) {
 	f.StringVar(&opts.PID, "pid", "", "use the process numbers of the `host|container:NAME`")
 	f.StringVar(&opts.IPC, "ipc", "", "use the shared memory of the `host|container:NAME`, or its own: private, shareable (other containers may use it), or none")
 	f.StringVar(&opts.UTS, "uts", "", "use the host name of the `host`")
-	f.Var(only("host"), "userns", "`host`: gocker does not make user namespaces yet")
+	usual := os.Getenv("GOCKER_USERNS")
+	if usernamespace.Inside() { // a user who is not root has one for all containers
+		usual = ""
+	}
+	f.StringVar(&opts.Users.Mode, "userns", usual, "`host|auto[:size=N]`: with auto its root is nobody on the host: it has ids of its own (GOCKER_USERNS)")
+	f.Var((*list)(&opts.Users.UIDMap), "uidmap", "`CONTAINER:HOST:SIZE`: so many user ids of the container are those of the host")
+	f.Var((*list)(&opts.Users.GIDMap), "gidmap", "`CONTAINER:HOST:SIZE`: the same for groups (default as --uidmap)")
+	f.StringVar(&opts.Users.SubUID, "subuidname", "", "its users are the range of this `name` in /etc/subuid")
+	f.StringVar(&opts.Users.SubGID, "subgidname", "", "its groups are the range of this `name` in /etc/subgid")
 	f.StringVar(&opts.Cgroupns, "cgroupns", "", "`host|private`: it sees the whole tree of cgroups, or its own cgroup as the root")
 	f.Var((*commaList)(&opts.CapAdd), "cap-add", "add these `capabilities` to the usual ones, or ALL")
 	f.Var((*commaList)(&opts.CapDrop), "cap-drop", "do not give it these `capabilities`, or ALL")

@@ -28,7 +28,6 @@ type missingFlag struct {
 var missingFlags = map[string][]missingFlag{
 	"run": {
 		{[]string{"gpus"}, "--device gives it devices by their names"},
-		{[]string{"uidmap", "gidmap"}, "there are no user namespaces yet: root in a container is the host's root, with fewer capabilities"},
 		{[]string{"health-on-failure"}, "a script can act: gocker wait --condition unhealthy CONTAINER && gocker restart CONTAINER"},
 		{[]string{"runtime"}, "gocker is its own runtime"},
 		{[]string{"link-local-ip"}, "--ip and --ip6 choose addresses of the network's own"},

@@ -81,7 +81,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 		return nil, err
 	}
 	c.State.Annotations = d.Labels
-	if err := c.WriteSpec(f.ID, c.Spec); err != nil {
+	if err := c.writeSpec(opts.Isolation.Users); err != nil {
 		return nil, err
 	}
 	if err := writeJSON(filepath.Join(f.Dir, stateName), c.State); err != nil {

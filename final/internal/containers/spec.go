@@ -53,12 +53,18 @@ func (store Store) ReadProcess(id string) (*specs.Spec, error) {
 		Linux   struct {
 			Namespaces []specs.LinuxNamespace
 			Seccomp    *specs.LinuxSeccomp
+
+			UIDMappings, GIDMappings []specs.LinuxIDMapping
 		}
 	}
 	if err := dirs.ReadJSON(filepath.Join(store.Dirs.Container(id), specName), &part); err != nil {
 		return nil, broken(id, specName, err)
 	}
-	return &specs.Spec{Process: part.Process, Linux: &specs.Linux{Namespaces: part.Linux.Namespaces, Seccomp: part.Linux.Seccomp}}, nil
+	linux := &specs.Linux{
+		Namespaces: part.Linux.Namespaces, Seccomp: part.Linux.Seccomp,
+		UIDMappings: part.Linux.UIDMappings, GIDMappings: part.Linux.GIDMappings,
+	}
+	return &specs.Spec{Process: part.Process, Linux: linux}, nil
 }
 
 // WriteSpec writes it, in one line: it has a name of a system call in every other one else.

@@ -25,8 +25,10 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/idmap"
 	"gocker/step02-untar/decompress"
 )
 
@@ -42,13 +44,38 @@ var (
 )
 
 // A Tree is where names begin.
-type Tree struct{ root *os.File }
+type Tree struct {
+	root  *os.File
+	users *specs.Linux // with the maps of its user namespace, if it has one
+}
 
 // Host is the tree of this process: names are as usual.
 var Host Tree
 
 // Inside is a tree whose names never lead out of the folder root, whatever links say.
-func Inside(root *os.File) Tree { return Tree{root} }
+func Inside(root *os.File) Tree { return InsideFor(root, &specs.Linux{}) }
+
+// InsideFor is Inside for the files of a container that runs, and has a user namespace with the maps of linux. In copies and archives
+// owners have the numbers that they have in there. If files are copied to there, the caller is a thread of idmap.MakeFiles.
+func InsideFor(root *os.File, linux *specs.Linux) Tree { return Tree{root, linux} }
+
+// inside are owners of the tree as its own users know them.
+func (t Tree) inside(uid, gid int) (int, int) {
+	if t.users == nil {
+		return uid, gid
+	}
+	return int(idmap.Inside(t.users.UIDMappings, uint32(uid))), int(idmap.Inside(t.users.GIDMappings, uint32(gid)))
+}
+
+// outside are owners that its users know, as the host has them.
+func (t Tree) outside(uid, gid int) (int, int, error) {
+	if t.users == nil {
+		return uid, gid, nil
+	}
+	hostUID, err := idmap.Host(t.users.UIDMappings, uint32(uid))
+	hostGID, gidErr := idmap.Host(t.users.GIDMappings, uint32(gid))
+	return int(hostUID), int(hostGID), errors.Join(err, gidErr)
+}
 
 func (t Tree) open(name string, flags int) (*os.File, error) {
 	at, how := unix.AT_FDCWD, unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC}
@@ -105,7 +132,7 @@ func Copy(source Tree, from string, target Tree, to string, opts Options) error 
 		w.CloseWithError(errors.Join(err, buffered.Flush()))
 	}()
 	defer r.Close() // so that the other one ends, too
-	return unpack(r, folder, opts, target.root == nil)
+	return unpack(r, folder, opts, target)
 }
 
 // Pack writes what Copy would read as a tar archive.
@@ -133,11 +160,12 @@ func Unpack(r io.Reader, target Tree, to string, opts Options) error {
 	}
 	plain := decompress.Reader(r)
 	defer plain.Close()
-	return unpack(plain, folder, opts, target.root == nil)
+	return unpack(plain, folder, opts, target)
 }
 
 // A source is what is to be copied.
 type source struct {
+	tree  Tree
 	file  *os.File // O_PATH
 	name  string   // of the copy; "." if only what is in it is to be copied
 	isDir bool
@@ -163,7 +191,7 @@ func (t Tree) find(name string, follow bool) (source, error) {
 		f.Close()
 		return source{}, err
 	}
-	s := source{file: f, name: path.Base(name), isDir: info.IsDir()}
+	s := source{tree: t, file: f, name: path.Base(name), isDir: info.IsDir()}
 	if t.root != nil {
 		s.dev = t.devices()
 	}

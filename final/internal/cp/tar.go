@@ -23,7 +23,7 @@ import (
 
 // pack writes a file, or a folder and all that is in it, as a tar archive. bare is Options.Bare.
 func pack(w io.Writer, s source, name string, bare bool) error {
-	p := packer{tar: tar.NewWriter(w), dev: s.dev, bare: bare, top: s.file, names: map[fileID]string{}}
+	p := packer{tree: s.tree, tar: tar.NewWriter(w), dev: s.dev, bare: bare, top: s.file, names: map[fileID]string{}}
 	if err := p.add(s.file, name); err != nil {
 		return err
 	}
@@ -31,6 +31,7 @@ func pack(w io.Writer, s source, name string, bare bool) error {
 }
 
 type packer struct {
+	tree  Tree
 	tar   *tar.Writer
 	dev   fileID
 	bare  bool
@@ -55,6 +56,7 @@ func (p *packer) add(f *os.File, name string) error {
 		return err
 	}
 	header.Name, header.Format = name, tar.FormatPAX
+	header.Uid, header.Gid = p.tree.inside(header.Uid, header.Gid)
 	// The host's names of users are not the container's, and the file counts, not the user who read it.
 	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
 	mounted := p.bare && f != p.top && isMountPoint(f)
@@ -146,7 +148,7 @@ const (
 )
 
 // unpack writes an archive into a folder. New files replace old ones, and folders that are there stay.
-func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
+func unpack(r io.Reader, folder *os.File, opts Options, target Tree) error {
 	w, err := untar.NewWriter(byDescriptor(folder))
 	if err != nil {
 		return err
@@ -165,7 +167,7 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 		if err == nil && (name == "." || header.Typeflag == tar.TypeXGlobalHeader) {
 			continue // the folder itself stays as it is
 		}
-		if err == nil && onHost && (header.Typeflag == tar.TypeChar || header.Typeflag == tar.TypeBlock) {
+		if err == nil && target.root == nil && (header.Typeflag == tar.TypeChar || header.Typeflag == tar.TypeBlock) {
 			err = ErrDevice
 		}
 		if err == nil {
@@ -173,6 +175,9 @@ func unpack(r io.Reader, folder *os.File, opts Options, onHost bool) error {
 		}
 		if err == nil {
 			own(header, opts.Owner)
+			header.Uid, header.Gid, err = target.outside(header.Uid, header.Gid)
+		}
+		if err == nil {
 			err = w.Write(header, archive)
 		}
 		if err != nil {

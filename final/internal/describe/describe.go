@@ -66,6 +66,9 @@ func Container(f *overlay.FS, config v1.Config, opts Options, lent Lent, store v
 			return d, err
 		}
 	}
+	if err := mapMounts(d.Spec, opts.Isolation.Users, f.Dir, store.Dirs); err != nil {
+		return d, err
+	}
 	d.Labels = map[string]string{}
 	maps.Copy(d.Labels, config.Labels)
 	maps.Copy(d.Labels, opts.Labels)

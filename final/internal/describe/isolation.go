@@ -24,6 +24,7 @@ type Isolation struct {
 	IPC      string // also "private", "shareable", which others may join, and "none": without /dev/shm
 	UTS      string
 	Cgroupns string
+	Users    Users `json:",omitzero"`
 
 	Privileged      bool // nothing is taken away: what follows is not looked at
 	CapAdd, CapDrop []string

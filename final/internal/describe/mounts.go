@@ -307,6 +307,8 @@ func (w *wish) addOption(option string) error {
 			return fmt.Errorf("%w: %s is only for folders of the host", ErrOption, option)
 		}
 		w.Options = append(w.Options, option)
+	case "idmap":
+		w.Options = append(w.Options, option)
 	default:
 		return fmt.Errorf("%w: option %q", ErrOption, option)
 	}

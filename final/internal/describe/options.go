@@ -79,6 +79,9 @@ func (o Options) Check() error {
 			return err
 		}
 	}
+	if err := o.Isolation.Users.Check(o.Isolation); err != nil {
+		return err
+	}
 	if o.StopSignal != "" {
 		if _, err := signame.Parse(o.StopSignal); err != nil {
 			return err

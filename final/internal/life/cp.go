@@ -15,9 +15,11 @@ import (
 	"gocker/final/internal/aside"
 	"gocker/final/internal/containers"
 	"gocker/final/internal/cp"
+	"gocker/final/internal/idmap"
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -31,22 +33,22 @@ type CopyOptions struct {
 
 // CopyFrom copies a file or folder of a container to the host. With an output it goes there, as a tar archive.
 func (life Life) CopyFrom(container, from, to string, output io.Writer, opts CopyOptions) error {
-	return life.withRoot(container, func(root *os.File, _ *specs.Spec) error {
+	return life.withRoot(container, func(tree cp.Tree, _ *specs.Spec) error {
 		if output != nil {
-			return cp.Pack(output, cp.Inside(root), from, cp.Options{Follow: opts.Follow})
+			return cp.Pack(output, tree, from, cp.Options{Follow: opts.Follow})
 		}
 		o := cp.Options{Follow: opts.Follow}
 		if !opts.Archive {
 			o.Owner = &cp.Owner{UID: os.Geteuid(), GID: os.Getegid()}
 		}
-		return cp.Copy(cp.Inside(root), from, cp.Host, to, o)
+		return cp.Copy(tree, from, cp.Host, to, o)
 	})
 }
 
 // Export writes all files of a container as a tar archive, but for what is mounted in it.
 func (life Life) Export(container string, output io.Writer) error {
-	err := life.withRoot(container, func(root *os.File, _ *specs.Spec) error {
-		return cp.Pack(output, cp.Inside(root), "/", cp.Options{Bare: true})
+	err := life.withRoot(container, func(tree cp.Tree, _ *specs.Spec) error {
+		return cp.Pack(output, tree, "/", cp.Options{Bare: true})
 	})
 	if err != nil {
 		return fmt.Errorf("export container %q: %w", container, err)
@@ -60,21 +62,21 @@ func (life Life) Export(container string, output io.Writer) error {
 
 // CopyTo copies a file or folder of the host into a container. With an input it is a tar archive from there.
 func (life Life) CopyTo(from string, input io.Reader, container, to string, opts CopyOptions) error {
-	return life.withRoot(container, func(root *os.File, spec *specs.Spec) error {
+	return life.withRoot(container, func(tree cp.Tree, spec *specs.Spec) error {
 		o := cp.Options{Follow: opts.Follow}
 		if user := spec.Process.User; opts.Archive && user.UID != 0 {
 			o.Owner = &cp.Owner{UID: int(user.UID), GID: int(user.GID)}
 		}
 		if input != nil {
-			return cp.Unpack(input, cp.Inside(root), to, o)
+			return cp.Unpack(input, tree, to, o)
 		}
-		return cp.Copy(cp.Host, from, cp.Inside(root), to, o)
+		return cp.Copy(cp.Host, from, tree, to, o)
 	})
 }
 
 // withRoot calls do with the root folder of a container, as the container sees it, which may run. Nothing of the container
 // is executed.
-func (life Life) withRoot(container string, do func(root *os.File, spec *specs.Spec) error) error {
+func (life Life) withRoot(container string, do func(tree cp.Tree, spec *specs.Spec) error) error {
 	for began := time.Now(); ; {
 		s, err := life.Containers.Find(container)
 		if err != nil {
@@ -84,23 +86,26 @@ func (life Life) withRoot(container string, do func(root *os.File, spec *specs.S
 		if err != nil {
 			return err
 		}
+		as := func(root *os.File) error { // what is mounted for its user namespace shows the host's ids
+			return asRoot(spec.Linux, func() error { return do(cp.InsideFor(root, spec.Linux), spec) })
+		}
 		f, err := overlay.Open(life.Containers.Dirs, s.ID)
 		if err == nil {
 			defer f.Close()
-			return life.withIdleRoot(s, spec, (*overlay.FS).MountAside, do)
+			return life.withIdleRoot(s, spec, (*overlay.FS).MountAside, func(root *os.File) error { return do(cp.Inside(root), spec) })
 		}
 		if !errors.Is(err, dirs.ErrLocked) {
 			return err
 		}
 		if s.Status == containers.StateRestarting {
-			if err := life.withIdleRoot(s, spec, aside.Mounted, do); !errors.Is(err, aside.ErrNotMounted) {
+			if err := life.withIdleRoot(s, spec, aside.Mounted, as); !errors.Is(err, aside.ErrNotMounted) {
 				return err
 			}
 		}
 		root, err := life.runningRoot(s)
 		if err == nil {
 			defer root.Close()
-			return do(root, spec)
+			return as(root)
 		}
 		if !errors.Is(err, containers.ErrNotRunning) {
 			return err
@@ -110,6 +115,19 @@ func (life Life) withRoot(container string, do func(root *os.File, spec *specs.S
 			return err
 		}
 	}
+}
+
+// asRoot calls do on a thread that makes files as the root of a user namespace, if there is one.
+func asRoot(linux *specs.Linux, do func() error) error {
+	if len(linux.UIDMappings) == 0 {
+		return do()
+	}
+	return check.OnThread(func() error {
+		if err := idmap.MakeFiles(linux); err != nil {
+			return err
+		}
+		return do()
+	})
 }
 
 func (life Life) runningRoot(s containers.State) (*os.File, error) {
@@ -128,7 +146,7 @@ func (life Life) runningRoot(s containers.State) (*os.File, error) {
 }
 
 // withIdleRoot is withRoot for a container without a process. aside says where its file system is mounted for us.
-func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File, spec *specs.Spec) error) (err error) {
+func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*overlay.FS, func() error) error, do func(root *os.File) error) (err error) {
 	view, err := life.Containers.View(s.ID)
 	if err != nil {
 		return err
@@ -149,7 +167,7 @@ func (life Life) withIdleRoot(s containers.State, spec *specs.Spec, aside func(*
 		defer root.Close()
 		// On another thread, which sees the host. This one keeps the mounts until that is done.
 		done := make(chan error)
-		go func() { done <- do(root, spec) }()
+		go func() { done <- do(root) }()
 		return <-done
 	})
 }

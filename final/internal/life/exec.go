@@ -121,7 +121,7 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	if err != nil {
 		return -1, err
 	}
-	connected, user, err := connect(spec.Process, opts.Interactive, streams)
+	connected, user, err := connect(spec, opts.Interactive, streams)
 	if err != nil {
 		return -1, err
 	}

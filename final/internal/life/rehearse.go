@@ -27,6 +27,9 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 		return err
 	}
 	defer func() { err = errors.Join(err, unused()) }()
+	if err := c.MountForIts(); err != nil {
+		return err
+	}
 	attached, err := c.attach(ctx)
 	if err != nil {
 		return err

@@ -159,6 +159,9 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, unused()) }()
+	if err := c.MountForIts(); err != nil {
+		return -1, err
+	}
 	connected, err := c.connect(streams)
 	if err != nil {
 		return -1, err
@@ -273,7 +276,7 @@ func (c *container) hasEnded(p *runtime.Container, status int, runErr error, str
 // through.
 func (c *container) connect(streams Streams) (*terminal.Streams, error) {
 	if c.server == nil {
-		connected, _, err := connect(c.Spec.Process, c.State.Options.Interactive, streams)
+		connected, _, err := connect(c.Spec, c.State.Options.Interactive, streams)
 		return connected, err
 	}
 	stdout, stderr := []io.Writer{c.server.Stdout()}, []io.Writer{c.server.Stderr()}
@@ -292,24 +295,24 @@ func (c *container) connect(streams Streams) (*terminal.Streams, error) {
 	} else {
 		stdio.Typed = c.State.Options.Interactive // by attached clients
 	}
-	return terminal.New(c.Spec.Process, stdio), nil
+	return terminal.New(runtime.ProcessOutside(c.Spec), stdio), nil
 }
 
-func connect(process *specs.Process, interactive bool, streams Streams) (connected *terminal.Streams, user *os.File, err error) {
+func connect(spec *specs.Spec, interactive bool, streams Streams) (connected *terminal.Streams, user *os.File, err error) {
 	stdio := terminal.Stdio{Stdout: streams.Stdout, Stderr: streams.Stderr}
 	if interactive && streams.Stdin != nil {
 		stdio.Stdin = streams.Stdin
 	}
-	if !process.Terminal {
-		return terminal.New(process, stdio), nil, nil
+	if !spec.Process.Terminal {
+		return terminal.New(runtime.ProcessOutside(spec), stdio), nil, nil
 	}
-	if user = terminal.Use(process, streams.Stdin); user == nil && interactive {
+	if user = terminal.Use(spec.Process, streams.Stdin); user == nil && interactive {
 		return nil, nil, advice.Add(ErrNoTerminal, "leave out -t, or run it from a terminal")
 	}
 	if !interactive {
 		user = nil
 	}
-	return terminal.New(process, stdio), user, nil
+	return terminal.New(runtime.ProcessOutside(spec), stdio), user, nil
 }
 
 // errors is where users who look at a container read messages that are not its output.

@@ -142,6 +142,14 @@ func inspectConfig(s containers.State, spec *specs.Spec, image v1.Config) *docke
 	return c
 }
 
+// usersMode is podman's word for users of its own.
+func usersMode(users describe.Users) docker.UsernsMode {
+	if users.Own() {
+		return "private"
+	}
+	return docker.UsernsMode(users.Mode)
+}
+
 func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig {
 	o := s.Options
 	h := &docker.HostConfig{
@@ -152,7 +160,7 @@ func inspectHostConfig(s containers.State, spec *specs.Spec) *docker.HostConfig 
 		AutoRemove:    o.Remove, CapAdd: o.Isolation.CapAdd, CapDrop: o.Isolation.CapDrop, CgroupnsMode: docker.CgroupnsMode(o.Isolation.Cgroupns),
 		DNSOptions: o.Names.DNSOptions, DNSSearch: o.Names.DNSSearch, ExtraHosts: o.Names.Hosts, GroupAdd: o.Attributes.GroupAdd,
 		IpcMode: docker.IpcMode(o.Isolation.IPC), PidMode: docker.PidMode(o.Isolation.PID), UTSMode: docker.UTSMode(o.Isolation.UTS),
-		OomScoreAdj: o.Limits.OOMScoreAdj, Privileged: o.Isolation.Privileged, ReadonlyRootfs: spec.Root.Readonly,
+		UsernsMode: usersMode(o.Isolation.Users), OomScoreAdj: o.Limits.OOMScoreAdj, Privileged: o.Isolation.Privileged, ReadonlyRootfs: spec.Root.Readonly,
 		SecurityOpt: o.Isolation.SecurityOpts, Sysctls: spec.Linux.Sysctl, MaskedPaths: spec.Linux.MaskedPaths, ReadonlyPaths: spec.Linux.ReadonlyPaths,
 		Resources: inspectResources(s, spec.Linux.Resources),
 	}

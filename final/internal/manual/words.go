@@ -54,6 +54,7 @@ var files = [][2]string{
 
 var environment = [][2]string{
 	{"GOCKER_ROOT, GOCKER_RUN", "As --root and --run."},
+	{"GOCKER_USERNS", "As --userns of run and create: auto gives each container users of its own."},
 	{"DOCKER_CONFIG", "The folder of config.json, as --config."},
 	{"XDG_DATA_HOME, XDG_RUNTIME_DIR", "Where the folders of others than root are."},
 	{"HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "The proxy that registries are asked by."},

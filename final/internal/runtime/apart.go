@@ -33,7 +33,7 @@ import (
 func mayBeLookedInto(spec *specs.Spec) bool {
 	capabilities := spec.Process.Capabilities
 	isInside := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace } // the host's hides nothing
-	return slices.ContainsFunc(spec.Linux.Namespaces, isInside) &&
+	return slices.ContainsFunc(spec.Linux.Namespaces, isInside) && !ownsUsers(spec) &&      // what is in one has no right over our child
 		(capabilities == nil || slices.Contains(capabilities.Bounding, "CAP_SYS_PTRACE") || othersPids(spec) > 0)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/idmap"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
@@ -29,13 +30,13 @@ type bind struct {
 }
 
 // binds is the part that mounts files and folders of the host.
-func binds(f *overlay.FS, spec *specs.Spec) namespaces.Part {
+func binds(f *overlay.FS, spec *specs.Spec, user **os.File) namespaces.Part {
 	var all, later []bind
 	next := 0
 	return namespaces.Part{
 		// Before all is made private: a bind may want to stay in touch with the host's mount.
 		Outside: func() (err error) {
-			all, err = pickUp(f.Dir, spec.Mounts)
+			all, err = pickUp(f.Dir, spec.Mounts, spec.Linux)
 			return err
 		},
 		Mount: func(_ *rootfs.Root, m specs.Mount) (bool, error) {
@@ -47,6 +48,11 @@ func binds(f *overlay.FS, spec *specs.Spec) namespaces.Part {
 			}
 			b := all[next] // they come in the spec's order
 			next++
+			if slices.Contains(m.Options, "idmap") && *user != nil {
+				if err := idmap.Apply(b.tree, *user); err != nil {
+					return true, err
+				}
+			}
 			if isInProc(spec, m) {
 				later = append(later, b)
 				return true, nil
@@ -100,13 +106,13 @@ func mayReplace(spec *specs.Spec, m specs.Mount) bool {
 }
 
 // pickUp opens what is to be bound, in the order of the spec. container is the container's folder.
-func pickUp(container string, mounts []specs.Mount) (all []bind, err error) {
+func pickUp(container string, mounts []specs.Mount, linux *specs.Linux) (all []bind, err error) {
 	for _, m := range mounts {
 		if !isBind(m) {
 			continue
 		}
 		if m.Type == ImageType {
-			tree, err := imageTree(m, container)
+			tree, err := imageTree(m, container, linux)
 			if err != nil {
 				return all, err
 			}

@@ -27,7 +27,7 @@ func devices(spec *specs.Spec) namespaces.Part {
 			return true, err
 		}
 		for _, d := range spec.Linux.Devices {
-			if err := makeDevice(d); errors.Is(err, unix.EPERM) && usernamespace.Inside() {
+			if err := makeDevice(d, spec); errors.Is(err, unix.EPERM) && usernamespace.Inside() {
 				return true, fmt.Errorf("make the device %q: %w: a user who is not root makes no devices", d.Path, err)
 			} else if err != nil {
 				return true, fmt.Errorf("make the device %q: %w", d.Path, err)
@@ -41,7 +41,7 @@ func devices(spec *specs.Spec) namespaces.Part {
 var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
 
 // makeDevice makes a node. One that the spec has, too, takes the place of a default one.
-func makeDevice(d specs.LinuxDevice) error {
+func makeDevice(d specs.LinuxDevice, spec *specs.Spec) error {
 	typ, ok := deviceTypes[d.Type]
 	if !ok {
 		return fmt.Errorf("type %q: not supported", d.Type)
@@ -60,7 +60,7 @@ func makeDevice(d specs.LinuxDevice) error {
 	err = unix.Mknodat(at, name, typ|mode, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
 	if err == unix.EEXIST {
 		if err = unix.Unlinkat(at, name, 0); err == nil {
-			return makeDevice(d)
+			return makeDevice(d, spec)
 		}
 	}
 	if err != nil {
@@ -69,16 +69,17 @@ func makeDevice(d specs.LinuxDevice) error {
 	if err := unix.Fchmodat(at, name, mode, 0); err != nil { // mknod(2) obeys the umask
 		return err
 	}
-	if d.UID == nil && d.GID == nil {
+	if d.UID == nil && d.GID == nil && !ownsUsers(spec) {
 		return nil
 	}
+	// Root of a user namespace is not to have the machine's disks: what the host's device does not let everybody do stays its owner's.
 	return unix.Fchownat(at, name, id(d.UID), id(d.GID), unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// id is an id for chown(2), where -1 means that it stays.
+// id is an id for chown(2): root's, if nobody says.
 func id(n *uint32) int {
 	if n == nil {
-		return -1
+		return 0
 	}
 	return int(*n)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/idmap"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
@@ -50,13 +51,13 @@ func imageLayers(m specs.Mount, container string) (*overlay.FS, error) {
 }
 
 // imageTree is a mount of an image that nobody can reach yet.
-func imageTree(m specs.Mount, container string) (tree *os.File, err error) {
+func imageTree(m specs.Mount, container string, linux *specs.Linux) (tree *os.File, err error) {
 	name, within := ImageOptions(m)
 	fs, err := imageLayers(m, container)
 	if err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", name, err)
 	}
-	err = fs.LayersAside(func() error {
+	open := func() error {
 		root, err := os.Open(fs.Mnt())
 		if err != nil {
 			return err
@@ -76,7 +77,15 @@ func imageTree(m specs.Mount, container string) (tree *os.File, err error) {
 		defer found.Close()
 		tree, err = inside.CloneTree(found, 0)
 		return err
-	})
+	}
+	if len(linux.UIDMappings) == 0 {
+		err = fs.LayersAside(open)
+	} else {
+		err = idmap.Make(linux.UIDMappings, linux.GIDMappings, 0, func(_, user *os.File) error {
+			fs.Over = func(folders []string) error { return idmap.Over(folders, linux, user) }
+			return fs.LayersAside(open)
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", name, err)
 	}

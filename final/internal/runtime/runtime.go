@@ -7,6 +7,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,9 +38,13 @@ type Container struct {
 // its command is executed. If it fails, nothing but f is left.
 func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell story.Story, more ...namespaces.Part) (*Container, error) {
 	c := &Container{fs: f, tell: tell}
-	err := errors.Join(unsupported(spec), checkNamespaces(spec), checkUser(spec.Process.User))
+	err := errors.Join(unsupported(spec), checkNamespaces(spec), checkUser(spec.Process.User), checkUsers(spec))
+	seen := *spec
 	if err == nil {
-		c.Process, err = namespaces.Create(spec, streams, append(c.parts(f, spec), more...)...)
+		seen.Mounts, err = hostIDs(spec)
+	}
+	if err == nil {
+		c.Process, err = namespaces.Create(&seen, streams, append(c.parts(f, spec), more...)...)
 	}
 	if err == nil {
 		if !hasOwnPids(spec) {
@@ -60,11 +65,13 @@ func Create(f *overlay.FS, spec *specs.Spec, streams namespaces.Streams, tell st
 // parts are what the container has beside step 5's. Their order is that of what they do at one moment.
 func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 	starts, told := guarded()
+	var user *os.File // its user namespace, if it has one
 	parts := []namespaces.Part{
 		tells(f, spec, c.tell),
 		starts,
 		c.cgroup(f, spec),
-		binds(f, spec),
+		users(spec, &user),
+		binds(f, spec, &user),
 		cgroupFileSystems(spec),
 		devices(spec),
 		domainName(spec),
@@ -97,10 +104,10 @@ func process(spec *specs.Spec, denied *denials) []namespaces.Part {
 // Join starts the spec's process in a container that runs, in the cgroup cg. Its filter asks nobody: what it starts may
 // outlive us.
 func Join(pid int, spec *specs.Spec, streams namespaces.Streams, cg cgroups.Cgroup, tell story.Story, more ...namespaces.Part) (*namespaces.Process, error) {
-	if err := checkUser(spec.Process.User); err != nil {
+	if err := errors.Join(checkUser(spec.Process.User), checkUsers(spec)); err != nil {
 		return nil, err
 	}
-	parts := []namespaces.Part{tellsJoin(pid, spec, tell), cgroupbyhand.Into(tell, cg), cgroups.Into(cg)}
+	parts := []namespaces.Part{tellsJoin(pid, spec, tell), cgroupbyhand.Into(tell, cg), cgroups.Into(cg), joinsUsers(pid, spec)}
 	parts = append(parts, process(spec, nil)...)
 	if mayBeLookedInto(spec) {
 		parts = append(parts, apart(fmt.Sprintf("/proc/%d/ns/pid", pid), spec.Process, false))

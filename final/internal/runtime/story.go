@@ -217,7 +217,7 @@ func tellDevices(devices []specs.LinuxDevice, tell story.Story) {
 		}
 		nodes = append(nodes, story.Quote("mknod", "-m", fmt.Sprintf("%o", mode), path, d.Type, fmt.Sprint(d.Major), fmt.Sprint(d.Minor)))
 		if d.UID != nil || d.GID != nil {
-			nodes = append(nodes, story.Quote("chown", fmt.Sprintf("%d:%d", max(0, id(d.UID)), max(0, id(d.GID))), path))
+			nodes = append(nodes, story.Quote("chown", fmt.Sprintf("%d:%d", id(d.UID), id(d.GID)), path))
 		}
 	}
 	if len(nodes) > 0 {

@@ -18,7 +18,7 @@ func View(container string, spec *specs.Spec) error {
 			mounts = append(mounts, m)
 		}
 	}
-	all, err := pickUp(container, mounts)
+	all, err := pickUp(container, mounts, &specs.Linux{})
 	defer func() {
 		for _, b := range all {
 			b.tree.Close()
