@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"gocker/step01-pull/shared/advice"
@@ -63,11 +64,24 @@ func New(dir string) (err error) {
 		}
 		name := filepath.Join(dir, strings.TrimSuffix(path.Base(file), ".txt"))
 		made = append(made, name)
-		if err := os.WriteFile(name, content, 0o666); err != nil {
+		if err := os.WriteFile(name, translateComments(content), 0o666); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// A comment of code, to the end of its line.
+var comment = regexp.MustCompile(`// (.+)`)
+
+func translateComments(code []byte) []byte {
+	words := readWords(language())
+	return comment.ReplaceAllFunc(code, func(english []byte) []byte {
+		if translated := words[string(english[3:])]; translated != "" {
+			return []byte("// " + translated)
+		}
+		return english
+	})
 }
 
 // Made says what New has made, and what to type next.

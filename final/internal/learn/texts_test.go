@@ -107,6 +107,19 @@ func TestWordsAreAllTranslated(t *testing.T) {
 			want = append(want, a.What)
 		}
 	}
+	code, err := filepath.Glob("skeleton/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range code {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range comment.FindAllSubmatch(raw, -1) {
+			want = append(want, string(m[1]))
+		}
+	}
 	verb := regexp.MustCompile(`%[.\d]*\w`)
 	words := readWords("zh")
 	for _, english := range want {
