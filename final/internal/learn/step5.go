@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ func runCases() ([]kase, error) {
 	return []kase{
 		says("runs", "echo hello", "hello"),
 		in("status", func(t *trial) error { return t.ends(7, "sh", "-c", "exit 7") }),
+		in("stdin", readsInput),
 		says("root", "cat /etc/os-release", "ID=sample\nPRETTY_NAME=\"gocker sample image\""),
 		says("pid", "echo $$", "1"),
 		says("proc", "cat /proc/1/comm; cat /proc/self/comm", "sh\ncat"),
@@ -60,6 +62,8 @@ func runCases() ([]kase, error) {
 		in("pivot", pivots),
 		in("old-root", leavesOldRoot),
 		in("rest", leavesRoot),
+		in("files", hasOnlyStreams),
+		in("zombie", waitsForAll),
 		in("term", passesSignals),
 		in("killed", diesTogether),
 	}, nil
@@ -124,7 +128,7 @@ func (t *trial) ends(status int, command ...string) error {
 func (t *trial) during(script string, look func(r *cage.Running, pid int) error) error {
 	args := t.runIn("sh", "-c", script)
 	t.ran = append(t.ran, "P "+strings.Join(args, " "))
-	r, err := t.Start(append(append([]string{}, t.program...), args...), nil)
+	r, err := t.Start(append(append([]string{}, t.program...), args...), nil, nil)
 	if err != nil {
 		return failed("start", "", err.Error())
 	}
@@ -153,14 +157,17 @@ func (t *trial) during(script string, look func(r *cage.Running, pid int) error)
 }
 
 // soon waits for something, on a slow machine for some seconds.
-func soon(is func() bool) bool {
-	for range 2000 {
+func soon(is func() bool) bool { return within(20*time.Second, is) }
+
+func within(most time.Duration, is func() bool) bool {
+	for end := time.Now().Add(most); ; time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return true
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(end) {
+			return false
+		}
 	}
-	return false
 }
 
 const forever = "echo ready; while :; do sleep 1; done"
@@ -177,6 +184,67 @@ func (t *trial) own(kind string) error {
 	})
 }
 
+func readsInput(t *trial) error {
+	args := t.runIn("cat")
+	t.ran = append(t.ran, "echo hello | P "+strings.Join(args, " "))
+	r, err := t.Start(append(append([]string{}, t.program...), args...), nil, strings.NewReader("hello\n"))
+	if err != nil {
+		return failed("start", "", err.Error())
+	}
+	o, err := r.Wait(most)
+	t.stderr = o.Stderr
+	if err == nil && o.Stdout != "hello\n" {
+		err = failed("", "hello", o.Stdout)
+	}
+	return err
+}
+
+// hasOnlyStreams looks which files of P the command has open.
+func hasOnlyStreams(t *trial) error {
+	return t.during(forever, func(_ *cage.Running, pid int) error {
+		folder := fmt.Sprintf("/proc/%d/fd", pid)
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, e := range entries {
+			if name := e.Name(); name != "0" && name != "1" && name != "2" {
+				file, _ := os.Readlink(filepath.Join(folder, name)) // the number tells, too
+				others = append(others, name+" -> "+file)
+			}
+		}
+		if len(others) > 0 {
+			return failed("", say("0, 1 and 2"), say("also %s", strings.Join(others, ", ")))
+		}
+		return nil
+	})
+}
+
+// waitsForAll looks for children of P that have ended and that P does not wait for.
+func waitsForAll(t *trial) error {
+	return t.during(forever, func(r *cage.Running, _ int) error {
+		var zombies []string
+		if within(3*time.Second, func() bool { zombies = zombiesOf(r.Pid); return len(zombies) == 0 }) {
+			return nil
+		}
+		return failed("", say("no zombie"), strings.Join(zombies, "\n"))
+	})
+}
+
+// zombiesOf are the names of the zombies that are a process's children.
+func zombiesOf(pid int) (names []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, file := range files {
+		status, _ := os.ReadFile(file) // it may have gone
+		if strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", pid)) && strings.Contains(string(status), "\nState:\tZ") {
+			name, _, _ := strings.Cut(strings.TrimPrefix(string(status), "Name:\t"), "\n")
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func changesHostName(t *trial) error {
 	if err := t.own("uts"); err != nil {
 		return err
@@ -191,7 +259,7 @@ func changesHostName(t *trial) error {
 func hasOwnEnvironment(t *trial) error {
 	args := t.runIn("env")
 	t.ran = append(t.ran, "PATH=/opt/host:$PATH SECRET=1 P "+strings.Join(args, " "))
-	r, err := t.Start(append(append([]string{}, t.program...), args...), []string{"PATH=/opt/host:" + os.Getenv("PATH"), "SECRET=1"})
+	r, err := t.Start(append(append([]string{}, t.program...), args...), []string{"PATH=/opt/host:" + os.Getenv("PATH"), "SECRET=1"}, nil)
 	if err != nil {
 		return failed("start", "", err.Error())
 	}

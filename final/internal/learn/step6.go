@@ -153,7 +153,7 @@ func refusesForks(t *trial) error {
 // runsTwo runs a second container while the first is there.
 func runsTwo(t *trial) error {
 	return t.during(forever, func(_ *cage.Running, first int) error {
-		r, err := t.Start(append(append([]string{}, t.program...), t.runIn("sh", "-c", forever)...), nil)
+		r, err := t.Start(append(append([]string{}, t.program...), t.runIn("sh", "-c", forever)...), nil, nil)
 		if err != nil {
 			return failed("start", "", err.Error())
 		}

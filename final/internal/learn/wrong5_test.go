@@ -10,6 +10,12 @@ var wrongRuns = []wrong{
 	check(unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""))
 	check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))`},
 	{"the output is swallowed", "runs", `cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr`, `cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr`},
+	{"the input is left out", "stdin", `cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr`, `cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr`},
+	{"a file of the program stays open", "files", `unix.SOCK_DGRAM|unix.SOCK_CLOEXEC`, `unix.SOCK_DGRAM`},
+	{"nobody waits for a helper", "zombie", `	check(cmd.Start())`, `	check(exec.Command("true").Start())
+	check(cmd.Start())`},
+	{"a helper is left", "process-left", `	check(cmd.Start())`, `	check(exec.Command("sleep", "600").Start())
+	check(cmd.Start())`},
 	{"a status of 0 for everything", "status", `	return cmd.ProcessState.ExitCode()`, `	return 0`},
 	{"the root is the machine's", "root", `check(unix.PivotRoot(".", "."))
 	check(unix.Unmount(".", unix.MNT_DETACH))`, ``},

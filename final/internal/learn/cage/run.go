@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,7 +31,7 @@ type Outcome struct {
 
 // Run runs a program in the cage and waits for its end, at most so long. An error is that it could not be started.
 func (c *Cage) Run(args []string, most time.Duration) (Outcome, error) {
-	r, err := c.Start(args, nil)
+	r, err := c.Start(args, nil, nil)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -44,15 +45,16 @@ type Running struct {
 	stdout, stderr some
 }
 
-// Start starts a program in the cage, with this process's environment, and more, and its working folder.
-func (c *Cage) Start(args, env []string) (*Running, error) {
+// Start starts a program in the cage, with this process's environment, and more, and its working folder. Without stdin there is
+// nothing to read.
+func (c *Cage) Start(args, env []string, stdin io.Reader) (*Running, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
 	r := &Running{cage: c}
 	process := &specs.Process{Args: args, Env: slices.Concat(os.Environ(), []string{"TMPDIR=" + Dir + "/tmp"}, env), Cwd: cwd}
-	streams := terminal.New(process, terminal.Stdio{Stdout: &r.stdout, Stderr: &r.stderr})
+	streams := terminal.New(process, terminal.Stdio{Stdin: stdin, Stdout: &r.stdout, Stderr: &r.stderr})
 	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.inner))
 	return r, err
 }
