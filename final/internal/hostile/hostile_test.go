@@ -90,6 +90,7 @@ func stepsPull(name string) error {
 type house struct {
 	t       testing.TB
 	user    *testenv.User // whose it is; nil: root's
+	mapped  bool          // its containers have users of their own
 	base    string
 	store   dirs.Dirs
 	left    func(testing.TB) // see testenv.Watch
@@ -320,6 +321,21 @@ func TestHostileImages(t *testing.T) {
 	}
 }
 
+// What attacks when it runs finds no more if the container has users of its own.
+func TestHostileImagesWithUsersOfTheirOwn(t *testing.T) {
+	testenv.NeedRoot(t)
+	for _, a := range slices.Concat(runs(), lives()) {
+		if strings.Contains(a.name, "escape sequences") { // it asks for a script, and there is none with user namespaces
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) {
+			h := newHouse(t, nil)
+			h.mapped = true
+			h.try("final", a)
+		})
+	}
+}
+
 // What a user pulls makes nothing outside of the user's folders, and no file of another owner. Manifests, and what comes as a file,
 // are not tried again: the same code reads them, and asks nothing of the kernel before it has refused them. Nor is what costs only
 // time and memory.
@@ -399,6 +415,9 @@ func (h *house) run(flag string, args ...string) []string {
 	command := []string{"run", flag}
 	if h.user != nil {
 		command = append(command, "--network", "none")
+	}
+	if h.mapped {
+		command = append(command, "--uidmap", "0:700000:65536")
 	}
 	return append(command, args...)
 }
