@@ -222,6 +222,9 @@ func logsCommand(e *engine.Engine) *cobra.Command {
 			if opts.Since, err = parseTime("since", since); err != nil {
 				return err
 			}
+			if until == "0" { // as docker has it: no time
+				until = ""
+			}
 			if opts.Until, err = parseTime("until", until); err != nil {
 				return err
 			}

@@ -177,7 +177,7 @@ func networkListCommand(e *engine.Engine) *cobra.Command {
 			}
 			passes, err := networkFilter(filters, used)
 			if err != nil {
-				return exit{exitGocker, err}
+				return err
 			}
 			var rows []networkRow
 			for _, n := range all {
@@ -270,10 +270,13 @@ func networkRmCommand(e *engine.Engine) *cobra.Command {
 		Short:   "Remove networks that no running container is on",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return each(cmd, args, func(arg string) error {
+			return eachDo(args, func(arg string) error {
 				_, err := e.Networks().Remove(arg)
 				if force && errors.Is(err, networks.ErrNoNetwork) {
 					return nil
+				}
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), arg)
 				}
 				return err
 			})
@@ -292,7 +295,7 @@ func networkPruneCommand(e *engine.Engine) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkPrune(filters, true); err != nil {
-				return exit{exitGocker, err}
+				return err
 			}
 			if !force && !confirm(cmd, "This removes all networks that no container has.") {
 				return nil

@@ -177,7 +177,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.StringVar(&opts.StopSignal, "stop-signal", "", "`signal` that asks it to end (default the image's, or SIGTERM)")
 	f.IntVar(&stopTimeout, "stop-timeout", 10, "`seconds` from this signal until it is killed; -1: never")
 	f.StringVar(&restart, "restart", "no", "`no|on-failure[:times]|always|unless-stopped`: whether to start it again when it ends, and by gocker system boot")
-	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|none`: whether a log keeps its output")
+	f.StringVar(&logDriver, "log-driver", "json-file", "`json-file|local|journald|syslog|none`: whether a log keeps its output, and where else it goes")
 	f.Var((*list)(&logOpts), "log-opt", "`max-size=10m`: size of a log file, -1 for no limit; max-file=3: number of files (default 20m and 5); labels=KEY,…, env=KEY,… and tag=TEMPLATE for logs --details")
 	return func() error {
 		if f.Changed("entrypoint") {

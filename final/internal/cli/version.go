@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step06-cgroups/trees"
 )
 
@@ -114,6 +116,10 @@ type information struct {
 	DockerRootDir     string
 	Name              string
 	ServerVersion     string
+	LoggingDriver     string
+	SecurityOptions   []string
+	Plugins           struct{ Volume, Network, Log []string }
+	Swarm             struct{ LocalNodeState string }
 }
 
 func infoCommand(e *engine.Engine) *cobra.Command {
@@ -155,8 +161,14 @@ func inform(e *engine.Engine) (i information, unread, err error) {
 	}
 	i = information{
 		Containers: len(states), Images: len(ids), Driver: "overlay", CgroupDriver: "cgroupfs", KernelVersion: kernelVersion(),
-		OSType: runtime.GOOS, Architecture: runtime.GOARCH, NCPU: runtime.NumCPU(), DockerRootDir: e.Dirs.Root, ServerVersion: thisBuild().Version,
+		OSType: runtime.GOOS, NCPU: runtime.NumCPU(), DockerRootDir: e.Dirs.Root, ServerVersion: thisBuild().Version,
+		LoggingDriver: "json-file", SecurityOptions: []string{"name=seccomp,profile=builtin", "name=cgroupns"},
 	}
+	if usernamespace.Inside() {
+		i.SecurityOptions = append(i.SecurityOptions, "name=rootless")
+	}
+	i.Plugins.Volume, i.Plugins.Network, i.Plugins.Log = []string{"local"}, []string{"bridge", "host", "null"}, describe.LogDrivers
+	i.Swarm.LocalNodeState = "inactive"
 	for _, s := range states {
 		switch s.Condition() {
 		case "paused":
@@ -180,6 +192,7 @@ func inform(e *engine.Engine) (i information, unread, err error) {
 	var u unix.Utsname
 	if unix.Sysinfo(&memory) == nil && unix.Uname(&u) == nil {
 		i.MemTotal, i.Name = int64(memory.Totalram)*int64(memory.Unit), unix.ByteSliceToString(u.Nodename[:])
+		i.Architecture = unix.ByteSliceToString(u.Machine[:])
 	}
 	return i, unread, nil
 }

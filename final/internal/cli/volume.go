@@ -71,6 +71,9 @@ type volumeRow struct {
 	Name       string `header:"VOLUME NAME"`
 	Scope      string
 
+	Availability, Group, Status string // of a cluster's volumes
+	Links, Size                 string // docker's list does not know them either: see system df -v
+
 	labels map[string]string
 }
 
@@ -127,7 +130,8 @@ func volumeListCommand(e *engine.Engine) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rows = append(rows, volumeRow{v.Created.Format(time.RFC3339), "local", pairs(v.Labels), point, v.Name, "local", v.Labels})
+				const none = "N/A"
+				rows = append(rows, volumeRow{v.Created.Format(time.RFC3339), "local", pairs(v.Labels), point, v.Name, "local", none, none, none, none, none, v.Labels})
 			}
 			if quiet && format == "" {
 				format = "{{.Name}}"

@@ -5,6 +5,9 @@ package describe
 import (
 	"cmp"
 	"fmt"
+	"log/syslog"
+	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,7 +21,7 @@ import (
 
 // A LogDriver says where goes what a container writes.
 type LogDriver struct {
-	Name    string            // "json-file", also if empty, or "none"
+	Name    string            // one of LogDrivers; empty: json-file
 	MaxSize int64             // bytes of a file; 0: as Sizes says; negative: it may grow for ever
 	MaxFile int               // how many there are at most; 0: as Sizes says
 	Options map[string]string `json:",omitempty"` // as the user gave them
@@ -33,25 +36,37 @@ func (l LogDriver) Sizes() (bytes int64, files int) {
 	return l.MaxSize, l.MaxFile
 }
 
-// instead is what to do in place of docker's other drivers.
-var instead = map[string]string{
-	"local":    "there are json-file and none; json-file keeps at most 100m, too",
-	"journald": "there are json-file and none; for the journal: gocker logs -f CONTAINER | systemd-cat -t NAME",
-	"syslog":   "there are json-file and none; for syslog: gocker logs -f CONTAINER | logger -t NAME",
+// LogDrivers are those of docker's that there are. All but none have a log here, for gocker logs. What json-file and local call it
+// is all that they differ in. The others also send each line to the programs that keep the logs of the machine, or of several.
+var LogDrivers = []string{"json-file", "local", "journald", "syslog", "none"}
+
+// logOptions are those that a driver has. "mode" is taken for all.
+func logOptions(driver string) []string {
+	named := []string{"labels", "labels-regex", "env", "env-regex", "tag"}
+	switch driver {
+	case "none":
+		return nil
+	case "journald":
+		return named
+	case "syslog":
+		return append(named, "syslog-address", "syslog-facility")
+	}
+	return append(named, "max-size", "max-file", "compress")
 }
 
 // ParseLog reads --log-driver and --log-opt.
 func ParseLog(driver string, options []string) (l LogDriver, err error) {
-	if l.Name = driver; driver != "" && driver != "json-file" && driver != "none" {
-		return l, advice.Add(fmt.Errorf("--log-driver %q: %w", driver, ErrOption), "%s", cmp.Or(instead[driver], "there are json-file and none"))
+	if l.Name = driver; driver != "" && !slices.Contains(LogDrivers, driver) {
+		return l, advice.Add(fmt.Errorf("--log-driver %q: %w", driver, ErrOption), "there are %s", strings.Join(LogDrivers, ", "))
 	}
 	for _, option := range options {
 		key, value, _ := strings.Cut(option, "=")
-		if err = ErrOption; driver != "none" {
+		known := logOptions(driver)
+		if err = ErrOption; slices.Contains(known, key) || key == "mode" && known != nil {
 			err = l.set(key, value)
 		}
 		if err != nil {
-			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, err), "json-file has max-size, for example 10m, or -1 for no limit, max-file, a number, and labels, labels-regex, env, env-regex and tag for logs --details")
+			return l, advice.Add(fmt.Errorf("--log-opt %q: %w", option, err), "%s", logAdvice(cmp.Or(driver, "json-file")))
 		}
 		if l.Options == nil {
 			l.Options = map[string]string{}
@@ -59,6 +74,19 @@ func ParseLog(driver string, options []string) (l LogDriver, err error) {
 		l.Options[key] = value
 	}
 	return l, nil
+}
+
+func logAdvice(driver string) string {
+	const named = "labels, labels-regex, env, env-regex and tag"
+	switch driver {
+	case "none":
+		return "none has no options"
+	case "journald":
+		return "journald has " + named
+	case "syslog":
+		return "syslog has syslog-address, for example udp://HOST:514, or unixgram:///dev/log, syslog-facility, " + named
+	}
+	return driver + " has max-size, for example 10m, or -1 for no limit, max-file, a number, and " + named + " for logs --details"
 }
 
 func (l *LogDriver) set(key, value string) (err error) {
@@ -84,10 +112,51 @@ func (l *LogDriver) set(key, value string) (err error) {
 		_, err = regexp.Compile(value)
 	case "tag":
 		_, err = l.tag(value, LogTag{})
+	case "syslog-address":
+		_, _, err = SyslogAddress(value)
+	case "syslog-facility":
+		_, err = SyslogFacility(value)
 	default:
 		return ErrOption
 	}
 	return err
+}
+
+// SyslogAddress is where syslog listens, as net.Dial has it. An empty one is this machine's.
+func SyslogAddress(text string) (network, address string, err error) {
+	if text == "" {
+		return "", "", nil
+	}
+	at, err := url.Parse(text)
+	if err != nil {
+		return "", "", err
+	}
+	switch at.Scheme {
+	case "unix", "unixgram":
+		return at.Scheme, at.Path, nil
+	case "udp", "tcp":
+		const port = "514" // RFC 5426
+		return at.Scheme, net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), port)), nil
+	}
+	return "", "", ErrOption
+}
+
+// SyslogFacility reads the name of a facility, or its number: see syslog(3). An empty one is docker's choice.
+func SyslogFacility(text string) (syslog.Priority, error) {
+	names := strings.Fields("kern user mail daemon auth syslog lpr news uucp cron authpriv ftp . . . . local0 local1 local2 local3 local4 local5 local6 local7")
+	number := slices.Index(names, cmp.Or(text, "daemon"))
+	if number < 0 {
+		var err error
+		if number, err = strconv.Atoi(text); err != nil || number < 0 || number >= len(names) {
+			return 0, ErrOption
+		}
+	}
+	return syslog.Priority(number << 3), nil
+}
+
+// Tag is what the lines of a container are called where those of others are, too: as docker has it, its short id.
+func (l LogDriver) Tag(of LogTag) (string, error) {
+	return l.tag(cmp.Or(l.Options["tag"], "{{.ID}}"), of)
 }
 
 // A LogTag is what --log-opt tag=TEMPLATE may name, in docker's words.

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -148,30 +147,6 @@ func ownIDs() check.Result {
 			"as root: apt-get install uidmap, and usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; and then end all containers").Optional()
 	}
 	return check.Good(name, "root is user %s outside, and there are %d more ids", outside, ids).Optional()
-}
-
-// subordinateIDs tells whether this user has ids to map, and the programs that may map them: see subuid(5) and
-// newuidmap(1).
-func subordinateIDs() check.Result {
-	const name, breaks = "subordinate ids", "containers without root have one user only"
-	uid := strconv.Itoa(os.Getuid())
-	user, _, err := lsns.Describe(os.Getpid())
-	if err != nil {
-		user = uid
-	}
-	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
-		if !slices.ContainsFunc(strings.Split(check.Text(file), "\n"), func(line string) bool {
-			return strings.HasPrefix(line, user+":") || strings.HasPrefix(line, uid+":")
-		}) {
-			return check.Miss(name, file+" has none for "+user, breaks, "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "+user).Optional()
-		}
-	}
-	for _, program := range []string{"newuidmap", "newgidmap"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return check.Miss(name, filepath.Base(program)+" is not installed", breaks, "apt-get install uidmap").Optional()
-		}
-	}
-	return check.Good(name, "%s has some", user).Optional()
 }
 
 // leastKernel has mount_setattr(2), by which a bind is read-only before anybody can reach it. close_range(2), without

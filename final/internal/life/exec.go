@@ -4,6 +4,8 @@ package life
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +42,7 @@ type ExecOptions struct {
 	Interactive bool
 	DetachKeys  string // that leave it, with a terminal; it goes on
 	Privileged  bool   // with all capabilities; the container's filter of system calls holds all the same
+	quiet       bool   // the events do not tell of it
 }
 
 // Exec runs one more command in a running container, with the first one's capabilities, environment and cgroup.
@@ -140,18 +143,33 @@ func (life Life) exec(name string, opts ExecOptions, streams Streams, tell story
 	if err != nil {
 		return -1, err
 	}
-	life.Containers.Note("exec_start: "+strings.Join(opts.Args, " "), s)
+	note := life.noteExec(s, opts)
+	note("exec_create: " + strings.Join(opts.Args, " "))
+	note("exec_start: " + strings.Join(opts.Args, " "))
 	started(p)
 	status, err = connected.Follow(p, user, leaving{mobyterm.NewEscapeProxy(user, keys)})
 	if errors.Is(err, terminal.ErrLeft) {
-		life.Containers.Note("exec_detach", s)
+		note("exec_detach")
 		if err := keepTerminal(connected.Terminal); err != nil {
 			return 0, err
 		}
 		return 0, ErrLeft
 	}
-	life.Containers.Note("exec_die", s, "exitCode", strconv.Itoa(status))
+	note("exec_die", "exitCode", strconv.Itoa(status))
 	return status, err
+}
+
+// noteExec notes what happens to one command that exec runs. Its events have an id in common.
+func (life Life) noteExec(s containers.State, opts ExecOptions) (note func(action string, attributes ...string)) {
+	if opts.quiet {
+		return func(string, ...string) {}
+	}
+	random := make([]byte, 32)
+	rand.Read(random)
+	id := hex.EncodeToString(random)
+	return func(action string, attributes ...string) {
+		life.Containers.Note(action, s, append(attributes, "execID", id)...)
+	}
 }
 
 // describeExec is a container's description, with one more process in the place of its first.

@@ -121,7 +121,7 @@ func (life Life) probe(ctx context.Context, s containers.State) (healthy bool, e
 	var late atomic.Bool
 	timeout := orElse(s.Options.Healthcheck.Timeout, probeTimeout)
 	r := docker.HealthcheckResult{Start: time.Now()}
-	r.ExitCode, err = life.exec(s.ID, ExecOptions{Args: s.Probe}, Streams{Stdout: &output, Stderr: &output}, nil, func(p *namespaces.Process) {
+	r.ExitCode, err = life.exec(s.ID, ExecOptions{Args: s.Probe, quiet: true}, Streams{Stdout: &output, Stderr: &output}, nil, func(p *namespaces.Process) {
 		go life.endProbe(ctx, s.ID, p, timeout, &late)
 	})
 	r.End, r.Output = time.Now(), output.String()

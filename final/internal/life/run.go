@@ -70,7 +70,7 @@ func (life Life) Run(opts describe.Options, attached AttachOptions, streams Stre
 	}
 	// If nobody reads our output any more, the write fails, and the process gets to know: it must not end by our death.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	if !opts.Remove { // else nobody could read its log
+	if sent := opts.Log.Name == "journald" || opts.Log.Name == "syslog"; sent || !opts.Remove { // else nobody could read its log
 		if err := c.open(); err != nil {
 			return -1, c.didNotStart(err)
 		}
@@ -90,6 +90,9 @@ func (c *container) open() (err error) {
 		if c.log, err = logs.Open(logs.Folder(c.FS.Dir), c.State.Options.Log, c.logDetails()); err != nil {
 			return err
 		}
+		if err = c.log.AlsoTo(c.State.Options.Log, c.logTag()); err != nil {
+			return err
+		}
 	}
 	c.server, err = attach.Listen(c.FS.Dir)
 	return err
@@ -101,10 +104,15 @@ func (c *container) logDetails() map[string]string {
 	if len(s.Options.Log.Options) == 0 {
 		return nil
 	}
-	return s.Options.Log.Details(s.Annotations, c.Spec.Process.Env, describe.LogTag{
+	return s.Options.Log.Details(s.Annotations, c.Spec.Process.Env, c.logTag())
+}
+
+func (c *container) logTag() describe.LogTag {
+	s := c.State
+	return describe.LogTag{
 		ID: s.ID, FullID: s.Whole(), Name: s.Name, ImageID: dirs.Short(s.ImageID), ImageFullID: "sha256:" + s.ImageID, ImageName: s.Image,
 		Command: strings.Join(s.Command, " "),
-	})
+	}
 }
 
 // shut tells attached clients that it is over.

@@ -77,6 +77,7 @@ type Log struct {
 	lines   bytes.Buffer // that are to be written
 	encoder *json.Encoder
 	streams []*stream
+	also    func(line) // where they go, too: see AlsoTo
 }
 
 // Open opens the log in this folder, to write behind what there is. Each line gets these details.
@@ -97,6 +98,14 @@ func (l *Log) open() (err error) {
 		l.size = info.Size()
 	}
 	return err
+}
+
+// add adds a line to those that are to be written.
+func (l *Log) add(one line) {
+	l.encoder.Encode(one)
+	if l.also != nil {
+		l.also(one)
+	}
 }
 
 // write writes all lines at once. A disk that is full does not stop the container: lines that do not fit are lost.
@@ -148,7 +157,7 @@ func (l *Log) Flush() {
 	defer l.mu.Unlock()
 	for _, s := range l.streams {
 		if len(s.rest) > 0 {
-			l.encoder.Encode(line{string(s.rest), s.name, l.details, time.Now().UTC()})
+			l.add(line{string(s.rest), s.name, l.details, time.Now().UTC()})
 		}
 	}
 	l.write()
@@ -194,7 +203,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			break // it goes on with the next Write
 		}
 		whole := wholeCharacters(s.rest)
-		l.encoder.Encode(line{string(s.rest[:whole]), s.name, l.details, now})
+		l.add(line{string(s.rest[:whole]), s.name, l.details, now})
 		s.rest = append(s.rest[:0], s.rest[whole:]...)
 		if l.maxSize > 0 && l.size+int64(l.lines.Len()) >= l.maxSize {
 			l.write()
