@@ -117,7 +117,7 @@ const worldAddr = "203.0.113.7"
 func world(t *testing.T) {
 	t.Helper()
 	machine := exec.Command("sleep", "1000")
-	machine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	machine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if err := machine.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -191,14 +191,19 @@ func serveNames(names net.PacketConn) {
 }
 
 // inWorld is a user in a world, with a script that has helpers: inside OPTIONS… COMMAND… runs the probe in a container, and say NAME
-// COMMAND… shows what a command prints.
-func inWorld(t *testing.T) (run func(script string) string) {
+// COMMAND… shows what a command prints. The machine is without the programs that are missing.
+func inWorld(t *testing.T, missing ...string) (run func(script string) string) {
 	t.Helper()
 	u := testenv.OrdinaryUser(t, testenv.Subids())
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		testenv.Lacks(t, "/dev/net/tun")
 	}
 	world(t)
+	for _, name := range missing {
+		if program, err := exec.LookPath(name); err == nil {
+			hide(t, program)
+		}
+	}
 	asUser(t, u, "gocker pull -q sample")
 	return func(script string) string {
 		return asUser(t, u, `
@@ -256,6 +261,72 @@ say prune gocker network prune -f
 		"inner: error: dial tcp 203.0.113.7:80: connect: network is unreachable\n",
 		"low: ", "publish 0.0.0.0:80/tcp: bind: permission denied\n", "sysctl net.ipv4.ip_unprivileged_port_start=80\n", "taken: ", "port 8080/tcp of the host is taken: by container web",
 		"devices: eth0\neth1\nlo\n", "connected: the web\n", "stays: nothing: lo\n", "again: the web\n", " are as they should be\n", "prune: Deleted Networks:\napp\ninner\n")
+	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.avx2")
+}
+
+func TestAUserHasNetworksByTheOtherProgram(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "slirp4netns", "pgrep")
+	run := inWorld(t, "pasta")
+	out := run(`
+say out inside sample /probe get 203.0.113.7:80
+say ping inside sample /probe ping 203.0.113.7
+gocker run -d --name web -p 8080:80 $probe sample /probe serve 'the web' >/dev/null
+until BE=probe gocker get 127.0.0.1:8080 | grep -q web; do sleep 0.1; done
+say gateway inside --add-host me:host-gateway sample /probe get me:8080
+gocker rm -f web >/dev/null
+gocker doctor | grep 'way out'
+`)
+	testenv.InOrder(t, out, "out: the world\n", "ping: \n", "gateway: the web\n", "by slirp4netns\n")
+	noneLeft(t, "gocker-holder", "gocker-uplink", "slirp4netns")
+}
+
+func TestWithoutAProgramForTheWayOutAUserIsToldWhatIsMissing(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	run := inWorld(t, "pasta", "slirp4netns")
+	out := run(`
+say out inside sample true
+say ps gocker ps -aq
+gocker network create --internal inner >/dev/null
+say inner inside --network inner sample /probe ping 172.17.0.1
+say doctor gocker doctor
+`)
+	const missing = "gocker: the networks of a user reach the world through the program pasta or slirp4netns, and neither is here\n  install the package passt, as root: apt install passt"
+	testenv.InOrder(t, out, "out: "+missing, "status 125\nps: inner: ", "doctor: ", "note  way out ", "apt install passt")
+}
+
+// hide has a program be one that nobody may execute.
+func hide(t *testing.T, program string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "hidden")
+	err := os.WriteFile(file, nil, 0o644)
+	if err == nil {
+		err = unix.Mount(file, program, "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(program, unix.MNT_DETACH) })
+}
+
+// Whatever is killed, the next container has a way out, and nothing stays.
+func TestTheWayOutOfAUserIsMadeAgain(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pasta", "pgrep", "pkill")
+	run := inWorld(t)
+	out := run(`
+for i in 1 2 3 4 5; do inside sample /probe get 203.0.113.7:80 & done | sort | uniq -c
+wait
+echo programs: $(pgrep -x 'passt|passt.avx2' | wc -l)
+gocker run -d --name web -p 8080:80 $probe sample /probe serve 'the web' >/dev/null
+until BE=probe gocker get 127.0.0.1:8080 | grep -q web; do sleep 0.1; done
+pkill -KILL -x 'passt|passt.avx2'
+say published env BE=probe gocker get 127.0.0.1:8080
+say again inside sample /probe get 203.0.113.7:80
+pkill -KILL -x 'gocker-uplink'
+say unguarded inside sample /probe get 203.0.113.7:80
+gocker rm -f web >/dev/null
+`)
+	testenv.InOrder(t, out, " 5 the world\n", "programs: 1\n", "published: the web\n", "again: the world\n", "unguarded: the world\n")
+	exec.Command("pkill", "-KILL", "-x", "passt|passt.avx2").Run() // its guard was killed
 	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.avx2")
 }
 
