@@ -24,13 +24,20 @@ func Header(path string) (*tar.Header, error) {
 			return nil, err
 		}
 	}
-	header, err := tar.FileInfoHeader(info, link)
+	header, err := tar.FileInfoHeader(nameless{info}, link)
 	if err != nil {
 		return nil, err
 	}
 	header.PAXRecords, err = records(path)
 	return header, err
 }
+
+// nameless is a file whose owner has no name. The archive's reader has other users than this machine, and to look up a name takes
+// longer than all the rest.
+type nameless struct{ fs.FileInfo }
+
+func (nameless) Uname() (string, error) { return "", nil }
+func (nameless) Gname() (string, error) { return "", nil }
 
 // IsOverlays tells whether overlayfs understands an xattr on its layers; "user." is for one that a user mounts. An
 // archive has no business setting them: they hide files, or redirect folders, outside of what any scanner can see.

@@ -112,12 +112,12 @@ func (f *FS) makeFolders(image string) error {
 	if err := os.Symlink(image, filepath.Join(f.Dir, "image")); err != nil {
 		return err
 	}
-	folders := []string{f.Mnt(), f.Upperdir(), f.Workdir()}
+	folders := []string{filepath.Dir(f.Mnt()), f.Mnt(), f.Upperdir(), f.Workdir()}
 	if len(f.Lower) == 0 {
 		folders = append(folders, f.none())
 	}
 	for _, dir := range folders {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
 	}
@@ -237,7 +237,10 @@ func (f *FS) Remove() error {
 		return err
 	}
 	f.did(removed)
-	return os.RemoveAll(f.Dir)
+	if err := dirs.RemoveLocked(f.Dir); !errors.Is(err, os.ErrNotExist) { // else it was removed by hand
+		return err
+	}
+	return nil
 }
 
 // Close gives up the lock and leaves the folder.

@@ -131,10 +131,12 @@ func (store Store) RemoveDamaged(s State) error {
 // Remove takes away all of a container, and with volumes those that were made for it only. state.json goes first:
 // without it, the rest is a dead container's.
 func (c *Held) Remove(volumes bool) error {
-	if s, err := readState(c.FS.Dir); err == nil {
-		c.State.Name = s.Name
+	state := filepath.Join(c.FS.Dir, stateName)
+	var now struct{ Name string } // somebody may have changed it
+	if dirs.ReadJSON(state, &now) == nil {
+		c.State.Name = now.Name
 	}
-	removed := os.Remove(filepath.Join(c.FS.Dir, stateName))
+	removed := os.Remove(state)
 	c.freeName(c.State.Name, c.State.ID)
 	var err error
 	if volumes {

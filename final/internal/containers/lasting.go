@@ -50,14 +50,14 @@ func (store Store) makeFolder(link string) (lock *os.File, err error) {
 
 // removeFiles removes all that a container has on disk, and gives up the lock.
 func (c *Held) removeFiles() error {
-	if err := c.FS.Unmount(); err != nil { // or the files that went would be those that it sees
-		return errors.Join(err, c.FS.Close())
+	if err := c.FS.Remove(); err != nil {
+		return err
 	}
-	err := dirs.RemoveAll(c.Dirs.Lasting(c.ID())) // its name goes at once
-	if errors.Is(err, os.ErrNotExist) {           // a gocker before this one made it
-		err = nil
+	var err error
+	lasting := c.Dirs.Lasting(c.ID())
+	if _, gone := os.Lstat(lasting); gone == nil { // a gocker before this one made it, and has its log there
+		err = dirs.RemoveAll(lasting)
 	}
-	err = errors.Join(err, c.FS.Remove())
 	if link := c.Dirs.Container(c.ID()); os.Remove(link) == nil {
 		c.FS.Tell.Run(story.After, "the link to it", "rm", link)
 	}

@@ -68,8 +68,7 @@ func (p *packer) add(name, file string) error {
 		return err
 	}
 	header.Name = name
-	// The host's names of users, and times that are of reading, not of the file.
-	header.Uname, header.Gname, header.AccessTime, header.ChangeTime = "", "", time.Time{}, time.Time{}
+	header.AccessTime, header.ChangeTime = time.Time{}, time.Time{} // they are of reading, not of the file
 	header.Format = tar.FormatPAX
 	if info.IsDir() {
 		header.Name += "/"

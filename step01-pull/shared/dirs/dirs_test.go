@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestDefaultIsBelowVarOrTheUsersOwn(t *testing.T) {
@@ -313,6 +315,57 @@ func TestImageIsTwelveHexDigits(t *testing.T) {
 	for s, want := range map[string]bool{"c059bfaa849c": true, "c059bfaa849": false, "c059bfaa849cc": false, "C059BFAA849C": false, "../059bfaa849": false, "": false} {
 		if got := IsImage(s); got != want {
 			t.Errorf("IsImage(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func TestRemoveAllIsNoMatterOfDepth(t *testing.T) {
+	const depth = 300 // and 64 files may be open
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: files.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &files) })
+	parent := t.TempDir()
+	for what, remove := range map[string]func(folder string) error{
+		"RemoveAll": RemoveAll,
+		"RemoveLocked": func(folder string) error {
+			lock, err := Lock(folder)
+			if err == nil {
+				defer lock.Close()
+				err = RemoveLocked(folder)
+			}
+			return err
+		},
+	} {
+		dir := filepath.Join(parent, "a")
+		for _, folder := range []string{"", ".moved-1/x", ".moved-2"} { // the names that folders get which move up
+			if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at, err := os.OpenRoot(dir)
+		for range depth {
+			if err == nil {
+				err = errors.Join(at.WriteFile("file", nil, 0o644), at.Symlink("/etc", "link"), at.Mkdir("empty", 0o755), at.Mkdir("d", 0o755))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var below *os.Root
+			below, err = at.OpenRoot("d")
+			at.Close()
+			at = below
+		}
+		at.Close()
+		if err := remove(dir); err != nil {
+			t.Errorf("%s = %v", what, err)
+		}
+		if left, _ := os.ReadDir(parent); len(left) > 0 {
+			t.Errorf("after %s: %v, want nothing", what, left)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func RemoveStale(parent string) error {
 		if err != nil {
 			continue // alive, gone meanwhile, or not to be opened: it stays
 		}
-		err = os.RemoveAll(p)
+		err = removeTree(p)
 		lock.Close()
 		if err != nil {
 			return err
@@ -165,20 +165,6 @@ func (p *Partial) Finish(name string) error {
 // Discard removes the folder and all in it. After Finish it does nothing.
 func (p *Partial) Discard() {
 	if p.lock.Close() == nil {
-		os.RemoveAll(p.Path)
+		removeTree(p.Path)
 	}
-}
-
-// RemoveAll removes a folder at once for everybody who looks at its name: first the name goes, then the rest. What a
-// crash leaves is a Partial that nobody holds.
-func RemoveAll(folder string) error {
-	gone, err := NewPartial(filepath.Dir(folder))
-	if err != nil {
-		return err
-	}
-	defer gone.Discard()
-	if err := os.Rename(folder, filepath.Join(gone.Path, "gone")); err != nil {
-		return err
-	}
-	return os.RemoveAll(gone.Path)
 }
