@@ -88,6 +88,10 @@ say volume gocker volume rm vol
 say pid gocker run --rm --network none --pid host sample true
 say privileged gocker run --rm --network none --privileged sample sh -c 'mount -t tmpfs x /mnt && mknod /dev/disk b 8 0'
 say unshare gocker unshare id -u
+say new gocker learn new P
+say owner stat -c '%u' P/main.go
+say learn gocker learn check 2 true
+say progress gocker learn
 say check gocker system check
 say doctor gocker doctor
 `)
@@ -96,7 +100,7 @@ say doctor gocker doctor
 		`device: gocker: container `, `: make the device "/dev/fuse": operation not permitted: a user who is not root makes no devices`, "host: ", "lo\n",
 		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
 		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
-		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "check: 2 images and ", " are as they should be\n",
+		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: gocker: only root can make a cage", "sudo gocker learn check", "progress: STEP", "check: 2 images and ", " are as they should be\n",
 		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
 	if len(holders(t)) != 1 { // it stays for the user's next command
 		t.Errorf("processes %v hold the user's namespaces; want one", holders(t))
