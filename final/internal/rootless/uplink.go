@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -132,7 +133,7 @@ func startPasta(program string) (pid int, err error) {
 	} else {
 		args = append(args, "--interface", "lo", "--mac-addr", "02:00:00:00:00:01", "--ipv4-only")
 	}
-	cmd, done, err := command(program, args)
+	cmd, done, err := command(program, args, 3)
 	if err != nil {
 		return 0, err
 	}
@@ -178,7 +179,7 @@ func startSlirp(program string) (pid int, err error) {
 	}
 	defer log.Close()
 	cmd, done, err := command(program, []string{"slirp4netns", "--configure", "--mtu", "65520", "--disable-host-loopback", "--cidr", uplinkSubnet,
-		"--ready-fd", "3", "--netns-type", "path", uplinkFile("netns"), uplinkDevice})
+		"--ready-fd", "3", "--netns-type", "path", uplinkFile("netns"), uplinkDevice}, 4)
 	if err != nil {
 		return 0, err
 	}
@@ -197,11 +198,11 @@ func startSlirp(program string) (pid int, err error) {
 	return cmd.Process.Pid, nil
 }
 
-// command is one that does not hold the user's namespaces: else they would never end.
-func command(program string, args []string) (cmd *exec.Cmd, done func() error, err error) {
-	Hold() // so that there is something to close
+// command is one that has no files from this process, but those below the number keep. With the lock among them the namespaces would
+// never end, and a pipe of whoever has started gocker would have a writer.
+func command(program string, args []string, keep int) (cmd *exec.Cmd, done func() error, err error) {
 	begin, err := newProgram(args[0], []tiny.Call{
-		{Number: unix.SYS_CLOSE, Args: []any{highest}},
+		closeFrom(keep),
 		{Number: unix.SYS_EXECVE, Args: []any{program, args, os.Environ()}},
 	})
 	if err != nil {
@@ -210,6 +211,10 @@ func command(program string, args []string) (cmd *exec.Cmd, done func() error, e
 	return &exec.Cmd{
 		Path: fmt.Sprint("/proc/self/fd/", begin.Fd()), Args: args[:1], Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}, begin.Close, nil
+}
+
+func closeFrom(first int) tiny.Call {
+	return tiny.Call{Number: unix.SYS_CLOSE_RANGE, Args: []any{first, uintptr(math.MaxUint32), 0}}
 }
 
 // failure has what a program said before it ended. Both say also what a missing system log means to them.
@@ -239,7 +244,7 @@ func guard(pid int) error {
 	const name = "gocker-uplink"
 	program, err := newProgram(name, []tiny.Call{
 		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, name}},
-		{Number: unix.SYS_CLOSE, Args: []any{highest}},
+		closeFrom(4),
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
 		{Number: unix.SYS_PIDFD_SEND_SIGNAL, Args: []any{3, int(unix.SIGKILL), 0, 0}},
 		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
