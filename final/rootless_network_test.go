@@ -316,16 +316,22 @@ func TestTheWayOutOfAUserIsMadeAgain(t *testing.T) {
 for i in 1 2 3 4 5; do inside sample /probe get 203.0.113.7:80 & done | sort | uniq -c
 wait
 echo programs: $(pgrep -x 'passt|passt.avx2' | wc -l)
-gocker run -d --name web -p 8080:80 $probe sample /probe serve 'the web' >/dev/null
+gocker network create app >/dev/null
+gocker run -d --name web --network app -p 8080:80 $probe sample /probe serve 'the web' >/dev/null
 until BE=probe gocker get 127.0.0.1:8080 | grep -q web; do sleep 0.1; done
 pkill -KILL -x 'passt|passt.avx2'
+while pgrep -x 'passt|passt.avx2' >/dev/null; do sleep 0.1; done
 say published env BE=probe gocker get 127.0.0.1:8080
 say again inside sample /probe get 203.0.113.7:80
 pkill -KILL -x 'gocker-uplink'
+pkill -KILL -x 'gocker-holder'
+say neighbour inside --network app sample /probe get web:80
+say held env BE=probe gocker get 127.0.0.1:8080
+say holders pgrep -c -x 'gocker-holder'
 say unguarded inside sample /probe get 203.0.113.7:80
 gocker rm -f web >/dev/null
 `)
-	testenv.InOrder(t, out, " 5 the world\n", "programs: 1\n", "published: the web\n", "again: the world\n", "unguarded: the world\n")
+	testenv.InOrder(t, out, " 5 the world\n", "programs: 1\n", "published: the web\n", "again: the world\n", "neighbour: the web\n", "held: the web\n", "holders: 1\n", "unguarded: the world\n")
 	exec.Command("pkill", "-KILL", "-x", "passt|passt.avx2").Run() // its guard was killed
 	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.avx2")
 }

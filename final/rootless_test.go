@@ -119,6 +119,9 @@ func TestAfterAKillAUserFindsTheTruth(t *testing.T) {
 	out := asUser(t, u, `
 gocker run -d --name one --network none sample sleep 1000 >/dev/null 2>&1
 pkill -KILL -x gocker-holder
+gocker exec one echo in there
+gocker run --rm --network container:one sample echo beside it
+pkill -KILL -x gocker-holder
 echo without a holder: $(gocker ps -q | wc -l)
 pkill -KILL -u $(id -u) -f ^gocker-monitor
 until [ -z "$(pgrep -u $(id -u) -x sleep)" ]; do sleep 0.1; done
@@ -126,7 +129,7 @@ gocker ps -a --format '{{.Names}} {{.State}}'
 gocker rm one
 gocker run --rm --network none sample echo again
 `)
-	testenv.InOrder(t, out, "without a holder: 1\n", "one exited\n", "one\n", "again\n")
+	testenv.InOrder(t, out, "in there\n", "beside it\n", "without a holder: 1\n", "one exited\n", "one\n", "again\n")
 }
 
 // All commands that begin at once are in one pair of namespaces.

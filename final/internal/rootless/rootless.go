@@ -11,7 +11,8 @@
 //	                          and the namespaces end with it
 //	{run}/holder              is locked as long as the holder is there
 //
-// So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If all are killed, nothing
+// So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If the holder is killed, the next
+// command starts another one in the namespaces of who is left. If all are killed, nothing
 // stays: the mounts were in the mount namespace.
 //
 // setns(2) takes only a process with one thread into a user namespace, and a Go program has several. So gocker executes a tiny
@@ -106,7 +107,14 @@ func holder(lock *os.File) (pidfd int, alone bool, err error) {
 	if pid, fd, err := process(string(raw[:n])); err == nil {
 		return fd, isAlone(pid), nil
 	}
-	return startHolder(lock)
+	var left *os.File
+	if n > 0 { // else it has ended by itself, as nobody was in there
+		if left, err = survivor(lock); err != nil {
+			return -1, false, err
+		}
+		defer left.Close()
+	}
+	return startHolder(lock, left)
 }
 
 // A process is written down as its number and when it was started.
@@ -151,8 +159,8 @@ func isAlone(pid int) bool {
 var linger = binary.NativeEndian.AppendUint64([]byte{5, 0, 0, 0, 0, 0, 0, 0}, 0) // struct timespec
 
 // startHolder starts the process that holds the namespaces until nobody is in there. Its file 0 is the lock's, opened anew: a lock belongs
-// to what was opened once.
-func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
+// to what was opened once. If somebody has killed the one before, it goes to who is left in there.
+func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 	m, err := usernamespace.UserMap()
 	if err != nil {
 		return -1, false, err
@@ -167,7 +175,7 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 		return -1, false, err
 	}
 	defer alive.Close()
-	program, err := newProgram("gocker-holder", []tiny.Call{
+	calls := []tiny.Call{
 		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
 		{Number: unix.SYS_CLOSE, Args: []any{highest}},                           // what this one has locked, shared
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
@@ -176,7 +184,16 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
 		{Number: unix.SYS_FTRUNCATE, Args: []any{0, 0}}, // nobody is to look for this one any more
 		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
-	})
+	}
+	start := func(cmd *exec.Cmd) error { return usernamespace.Start(cmd, m) }
+	if left != nil {
+		calls = slices.Insert(calls, 0, tiny.Call{Number: unix.SYS_SETNS, Args: []any{3, unix.CLONE_NEWUSER | unix.CLONE_NEWNS}})
+		start = func(cmd *exec.Cmd) error {
+			cmd.ExtraFiles = []*os.File{left}
+			return cmd.Start()
+		}
+	}
+	program, err := newProgram("gocker-holder", calls)
 	if err != nil {
 		return -1, false, err
 	}
@@ -185,8 +202,8 @@ func startHolder(lock *os.File) (pidfd int, alone bool, err error) {
 		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{"gocker-holder"}, Env: []string{}, Dir: "/", Stdin: again, Stdout: alive,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := usernamespace.Start(cmd, m); err != nil {
-		return -1, false, err
+	if err := start(cmd); err != nil {
+		return -1, false, fmt.Errorf("start the process that holds the user's namespaces: %w", err)
 	}
 	if why := m.Why(); why != "" {
 		fmt.Fprintf(os.Stderr, "gocker: images with files of several users cannot be here: %s; see docs/user-namespaces.md\n", why)
