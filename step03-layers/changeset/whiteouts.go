@@ -113,6 +113,9 @@ func (u *unpacker) setOpaque(dir string) error {
 	defer done()
 	if err := unix.Lsetxattr(folder, merged.OpaqueXattr(), []byte("y"), 0); err != nil {
 		err = fmt.Errorf("make %q opaque: %w", dir, err)
+		if errors.Is(err, unix.EPERM) {
+			return advice.Add(err, "only root with CAP_SYS_ADMIN may write trusted.overlay.opaque; in a container: docker run --privileged")
+		}
 		if errors.Is(err, unix.ENOTSUP) {
 			return advice.Add(err, "the file system of the images has no such xattrs: choose a folder on another with --root")
 		}

@@ -167,6 +167,9 @@ func canOpen(files int) error {
 		return nil
 	}
 	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err == syscall.ENOENT { // a root folder with nothing in it
+		return advice.Add(&os.PathError{Op: "open", Path: os.DevNull, Err: err}, "gocker wants a /dev, a /proc and a /sys: mount --rbind /dev ROOT/dev, and the others likewise")
+	}
 	if err != nil {
 		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}

@@ -29,7 +29,8 @@ var ErrBlocked = errors.New("the host's firewall drops it")
 func Kernel() check.Result {
 	const name, breaks = "container networks", "containers have no network, or need --network none or host"
 	if err := tryAll(); err != nil {
-		mend := cmp.Or(advice.Of(err), "modprobe bridge veth nf_tables nft_nat nft_masq nft_fib_inet, as root")
+		mend := check.Privilege().Mend // without it no module helps
+		mend = cmp.Or(mend, advice.Of(err), "modprobe bridge veth nf_tables nft_nat nft_masq nft_fib_inet, as root")
 		return check.Miss(name, err.Error(), breaks, mend).Optional()
 	}
 	return check.Good(name, "can be made: a bridge, a veth pair, rules of nftables").Optional()
