@@ -22,6 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testenv.Alone()
+	os.Setenv("LC_ALL", "C.UTF-8") // what a learner is told depends on it
 	os.Exit(m.Run())
 }
 

@@ -48,7 +48,7 @@ func New(dir string) (err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case len(entries) > 0:
-		return advice.Add(ErrNotEmpty, "choose the name of a new folder")
+		return advice.Add(ErrNotEmpty, "%s", say("choose the name of a new folder"))
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.Mkdir(dir, 0o777); err != nil {
 			return err
@@ -99,7 +99,7 @@ func isBuilt(dir string) error {
 	for above := dir; above != "/"; above = filepath.Dir(above) {
 		work := filepath.Join(above, "go.work")
 		if _, err := os.Lstat(work); err == nil {
-			return advice.Add(fmt.Errorf("there is %s, so Go builds only the modules that are named in it", work), "choose a folder that is not below %s", above)
+			return advice.Add(errors.New(say("there is %s, so Go builds only the modules that are named in it", work)), "%s", say("choose a folder that is not below %s", above))
 		}
 	}
 	return nil
