@@ -4,6 +4,7 @@
 #	sudo make install       what is in build/, below /usr/local (or PREFIX=/usr, with DESTDIR=/a/root in front of it)
 #	sudo make uninstall     removes that again
 #	make packages           .deb and .tar.gz for amd64 and arm64, into dist/: see .ci/package
+#	make bundle             all that machines without a network need, into dist/: see .ci/bundle
 #
 # The steps and the tests need none of this.
 
@@ -46,4 +47,7 @@ uninstall:
 packages:
 	.ci/package dist
 
-.PHONY: all install uninstall packages
+bundle:
+	.ci/bundle dist
+
+.PHONY: all install uninstall packages bundle
