@@ -3,56 +3,29 @@
 package overlay
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step01-pull/shared/tree"
+	"gocker/step04-overlay/randomimage"
 )
 
 const images = 300
 
 var podmans = flag.Int("podman", 5, "how many of the images podman unpacks too; it is slow")
-
-// image is what the layers are as an image of the OCI's kind.
-func image(t testing.TB, layers [][]testenv.Entry) v1.Image {
-	t.Helper()
-	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}})
-	for _, entries := range layers {
-		archive := testenv.Tar(t, entries...)
-		var layer v1.Layer
-		if err == nil {
-			layer, err = tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-				return io.NopCloser(bytes.NewReader(archive)), nil
-			}, tarball.WithMediaType(types.OCILayer))
-		}
-		if err == nil {
-			img, err = mutate.AppendLayers(img, layer)
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
-}
 
 // inWords is what the layers are in words, for whoever finds a test failing.
 func inWords(layers [][]testenv.Entry) string {
@@ -80,10 +53,10 @@ func TestTheKernelMergesLayersAsTheImageSpecSays(t *testing.T) {
 	d := testenv.Dirs(t)
 	for seed := range uint64(images) {
 		t.Run(fmt.Sprint("image ", seed), func(t *testing.T) {
-			layers, want := randomImage(seed)
+			layers, want := randomimage.New(seed)
 			t.Log(inWords(layers))
-			f := mount(t, d, unpacked(t, d, image(t, layers)))
-			if wrong := differences(readFacts(t, f.Mnt()), want.facts()) + hiddenButThere(f.Mnt(), layers, want); wrong != "" {
+			f := mount(t, d, unpacked(t, d, randomimage.Image(t, layers)))
+			if wrong := randomimage.Differences(readFacts(t, f.Mnt()), want.Facts()) + randomimage.HiddenButThere(f.Mnt(), layers, want); wrong != "" {
 				t.Error("the merged view is not right:\n" + wrong)
 			}
 		})
@@ -102,23 +75,23 @@ func TestTheModelIsRightWhereUmociAndPodmanAgree(t *testing.T) {
 	podman := newPodman(t)
 	right := map[string]int{}
 	for seed := range uint64(images) {
-		layers, want := randomImage(seed)
-		layout := podman.layout(t, image(t, layers))
+		layers, want := randomimage.New(seed)
+		layout := podman.layout(t, randomimage.Image(t, layers))
 		umociFacts := unpackWithUmoci(t, layout)
-		if differences(umociFacts, want.facts()) == "" {
+		if randomimage.Differences(umociFacts, want.Facts()) == "" {
 			right["umoci"]++
 		}
 		if seed >= uint64(*podmans) {
 			continue
 		}
 		podmanFacts := podman.unpack(t, layout)
-		if differences(podmanFacts, want.facts()) == "" {
+		if randomimage.Differences(podmanFacts, want.Facts()) == "" {
 			right["podman"]++
 		}
-		if differences(withoutRoot(podmanFacts), withoutRoot(want.facts())) == "" {
+		if randomimage.Differences(withoutRoot(podmanFacts), withoutRoot(want.Facts())) == "" {
 			right["podman but for /"]++
 		}
-		if wrong := bothDiffer(umociFacts, podmanFacts, want.facts()); wrong != "" {
+		if wrong := bothDiffer(umociFacts, podmanFacts, want.Facts()); wrong != "" {
 			t.Errorf("image %d: the model differs from both\n%s%s", seed, wrong, inWords(layers))
 		}
 	}
@@ -150,7 +123,7 @@ func bothDiffer(a, b, want tree.Facts) string {
 			delete(agreed, fact)
 		}
 	}
-	return differences(agreed, want)
+	return randomimage.Differences(agreed, want)
 }
 
 // unpackWithUmoci returns nothing where umoci fails.

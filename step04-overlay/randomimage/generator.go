@@ -1,16 +1,27 @@
 //go:build linux
 
-package overlay
+// Package randomimage makes images for tests: layers that nobody would write, and what they mean together.
+package randomimage
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"gocker/step01-pull/shared/testenv"
 )
@@ -20,7 +31,7 @@ import (
 type generator struct {
 	*rand.Rand
 	odd   map[oddity]bool // what this image has
-	view  model
+	view  Model
 	layer []testenv.Entry // so far
 	n     int             // its number
 }
@@ -44,8 +55,8 @@ const (
 
 var oddities = []oddity{globalHeader, oldTypes, twice, throughLink, noParent, linkBelow, nothingHidden, lateWhiteout, opaqueRoot, beforeEpoch}
 
-// randomImage returns the layers of an image, and what they mean together.
-func randomImage(seed uint64) (layers [][]testenv.Entry, want model) {
+// New returns the layers of an image, and what they mean together.
+func New(seed uint64) (layers [][]testenv.Entry, want Model) {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), view: newModel(), odd: map[oddity]bool{}}
 	for _, o := range oddities {
 		g.odd[o] = g.IntN(8) == 0
@@ -59,6 +70,28 @@ func randomImage(seed uint64) (layers [][]testenv.Entry, want model) {
 		layers = append(layers, g.layer)
 	}
 	return layers, g.view
+}
+
+// Image is what the layers are as an image of the OCI's kind.
+func Image(t testing.TB, layers [][]testenv.Entry) v1.Image {
+	t.Helper()
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}})
+	for _, entries := range layers {
+		archive := testenv.Tar(t, entries...)
+		var layer v1.Layer
+		if err == nil {
+			layer, err = tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(archive)), nil
+			}, tarball.WithMediaType(types.OCILayer))
+		}
+		if err == nil {
+			img, err = mutate.AppendLayers(img, layer)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
 }
 
 func (g *generator) step() {

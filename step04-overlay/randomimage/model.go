@@ -1,6 +1,6 @@
 //go:build linux
 
-package overlay
+package randomimage
 
 import (
 	"archive/tar"
@@ -15,9 +15,9 @@ import (
 	"gocker/step01-pull/shared/tree"
 )
 
-// A model is what the merged view should be: name -> inode, "." is the root. It knows image-spec's layer.md and nothing
+// A Model is what the merged view should be: name -> inode, "." is the root. It knows image-spec's layer.md and nothing
 // of overlayfs: "applied" means that a layer is extracted like any archive over those below, but for its whiteouts.
-type model map[string]dirent
+type Model map[string]dirent
 
 // A dirent is one of a file's names.
 type dirent struct {
@@ -36,14 +36,14 @@ type inode struct {
 // folder is one that the archives need and do not have.
 func folder() *inode { return &inode{typ: tar.TypeDir, mode: "0755", owner: "0:0"} }
 
-func newModel() model { return model{".": {folder(), 0}} }
+func newModel() Model { return Model{".": {folder(), 0}} }
 
 func isIn(name, dir string) bool {
 	return name != "." && (dir == "." || strings.HasPrefix(name, dir+"/"))
 }
 
 // apply is the meaning of one entry of layer n.
-func (m model) apply(n int, e testenv.Entry) {
+func (m Model) apply(n int, e testenv.Entry) {
 	if e.Typeflag == tar.TypeXGlobalHeader {
 		return
 	}
@@ -96,7 +96,7 @@ func (f *inode) describe(e testenv.Entry) {
 }
 
 // makeFolders makes a folder and those above it, where they are missing. Those that are there stay as they are.
-func (m model) makeFolders(n int, dir string) {
+func (m Model) makeFolders(n int, dir string) {
 	if m[dir].inode != nil {
 		return
 	}
@@ -109,7 +109,7 @@ func (m model) makeFolders(n int, dir string) {
 }
 
 // remove takes a name away, and all that is in it.
-func (m model) remove(n int, at string) {
+func (m Model) remove(n int, at string) {
 	for name, f := range m {
 		if name == at || isIn(name, at) {
 			f.cut = f.cut || f.layer < n
@@ -120,7 +120,7 @@ func (m model) remove(n int, at string) {
 
 // hide is a whiteout: layers before n lose these names. What layer n has itself stays, wherever in the archive the
 // whiteout stands; a folder which that lies in is a new one then.
-func (m model) hide(n int, hidden func(name string) bool) {
+func (m Model) hide(n int, hidden func(name string) bool) {
 	for at, f := range m {
 		switch {
 		case f.layer == n || !hidden(at):
@@ -134,7 +134,7 @@ func (m model) hide(n int, hidden func(name string) bool) {
 }
 
 // has tells whether something of layer n is in a folder.
-func (m model) has(n int, dir string) bool {
+func (m Model) has(n int, dir string) bool {
 	for name, f := range m {
 		if f.layer == n && isIn(name, dir) {
 			return true
@@ -145,7 +145,7 @@ func (m model) has(n int, dir string) bool {
 
 // resolve follows the links that a name goes through, but not the last one, and does not leave the root. Of a name that
 // goes in circles it makes "".
-func (m model) resolve(name string) string {
+func (m Model) resolve(name string) string {
 	links := 0
 	at, rest := ".", strings.Split(path.Clean("/" + name)[1:], "/")
 	for i := 0; i < len(rest); i++ {
@@ -168,8 +168,8 @@ func (m model) resolve(name string) string {
 	return at
 }
 
-// facts is the model in the words of tree.ReadFacts.
-func (m model) facts() tree.Facts {
+// Facts is the model in the words of tree.ReadFacts.
+func (m Model) Facts() tree.Facts {
 	facts, names := tree.Facts{}, map[*inode][]string{}
 	for name, f := range m {
 		facts[tree.Fact{Name: name, What: tree.Type}] = map[byte]string{tar.TypeReg: "-", tar.TypeDir: "d",
@@ -200,8 +200,8 @@ func (m model) facts() tree.Facts {
 	return facts
 }
 
-// differences says what of a tree is not as the model wants it; "" is nothing.
-func differences(got, want tree.Facts) string {
+// Differences says what of a tree is not as the model wants it; "" is nothing.
+func Differences(got, want tree.Facts) string {
 	var all []string
 	for fact, w := range want {
 		if g, ok := got[fact]; !ok {
@@ -220,9 +220,9 @@ func differences(got, want tree.Facts) string {
 	return strings.Join(all, "")
 }
 
-// hiddenButThere looks for names that the layers have and the merged view should not: lstat(2) may find what
+// HiddenButThere looks for names that the layers have and the merged view should not: lstat(2) may find what
 // readdir(3) does not list.
-func hiddenButThere(root string, layers [][]testenv.Entry, want model) string {
+func HiddenButThere(root string, layers [][]testenv.Entry, want Model) string {
 	found := map[string]bool{}
 	for _, entries := range layers {
 		for _, e := range entries {
