@@ -89,6 +89,7 @@ type unpacker struct {
 	w         *untar.Writer
 	below     merged.Stack      // nil until it was waited for
 	whiteouts map[string]bool   // names that the layer deletes
+	devices   map[string]bool   // that only root may make, and that are not there
 	names     budget.Names      // of these
 	opaque    map[string]bool   // folders in which it deletes all
 	top       bool              // it says what its top folder looks like
@@ -112,7 +113,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 	}
 	defer u.w.Close()
 	u.w.MakeParent, u.w.MaxDepth = u.makeParent, budget.LayerDepth
-	u.whiteouts, u.opaque, u.leftOut = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	u.whiteouts, u.opaque, u.leftOut, u.devices = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	u.links, u.aufs = map[fileID]linked{}, map[string]string{}
 	if err := untar.Each(tee, u.entry); err != nil {
 		return "", err

@@ -70,8 +70,20 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	header.Name = name
 	u.top = u.top || name == "."
 	delete(u.leftOut, name)
+	delete(u.devices, name)
 	u.counted.Files += header.Size
-	return u.w.Write(header, content)
+	err = u.w.Write(header, content)
+	if err == nil && (header.Typeflag == tar.TypeChar || header.Typeflag == tar.TypeBlock) {
+		u.noteDevice(name)
+	}
+	return err
+}
+
+// noteDevice notes a device that was left out. All the same it has replaced what lies below.
+func (u *unpacker) noteDevice(name string) {
+	if info, _ := merged.Lstat(u.to, name); info == nil {
+		u.devices[name], u.whiteouts[name] = true, true
+	}
 }
 
 // resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where

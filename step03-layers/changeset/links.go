@@ -33,6 +33,10 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 		target = u.aufs[path.Base(target)]
 	}
 	header.Linkname = target
+	if u.devices[target] { // then it is left out as well
+		header.Typeflag, header.Linkname, header.Devmajor = tar.TypeChar, "", 1
+		return nil
+	}
 	if info, _ := merged.Lstat(u.to, target); info != nil {
 		return nil
 	}
