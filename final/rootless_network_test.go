@@ -244,6 +244,7 @@ say inner inside --network inner sample /probe get 203.0.113.7:80
 say low inside -p 80:80 sample true
 say taken inside -p 8080:80 sample true
 gocker network connect inner web
+say mtu gocker exec web cat /sys/class/net/eth0/mtu
 say devices gocker exec web ls /sys/class/net
 say connected inside --network inner sample /probe get web:80
 gocker network disconnect app web
@@ -260,7 +261,7 @@ say prune gocker network prune -f
 		"neighbour: the web\n", "alone: the world\n", "around: the web\n", "gateway: the web\n", "own: error: dial tcp 127.0.0.1:8080: connect: connection refused\n", "router: error: dial tcp 169.254.83.2:8081: ",
 		"inner: error: dial tcp 203.0.113.7:80: connect: network is unreachable\n",
 		"low: ", "publish 0.0.0.0:80/tcp: bind: permission denied\n", "sysctl net.ipv4.ip_unprivileged_port_start=80\n", "taken: ", "port 8080/tcp of the host is taken: by container web",
-		"devices: eth0\neth1\nlo\n", "connected: the web\n", "stays: nothing: lo\n", "again: the web\n", " are as they should be\n", "prune: Deleted Networks:\napp\ninner\n")
+		"mtu: 65520\n", "devices: eth0\neth1\nlo\n", "connected: the web\n", "stays: nothing: lo\n", "again: the web\n", " are as they should be\n", "prune: Deleted Networks:\napp\ninner\n")
 	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.avx2")
 }
 

@@ -484,6 +484,9 @@ func (n Network) rules() firewall.Network {
 // MTU is how many bytes a packet may have; 0: the kernel's choice.
 func (n Network) MTU() int {
 	var mtu int
+	if rootless.Apart() {
+		mtu = rootless.MTU
+	}
 	fmt.Sscan(n.Options[OptMTU], &mtu)
 	return mtu
 }

@@ -39,6 +39,10 @@ const (
 	uplinkRouter6 = "fd67:6f63:6b65:72::2"
 )
 
+// MTU is how many bytes a packet may have there. No wire is behind it, and the program takes each packet apart: the larger they are, the
+// faster it is.
+const MTU = 65520
+
 // ErrNoUplink says that there is no program for the way out.
 var ErrNoUplink = advice.Add(errors.New("the networks of a user reach the world through the program pasta or slirp4netns, and neither is here"),
 	"install the package passt, as root: apt install passt, or dnf install passt; or say --network none, or --network host")
@@ -122,7 +126,7 @@ func connect() error {
 // startPasta starts pasta, which goes into the background when the namespace is connected.
 func startPasta(program string) (pid int, err error) {
 	file := uplinkFile("pid")
-	args := []string{"pasta", "--quiet", "--config-net", "--ns-ifname", uplinkDevice, "--pid", file, "--netns", uplinkFile("netns"),
+	args := []string{"pasta", "--quiet", "--config-net", "--mtu", fmt.Sprint(MTU), "--ns-ifname", uplinkDevice, "--pid", file, "--netns", uplinkFile("netns"),
 		"--address", uplinkAddr, "--netmask", "24", "--gateway", uplinkRouter,
 		// Nothing of the machine's own is to be reached by addresses that only look like others: no ports of its loopback, and no
 		// router that stands for it. All ports that are published, gocker serves.
@@ -178,7 +182,7 @@ func startSlirp(program string) (pid int, err error) {
 		return 0, err
 	}
 	defer log.Close()
-	cmd, done, err := command(program, []string{"slirp4netns", "--configure", "--mtu", "65520", "--disable-host-loopback", "--cidr", uplinkSubnet,
+	cmd, done, err := command(program, []string{"slirp4netns", "--configure", "--mtu", fmt.Sprint(MTU), "--disable-host-loopback", "--cidr", uplinkSubnet,
 		"--ready-fd", "3", "--netns-type", "path", uplinkFile("netns"), uplinkDevice}, 4)
 	if err != nil {
 		return 0, err
