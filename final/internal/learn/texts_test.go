@@ -122,6 +122,10 @@ func TestWordsAreAllTranslated(t *testing.T) {
 	}
 	verb := regexp.MustCompile(`%[.\d]*\w`)
 	words := readWords("zh")
+	raw, err := files.ReadFile("texts/zh/words.txt")
+	if lines := bytes.Count(raw, []byte("\n")); err != nil || lines != 2*len(words) {
+		t.Errorf("words.txt has %d lines for %d words, %v: is one there twice?", lines, len(words), err)
+	}
 	for _, english := range want {
 		translated := words[english]
 		if !slices.Equal(verb.FindAllString(english, -1), verb.FindAllString(translated, -1)) || translated == "" {
