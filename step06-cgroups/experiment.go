@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 	"gocker/step06-cgroups/devices"
 	"gocker/step06-cgroups/limits"
 )
@@ -36,8 +37,8 @@ var experiments = map[string]experiment{
 		"mknod makes a node for the kernel's log, and head wants to read it", 0},
 }
 
-// counters are where the kernel counts what a limit has done, with v2 and with v1.
-var counters = []struct{ controller, v2, v1 string }{
+// shown are where the kernel counts what a limit has done, with v2 and with v1.
+var shown = []struct{ controller, v2, v1 string }{
 	{"memory", "memory.peak", "memory.max_usage_in_bytes"},
 	{"memory", "memory.events oom_kill", "memory.oom_control oom_kill"},
 	{"cpu", "cpu.stat nr_periods", "cpu.stat nr_periods"},
@@ -70,11 +71,11 @@ func showRules(stdout io.Writer, rules []specs.LinuxDeviceCgroup) {
 
 // showCounters prints those of one controller, or all.
 func showCounters(stdout io.Writer, cg cgroups.Cgroup, controller string) {
-	for _, c := range counters {
+	for _, c := range shown {
 		name := cg.Word(c.v2, c.v1)
 		file, key, _ := strings.Cut(name, " ")
 		if _, err := os.Stat(cg.Path(file)); err == nil && (controller == "" || controller == c.controller) {
-			fmt.Fprintf(stdout, "   %s: %s\n", file, strings.TrimSpace(fmt.Sprint(key, " ", cgroups.Count(cg, c.v2, c.v1))))
+			fmt.Fprintf(stdout, "   %s: %s\n", file, strings.TrimSpace(fmt.Sprint(key, " ", counters.Count(cg, c.v2, c.v1))))
 		}
 	}
 }

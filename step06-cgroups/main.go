@@ -31,6 +31,7 @@ import (
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroupbyhand"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 	"gocker/step06-cgroups/devices"
 	"gocker/step06-cgroups/limits"
 	"gocker/step06-cgroups/trees"
@@ -161,7 +162,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	if c.time > 0 {
 		defer time.AfterFunc(c.time, p.Kill).Stop()
 	}
-	before, began := cgroups.ReadStats(cg), time.Now() // the setup was not the command's
+	before, began := counters.Read(cg), time.Now() // the setup was not the command's
 	status, err = streams.Run(p)
 	if err != nil {
 		return -1, err
@@ -169,7 +170,7 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 
 	say("7. It ended with status %d. The kernel has counted:", status)
 	showCounters(stdout, cg, c.controller)
-	used, took := cgroups.ReadStats(cg).CPU-before.CPU, time.Since(began)
+	used, took := counters.Read(cg).CPU-before.CPU, time.Since(began)
 	say("   processor time: %.2fs in %.2fs, a share of %.2f", used.Seconds(), took.Seconds(), used.Seconds()/took.Seconds())
 	return status, nil
 }

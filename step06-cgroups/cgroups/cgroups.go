@@ -12,7 +12,7 @@
 //	cg, err := cgroups.New(f, "gocker-"+f.ID)                      // makes the folders
 //	err = cgroups.Set(cg, cgroups.Settings(resources))             // writes the limits
 //	p, err := namespaces.Create(spec, stdio, cgroups.Into(cg), …)  // the process is in there from its birth on
-//	stats := cgroups.ReadStats(cg)
+//	stats := counters.Read(cg)
 //	err = cgroups.Remove(cg)                                       // kills what is left in it
 //
 // It is made below the cgroup that this process is in, or as near to it as the kernel allows: limits that somebody
@@ -21,7 +21,7 @@
 // A limit that the machine cannot hold is an error, and no container starts without it. A cgroup hides nothing:
 // a process still sees all the machine's memory and processors, and may count on them.
 //
-// Read v2.go first, v1.go beside it. settings.go has the limits in the words of both, stats.go what the kernel counts.
+// Read v2.go first, v1.go beside it. settings.go has the limits in the words of both.
 //
 // See cgroups(7), https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/,
 // and https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#control-groups.

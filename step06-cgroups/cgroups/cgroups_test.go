@@ -27,6 +27,7 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/cgrouptest"
+	"gocker/step06-cgroups/counters"
 	"gocker/step06-cgroups/limits"
 )
 
@@ -131,7 +132,7 @@ func TestMemoryHogIsKilled(t *testing.T) {
 	if status := hog.Ended(t).Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
 		t.Errorf("the hog ended with %v, want SIGKILL", status)
 	}
-	s := cgroups.ReadStats(cg)
+	s := counters.Read(cg)
 	if s.OOMKills == 0 {
 		t.Error("Stats counts no process killed because memory was full")
 	}
@@ -151,7 +152,7 @@ func TestMemoryWithinTheLimitIsGiven(t *testing.T) {
 	if state := hog.Ended(t); !state.Success() {
 		t.Errorf("ended with %v", state)
 	}
-	if s := cgroups.ReadStats(cg); s.OOMKills != 0 || (s.MemoryPeak != 0 && s.MemoryPeak < 32<<20) {
+	if s := counters.Read(cg); s.OOMKills != 0 || (s.MemoryPeak != 0 && s.MemoryPeak < 32<<20) {
 		t.Errorf("%+v, want no kill and at least 32 MiB", s)
 	}
 }
@@ -161,10 +162,10 @@ func TestSpinnerIsHeldAtItsShare(t *testing.T) {
 	cg := make(t, limits.Limits{CPUs: "0.2"})
 	cgrouptest.Start(t, "spin").Begin(t, cgroups.Paths(cg)...)
 	deadline := time.Now().Add(2 * time.Minute)
-	for cgroups.ReadStats(cg).Throttled < 20 && time.Now().Before(deadline) {
+	for counters.Read(cg).Throttled < 20 && time.Now().Before(deadline) {
 		time.Sleep(100 * time.Millisecond)
 	}
-	s := cgroups.ReadStats(cg)
+	s := counters.Read(cg)
 	if s.Throttled < 20 {
 		t.Fatalf("the spinner had to wait %d times", s.Throttled)
 	}
@@ -185,7 +186,7 @@ func TestForkStormIsStopped(t *testing.T) {
 	if refused <= 100-limit || refused > 100 {
 		t.Errorf("of 100 forks %d were refused; at a limit of %d, with the forker's own threads, want more than %d", refused, limit, 100-limit)
 	}
-	if s := cgroups.ReadStats(cg); s.PidsMax < uint64(refused) {
+	if s := counters.Read(cg); s.PidsMax < uint64(refused) {
 		t.Errorf("Stats counts %d refused forks, want %d", s.PidsMax, refused)
 	}
 	alive := kernel(t, cg, "pids.current", "pids.current")

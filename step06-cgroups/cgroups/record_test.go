@@ -14,6 +14,7 @@ import (
 	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/cgrouptest"
+	"gocker/step06-cgroups/counters"
 	"gocker/step06-cgroups/limits"
 )
 
@@ -79,7 +80,7 @@ func TestACgroupIsFoundAgainByItsRecord(t *testing.T) {
 	if _, err := p.Stdout.ReadString('\n'); err != nil { // it has its memory
 		t.Fatal(err)
 	}
-	if s := cgroups.ReadStats(again); s.Pids == 0 || s.Memory < 8<<20 || s.MemoryLimit != 0 && s.MemoryLimit < 1<<40 {
+	if s := counters.Read(again); s.Pids == 0 || s.Memory < 8<<20 || s.MemoryLimit != 0 && s.MemoryLimit < 1<<40 {
 		t.Errorf("Stats = %+v, want processes, 8 MiB, and no limit", s)
 	}
 	// What one of them makes later, the other removes.

@@ -31,6 +31,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/overlay"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 )
 
 // These errors say why a container cannot do what a command wants.
@@ -323,7 +324,7 @@ func (store Store) RunningCgroup(name string) (State, cgroups.Cgroup, error) {
 func askKernel(s *State, folder string) {
 	if cg, err := cgroups.OpenRecorded(folder); err == nil {
 		s.Paused = resources.Frozen(cg)
-		s.OOMKilled = s.OOMKilled || cgroups.OOMKills(cg) > 0
+		s.OOMKilled = s.OOMKilled || counters.OOMKills(cg) > 0
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 )
 
 // A Limit is one that stands in some cgroup.
@@ -31,8 +32,8 @@ func LimitsOf(cg cgroups.Cgroup, controller string) (limits []Limit) {
 		if _, err := os.Stat(file); err != nil {
 			return limits // the root has none
 		}
-		if value := cgroups.Number(file, ""); value > 0 && value < noLimit { // 0 is "max"
-			limits = append(limits, Limit{dir, value, value - min(value, cgroups.Number(filepath.Join(dir, now), ""))})
+		if value := counters.Number(file, ""); value > 0 && value < noLimit { // 0 is "max"
+			limits = append(limits, Limit{dir, value, value - min(value, counters.Number(filepath.Join(dir, now), ""))})
 		}
 	}
 }
@@ -42,5 +43,5 @@ func LimitsOf(cg cgroups.Cgroup, controller string) (limits []Limit) {
 func (l Limit) RefusedForks() (refused, known bool) {
 	file := filepath.Join(l.Dir, "pids.events.local")
 	_, err := os.Stat(file)
-	return cgroups.Number(file, "max") > 0, err == nil
+	return counters.Number(file, "max") > 0, err == nil
 }

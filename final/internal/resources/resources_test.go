@@ -17,6 +17,7 @@ import (
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/cgrouptest"
+	"gocker/step06-cgroups/counters"
 	"gocker/step06-cgroups/limits"
 )
 
@@ -134,16 +135,16 @@ func TestFrozenProcessesStandStill(t *testing.T) {
 		}
 		// The last moments before may be counted a moment later. One that runs would count for ever.
 		var before time.Duration
-		for deadline := time.Now().Add(time.Minute); cgroups.ReadStats(cg).CPU != before; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); counters.Read(cg).CPU != before; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("frozen, it still uses processor time")
 			}
-			before = cgroups.ReadStats(cg).CPU
+			before = counters.Read(cg).CPU
 		}
 		if err := resources.Thaw(cg); err != nil || resources.Frozen(cg) {
 			t.Fatalf("Thaw = %v, Frozen = %v", err, resources.Frozen(cg))
 		}
-		for deadline := time.Now().Add(time.Minute); cgroups.ReadStats(cg).CPU == before; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); counters.Read(cg).CPU == before; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("thawed, it uses no processor time")
 			}

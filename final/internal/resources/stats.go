@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 )
 
 // Stats is what the kernel counted.
 type Stats struct {
-	cgroups.Stats
+	counters.Stats
 	Read, Written uint64 // bytes, from and to block devices
 }
 
@@ -20,7 +21,7 @@ type Stats struct {
 func ReadStats(cg cgroups.Cgroup) Stats {
 	// Lines are "8:0 rbytes=4096 wbytes=0 rios=1 …", or "8:0 Read 4096".
 	raw, _ := os.ReadFile(cg.Path(cg.Word("io.stat", "blkio.throttle.io_service_bytes_recursive")))
-	return Stats{cgroups.ReadStats(cg), sum(raw, cg.Word(" rbytes=", " Read ")), sum(raw, cg.Word(" wbytes=", " Write "))}
+	return Stats{counters.Read(cg), sum(raw, cg.Word(" rbytes=", " Read ")), sum(raw, cg.Word(" wbytes=", " Write "))}
 }
 
 // sum adds up the numbers behind a word.

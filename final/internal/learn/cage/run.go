@@ -20,6 +20,7 @@ import (
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
+	"gocker/step06-cgroups/counters"
 )
 
 // An Outcome is what became of a program.
@@ -205,7 +206,7 @@ func (c *Cage) Reached() string {
 		if events, err := os.ReadFile(cg.Path("pids.events")); err == nil && !strings.HasPrefix(string(events), "max 0") {
 			return "pids"
 		}
-		if cgroups.OOMKills(cg) > 0 {
+		if counters.OOMKills(cg) > 0 {
 			return "memory"
 		}
 	}

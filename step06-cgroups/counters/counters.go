@@ -1,6 +1,7 @@
 //go:build linux
 
-package cgroups
+// Package counters reads what the kernel counts in a cgroup. The files are those of the controllers, in the words of v2 and of v1.
+package counters
 
 import (
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gocker/step06-cgroups/cgroups"
 )
 
 // Stats is what the kernel counted. A file that the kernel lacks leaves its number 0.
@@ -23,8 +26,8 @@ type Stats struct {
 	PidsMax     uint64        // forks that failed because of the limit; with v1, and v2 before Linux 6.11, also of one above
 }
 
-// ReadStats reads what the processes of a cgroup use, and have used so far.
-func ReadStats(cg Cgroup) Stats {
+// Read reads what the processes of a cgroup use, and have used so far.
+func Read(cg cgroups.Cgroup) Stats {
 	s := Stats{
 		MemoryPeak:  Count(cg, "memory.peak", "memory.max_usage_in_bytes"), // v2's since Linux 5.19
 		MemoryLimit: Count(cg, "memory.max", "memory.limit_in_bytes"),
@@ -41,13 +44,13 @@ func ReadStats(cg Cgroup) Stats {
 }
 
 // OOMKills is that number of the Stats alone, which takes less time.
-func OOMKills(cg Cgroup) uint64 {
+func OOMKills(cg cgroups.Cgroup) uint64 {
 	return Count(cg, "memory.events oom_kill", "memory.oom_control oom_kill")
 }
 
 // Count reads a number of the kernel: "memory.peak" is all that is in the file, "memory.events oom_kill" is the number
 // behind that word.
-func Count(cg Cgroup, v2, v1 string) uint64 {
+func Count(cg cgroups.Cgroup, v2, v1 string) uint64 {
 	file, key, _ := strings.Cut(cg.Word(v2, v1), " ")
 	return Number(cg.Path(file), key)
 }
