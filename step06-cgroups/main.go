@@ -123,24 +123,8 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	cgroupbyhand.New(c.tell, cg)
 	say("   %s", strings.Join(cgroups.Paths(cg), "\n   "))
 
-	say("3. Writing its limits")
-	settings := cgroups.Settings(c.resources)
-	if err := cgroups.Set(cg, settings); err != nil {
+	if err := c.limit(stdout, cg); err != nil {
 		return -1, err
-	}
-	cgroupbyhand.Set(c.tell, cg, settings)
-	showSettings(stdout, cg, settings)
-
-	if usernamespace.Inside() {
-		say("4. No device is denied: only the machine's root may do that, and a user namespace's root makes none")
-	} else {
-		say("4. Denying it all devices but these")
-		rules := append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)
-		if err := devices.Guard(cg, rules); err != nil {
-			return -1, err
-		}
-		cgroupbyhand.Guard(c.tell, cg, rules)
-		showRules(stdout, rules)
 	}
 
 	say("5. Mounting its root, and making its process, which is in the cgroup before it does anything")
@@ -162,8 +146,14 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	if c.time > 0 {
 		defer time.AfterFunc(c.time, p.Kill).Stop()
 	}
+	return c.measure(stdout, cg, func() (int, error) { return streams.Run(p) })
+}
+
+// measure says what the kernel counts while a container runs.
+func (c container) measure(stdout io.Writer, cg cgroups.Cgroup, run func() (status int, err error)) (status int, err error) {
+	say := lesson.Say(stdout)
 	before, began := counters.Read(cg), time.Now() // the setup was not the command's
-	status, err = streams.Run(p)
+	status, err = run()
 	if err != nil {
 		return -1, err
 	}
@@ -173,4 +163,29 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (
 	used, took := counters.Read(cg).CPU-before.CPU, time.Since(began)
 	say("   processor time: %.2fs in %.2fs, a share of %.2f", used.Seconds(), took.Seconds(), used.Seconds()/took.Seconds())
 	return status, nil
+}
+
+// limit says what the processes of a cgroup may use.
+func (c container) limit(stdout io.Writer, cg cgroups.Cgroup) error {
+	say := lesson.Say(stdout)
+	say("3. Writing its limits")
+	settings := cgroups.Settings(c.resources)
+	if err := cgroups.Set(cg, settings); err != nil {
+		return err
+	}
+	cgroupbyhand.Set(c.tell, cg, settings)
+	showSettings(stdout, cg, settings)
+
+	if usernamespace.Inside() {
+		say("4. No device is denied: only the machine's root may do that, and a user namespace's root makes none")
+	} else {
+		say("4. Denying it all devices but these")
+		rules := append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)
+		if err := devices.Guard(cg, rules); err != nil {
+			return err
+		}
+		cgroupbyhand.Guard(c.tell, cg, rules)
+		showRules(stdout, rules)
+	}
+	return nil
 }

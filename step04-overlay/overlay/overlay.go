@@ -38,6 +38,7 @@ import (
 	"gocker/step03-layers/merged"
 	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
+	"gocker/step04-overlay/overlaycheck"
 	"gocker/step04-overlay/story"
 )
 
@@ -213,7 +214,7 @@ func (f *FS) explain(err error) error {
 			return advice.Add(fmt.Errorf("%w: lowerdir %w", err, statErr), layerGone)
 		}
 	}
-	return check.Explain(err, Checks(filepath.Dir(f.Dir)))
+	return check.Explain(err, overlaycheck.Results(filepath.Dir(f.Dir)))
 }
 
 // Unmount undoes Mount. Where nothing is mounted it does nothing.

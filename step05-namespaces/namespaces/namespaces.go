@@ -105,15 +105,8 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := p.each(func(part Part) error { return part.Unshared() }); err != nil {
 		return err
 	}
-	if spec.Hostname != "" {
-		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
-			return fmt.Errorf("set host name %q: %w", spec.Hostname, err)
-		}
-	}
-	if made&unix.CLONE_NEWNET != 0 {
-		if err := loopbackUp(); err != nil {
-			return fmt.Errorf("bring up the loopback interface: %w", err)
-		}
+	if err := fill(made, spec.Hostname); err != nil {
+		return err
 	}
 	unix.Umask(0o022) // what is made here has the mode that is asked for, and the command begins with docker's umask
 	root, err := rootfs.Enter(spec.Root.Path)
@@ -129,20 +122,7 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err := p.each(func(part Part) error { return part.Inside() }); err != nil {
 		return err
 	}
-
-	l := p.list
-	l.Hide()
-	if err := p.each(func(part Part) error { return part.First(l) }); err != nil {
-		return err
-	}
-	l.DieWithParent() // a container without the program that made it would be nobody's
-	if made&unix.CLONE_NEWCGROUP != 0 {
-		l.Add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-	}
-	root.AddTo(l)
-	l.Report()
-	l.Wait()
-	if err := p.addCommand(spec.Process); err != nil {
+	if err := p.prepare(made, root, spec.Process); err != nil {
 		return err
 	}
 	err = root.ChildMounts(func() error {
@@ -158,6 +138,38 @@ func (p *Process) create(spec *specs.Spec) error {
 		return err
 	}
 	return p.each(func(part Part) error { return part.Ready(p) })
+}
+
+// fill gives new namespaces what they lack: a name of the host, and a loopback interface that is up.
+func fill(made int, hostname string) error {
+	if hostname != "" {
+		if err := unix.Sethostname([]byte(hostname)); err != nil {
+			return fmt.Errorf("set host name %q: %w", hostname, err)
+		}
+	}
+	if made&unix.CLONE_NEWNET != 0 {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("bring up the loopback interface: %w", err)
+		}
+	}
+	return nil
+}
+
+// prepare lists the child's calls. The calls after Wait are made when Start lets it go on.
+func (p *Process) prepare(made int, root *rootfs.Root, process *specs.Process) error {
+	l := p.list
+	l.Hide()
+	if err := p.each(func(part Part) error { return part.First(l) }); err != nil {
+		return err
+	}
+	l.DieWithParent() // a container without the program that made it would be nobody's
+	if made&unix.CLONE_NEWCGROUP != 0 {
+		l.Add("unshare the cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	root.AddTo(l)
+	l.Report()
+	l.Wait()
+	return p.addCommand(process)
 }
 
 // newNamespaces are the flags of the namespaces that a spec wants anew. All others are the host's.

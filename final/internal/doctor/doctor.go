@@ -18,7 +18,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
-	"gocker/step04-overlay/overlay"
+	"gocker/step04-overlay/overlaycheck"
 	"gocker/step05-namespaces/nscheck"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/trees"
@@ -27,7 +27,7 @@ import (
 // Run makes all checks. bridge is the device of the default network.
 func Run(d dirs.Dirs, bridge string) []check.Result {
 	all := []check.Result{check.Space("space for images", d.Root), check.Space("space for locks", d.Run)}
-	all = append(all, overlay.Checks(d.AllLasting())...)
+	all = append(all, overlaycheck.Results(d.AllLasting())...)
 	all = append(all, nscheck.Results()...)
 	all = append(all, kernel())
 	all = append(all, trees.Check(cgroups.Controllers...), limits())

@@ -1,21 +1,22 @@
 //go:build linux
 
-package overlay
+// Package overlaycheck looks whether the layers of an image can be laid over each other on this machine.
+package overlaycheck
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 )
 
-// Checks tells whether overlays can be mounted for containers with their files in folder, by mounting one.
-func Checks(folder string) []check.Result {
+// Results tells whether overlays can be mounted for containers with their files in folder, by mounting one.
+func Results(folder string) []check.Result {
 	results := []check.Result{check.Privilege(), check.Space("space for containers", folder)}
 	if !results[0].OK || !results[1].OK {
 		return results
@@ -51,13 +52,19 @@ func checkOverlay(folder string) check.Result {
 
 // tryMount mounts an overlay in a mount namespace that is gone afterwards, and the mount with it.
 func tryMount(dir string) error {
-	f := &FS{Dir: dir, Lower: []string{filepath.Join(dir, "lower")}}
-	for _, d := range append(f.Lower, f.Mnt(), f.Upperdir(), f.Workdir()) {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+	return check.InOwnMounts(func() error {
+		if err := unix.Chdir(dir); err != nil {
 			return err
 		}
-	}
-	return check.InOwnMounts(func() error {
-		return unix.Mount("overlay", f.Mnt(), "overlay", 0, f.options(f.Lower))
+		for _, name := range []string{"lowerdir", "upperdir", "workdir", "mnt"} {
+			if err := os.Mkdir(name, 0o700); err != nil {
+				return err
+			}
+		}
+		options := "lowerdir=lowerdir,upperdir=upperdir,workdir=workdir"
+		if usernamespace.Inside() {
+			options += ",userxattr"
+		}
+		return unix.Mount("overlay", "mnt", "overlay", 0, options)
 	})
 }
