@@ -84,6 +84,17 @@ say again gocker run --rm --network none mine:1 cat /tmp/file
 say stop gocker stop -t 0 one
 say start gocker start one
 say rm gocker rm -f one
+id=$(gocker run -d --name asked --network none --health-cmd 'test -e /works' --health-interval 100ms --health-retries 1 sample sleep 1000)
+say sick gocker wait --condition unhealthy asked
+gocker exec asked touch /works
+say well gocker wait --condition healthy asked
+say asked gocker ps --filter health=healthy --format '{{.Names}} {{.Status}}'
+say run gocker healthcheck run asked
+gocker rm -f asked
+id=$(gocker run -d --name late --network none --health-cmd 'sleep 777 & sleep 777' --health-interval 50ms --health-timeout 50ms --health-retries 2 sample sleep 1000)
+say late gocker wait --condition unhealthy late
+say probes sh -c 'test $(gocker top late -o pid,args | grep -c "sleep 777") -le 3 && echo few'
+gocker rm -f late
 say volume gocker volume rm vol
 say pid gocker run --rm --network none --pid host sample true
 say privileged gocker run --rm --network none --privileged sample sh -c 'mount -t tmpfs x /mnt && mknod /dev/disk b 8 0'
@@ -100,7 +111,7 @@ say doctor gocker doctor
 		`device: gocker: container `, `: make the device "/dev/fuse": operation not permitted: a user who is not root makes no devices`, "host: ", "lo\n",
 		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
 		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
-		"volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: gocker: only root can make a cage", "sudo gocker learn check", "progress: STEP", "check: 2 images and ", " are as they should be\n",
+		"sick: ", "well: ", "asked: asked Up ", "(healthy)\n", "late: ", "probes: few\n", "volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: gocker: only root can make a cage", "sudo gocker learn check", "progress: STEP", "check: 2 images and ", " are as they should be\n",
 		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
 	if len(holders(t)) != 1 { // it stays for the user's next command
 		t.Errorf("processes %v hold the user's namespaces; want one", holders(t))
