@@ -65,7 +65,7 @@ func networkCreateCommand(e *engine.Engine) *cobra.Command {
 	ipv4 := f.VarPF(only("true"), "ipv4", "", "`true`: its containers have IPv4 addresses in any case")
 	ipv4.NoOptDefVal = "true"
 	f.BoolVar(&n.IPv6, "ipv6", false, "its containers have IPv6 addresses, too")
-	f.Var((*list)(&labels), "label", "`KEY=value` to be found by")
+	f.Var((*labelList)(&labels), "label", "`KEY=value` to be found by")
 	f.VarP((*list)(&options), "opt", "o", "`KEY=value`: com.docker.network.bridge.name, com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, …enable_ip_masquerade, …host_binding_ipv4")
 	f.StringVarP(&driver, "driver", "d", "bridge", "`bridge`: there is no other")
 	f.Var(only("default"), "ipam-driver", "`default`: there is no other")

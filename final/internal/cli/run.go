@@ -166,7 +166,7 @@ func generalFlags(f *pflag.FlagSet, opts *describe.Options) (finish func() error
 	f.StringVarP(&opts.Hostname, "hostname", "h", "", "host `name` in the container (default its id)")
 	f.VarP((*list)(&opts.Env), "env", "e", "environment variable: `KEY=value`, or KEY for the host's value")
 	f.Var((*list)(&envFiles), "env-file", "`file` with environment variables, one in each line")
-	f.VarP((*list)(&labels), "label", "l", "label: `KEY=value`, or KEY")
+	f.VarP((*labelList)(&labels), "label", "l", "label: `KEY=value`, or KEY")
 	f.Var((*list)(&annotations), "annotation", "annotation for programs that read the container's config.json: `KEY=value`")
 	f.Var((*list)(&labelFiles), "label-file", "`file` with labels, one in each line")
 	f.StringVarP(&opts.Workdir, "workdir", "w", "", "working `folder`")
@@ -254,7 +254,7 @@ func fromHost(env []string) []string {
 	for _, variable := range env {
 		if !strings.Contains(variable, "=") {
 			value, ok := os.LookupEnv(variable)
-			if !ok {
+			if !ok && variable != "" { // an empty word is a mistake: see CheckProcess
 				continue
 			}
 			variable += "=" + value

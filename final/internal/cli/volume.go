@@ -46,7 +46,7 @@ func volumeCreateCommand(e *engine.Engine) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().Var((*list)(&labels), "label", "label: `KEY=value`")
+	cmd.Flags().Var((*labelList)(&labels), "label", "label: `KEY=value`")
 	cmd.Flags().VarP((*list)(&options), "opt", "o", "`KEY=VALUE`: type=FILESYSTEM, device=WHAT, o=OPTIONS; this is mounted as its folder while containers use it, as by mount -t, its argument and -o")
 	cmd.Flags().StringVarP(&driver, "driver", "d", "local", "`local`: there is no other")
 	return cmd
