@@ -265,6 +265,21 @@ say prune gocker network prune -f
 	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.avx2")
 }
 
+// The story of a user's networks makes them. The rest of the script wants root.
+func TestAUsersNetworksCanBeMadeByHand(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pasta", "nsenter", "ip", "nft")
+	run := inWorld(t)
+	out := run(`
+gocker run --rm --explain=sh sample true >script
+gocker network prune -f
+sed -n '/^\[ "$(stat -f/,/^mkfifo/p' script | sed '$d' >part
+gocker unshare sh -e part
+rules=$(sed -n "s/.*nft list table \(inet gocker-[0-9a-f]*\) .*/\1/p" part)
+gocker unshare nsenter --net=.local/share/gocker/run/gocker/uplink/netns sh -c "ip -4 -brief address; nft list table $rules"
+`)
+	testenv.InOrder(t, out, "gk0-", "172.17.0.1/16", "table inet gocker-", "ip saddr 172.17.0.0/16")
+}
+
 func TestAUserHasNetworksByTheOtherProgram(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap", "slirp4netns", "pgrep")
 	run := inWorld(t, "pasta")

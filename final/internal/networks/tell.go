@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gocker/final/internal/firewall"
+	"gocker/final/internal/rootless"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/namespaces"
 )
@@ -17,11 +18,18 @@ func (a *Attachment) Tell(tell story.Story) namespaces.Part {
 	if tell == nil || len(a.Endpoints) == 0 {
 		return namespaces.Part{}
 	}
+	in := rootless.Told(tell)
 	return namespaces.Part{
-		Outside: func() error { return a.tellNetworks(tell) },
+		Outside: func() error {
+			rootless.TellNetwork(tell)
+			return a.tellNetworks(in)
+		},
 		Inside: func() error { // as Part has laid them by then, and kernel settings may be about their devices
 			for _, e := range a.Endpoints {
-				e.tell(a.bridges[e.NetworkID], tell)
+				e.tell(a.bridges[e.NetworkID], in)
+			}
+			if rootless.Apart() && a.listeners != nil {
+				tell.Sh(story.Pivot, "gocker passes on what comes to the ports of the host: by hand nobody does", ":")
 			}
 			if a.resolver.needed {
 				tell.Sh(story.Pivot, "gocker answers questions for names at "+ResolverAddr+": by hand nobody does", ":")

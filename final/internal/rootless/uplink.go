@@ -123,21 +123,24 @@ func connect() error {
 	return os.WriteFile(state, []byte(lineOf(pid)), 0o600)
 }
 
-// startPasta starts pasta, which goes into the background when the namespace is connected.
-func startPasta(program string) (pid int, err error) {
-	file := uplinkFile("pid")
-	args := []string{"pasta", "--quiet", "--config-net", "--mtu", fmt.Sprint(MTU), "--ns-ifname", uplinkDevice, "--pid", file, "--netns", uplinkFile("netns"),
+// pastaArgs are the words of a command that connects the namespace.
+func pastaArgs() []string {
+	args := []string{"pasta", "--quiet", "--config-net", "--mtu", fmt.Sprint(MTU), "--ns-ifname", uplinkDevice, "--netns", uplinkFile("netns"),
 		"--address", uplinkAddr, "--netmask", "24", "--gateway", uplinkRouter,
 		// Nothing of the machine's own is to be reached by addresses that only look like others: no ports of its loopback, and no
 		// router that stands for it. All ports that are published, gocker serves.
 		"--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none", "--no-ra", "--no-dhcp", "--no-dhcpv6"}
 	// It takes addresses and routes from a device with a default route, and there may be none.
 	if device := deviceWithIPv6(); device != "" {
-		args = append(args, "--interface", device, "--address", uplinkAddr6, "--gateway", uplinkRouter6)
-	} else {
-		args = append(args, "--interface", "lo", "--mac-addr", "02:00:00:00:00:01", "--ipv4-only")
+		return append(args, "--interface", device, "--address", uplinkAddr6, "--gateway", uplinkRouter6)
 	}
-	cmd, done, err := command(program, args, 3)
+	return append(args, "--interface", "lo", "--mac-addr", "02:00:00:00:00:01", "--ipv4-only")
+}
+
+// startPasta starts pasta, which goes into the background when the namespace is connected.
+func startPasta(program string) (pid int, err error) {
+	file := uplinkFile("pid")
+	cmd, done, err := command(program, append(pastaArgs(), "--pid", file), 3)
 	if err != nil {
 		return 0, err
 	}
@@ -169,6 +172,12 @@ func deviceWithIPv6() string {
 	return ""
 }
 
+// slirpArgs are the words of a command that connects the namespace.
+func slirpArgs(more ...string) []string {
+	args := []string{"slirp4netns", "--configure", "--mtu", fmt.Sprint(MTU), "--disable-host-loopback", "--cidr", uplinkSubnet}
+	return append(append(args, more...), "--netns-type", "path", uplinkFile("netns"), uplinkDevice)
+}
+
 // startSlirp starts slirp4netns, which writes to a file of its own when the namespace is connected.
 func startSlirp(program string) (pid int, err error) {
 	ready, write, err := os.Pipe()
@@ -182,8 +191,7 @@ func startSlirp(program string) (pid int, err error) {
 		return 0, err
 	}
 	defer log.Close()
-	cmd, done, err := command(program, []string{"slirp4netns", "--configure", "--mtu", fmt.Sprint(MTU), "--disable-host-loopback", "--cidr", uplinkSubnet,
-		"--ready-fd", "3", "--netns-type", "path", uplinkFile("netns"), uplinkDevice}, 4)
+	cmd, done, err := command(program, slirpArgs("--ready-fd", "3"), 4)
 	if err != nil {
 		return 0, err
 	}
