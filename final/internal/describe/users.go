@@ -60,6 +60,8 @@ func (u Users) Check(i Isolation) error {
 		return fmt.Errorf("--uidmap and --gidmap with --subuidname or --subgidname: %w", ErrOption)
 	case u.Mode == "private" && len(u.UIDMap)+len(u.GIDMap) == 0 && u.SubUID == "" && u.SubGID == "":
 		return advice.Add(fmt.Errorf("--userns private: %w without a map", ErrOption), "add --uidmap 0:100000:65536; or say --userns auto")
+	case i.Cgroupns == "host":
+		return advice.Add(fmt.Errorf("--cgroupns host with a user namespace of its own: %w", ErrOption), "leave out one of them, or say --userns host")
 	case i.PID != "" && i.PID != "private":
 		return advice.Add(fmt.Errorf("--pid %s with a user namespace of its own: %w", i.PID, ErrOption), "leave out one of them, or say --userns host")
 	}

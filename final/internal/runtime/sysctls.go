@@ -58,7 +58,14 @@ func sorted(sysctls map[string]string) []string { return slices.Sorted(maps.Keys
 func sysctls(spec *specs.Spec) namespaces.Part {
 	return namespaces.Part{Ready: func(*namespaces.Process) error {
 		for _, name := range sorted(spec.Linux.Sysctl) {
-			if err := writeProc(sysctlFile(name), spec.Linux.Sysctl[name]); err != nil {
+			write := func() error { return writeProc(sysctlFile(name), spec.Linux.Sysctl[name]) }
+			err := error(nil)
+			if strings.HasPrefix(name, "net") { // for these the kernel asks for a capability
+				err = write()
+			} else {
+				err = asRoot(spec, write)
+			}
+			if err != nil {
 				return fmt.Errorf("set the sysctl %q: %w", name, err)
 			}
 		}

@@ -36,6 +36,10 @@ func checkUsers(spec *specs.Spec) error {
 	if !ownsUsers(spec) {
 		return nil
 	}
+	isCgroup := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.CgroupNamespace }
+	if !slices.ContainsFunc(spec.Linux.Namespaces, isCgroup) {
+		return fmt.Errorf("a user namespace without a cgroup namespace of its own: %w", ErrUnsupported)
+	}
 	if !hasOwnPids(spec) {
 		return fmt.Errorf("a user namespace without a pid namespace of its own: %w", ErrUnsupported)
 	}
@@ -125,8 +129,12 @@ func reopen(f *os.File) (*os.File, error) {
 }
 
 // giveQueues gives the folder of message queues to the container's root. The kernel made it with the ipc namespace, when root had no
-// number yet.
+// number yet. Those of others are not given to it.
 func giveQueues(spec *specs.Spec) error {
+	isOwn := func(ns specs.LinuxNamespace) bool { return ns.Type == specs.IPCNamespace && ns.Path == "" }
+	if !slices.ContainsFunc(spec.Linux.Namespaces, isOwn) {
+		return nil
+	}
 	folder, err := inside.Find("/dev/mqueue")
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -140,6 +148,29 @@ func giveQueues(spec *specs.Spec) error {
 		return nil
 	}
 	return unix.Fchownat(int(folder.Fd()), "", int(spec.Linux.UIDMappings[0].HostID), int(spec.Linux.GIDMappings[0].HostID), unix.AT_EMPTY_PATH)
+}
+
+// asRoot calls do with the user id that the container's root has on the host: the kernel asks for it where settings of an ipc
+// namespace are changed. Package unix would change it for all threads.
+func asRoot(spec *specs.Spec, do func() error) error {
+	if !ownsUsers(spec) {
+		return do()
+	}
+	uid, err := idmap.Host(spec.Linux.UIDMappings, 0)
+	if err != nil {
+		return err
+	}
+	change := func(uid int) error {
+		const same = ^uintptr(0)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+			return fmt.Errorf("change to user %d: %w", uid, errno)
+		}
+		return nil
+	}
+	if err := change(int(uid)); err != nil {
+		return err
+	}
+	return errors.Join(do(), change(0), idmap.MakeFiles(spec.Linux))
 }
 
 // addUsers takes the child into the user namespace, as its root.
