@@ -7,13 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"gocker/step01-pull/shared/testenv"
-	"gocker/step06-cgroups/trees"
+	"gocker/step06-cgroups/cgrouptest"
 )
 
 // asUser runs a script of an ordinary user who has a gocker, and returns what it prints.
@@ -38,10 +37,7 @@ func asUserIn(t *testing.T, u testenv.User, cgroups []string, script string) str
 	cmd := u.Command([]string{"BE=gocker", "PATH=" + u.Home + ":" + os.Getenv("PATH")}, "sh", "-c", script)
 	cmd.Dir = u.Home
 	if cgroups != nil {
-		enter := `for c in $CGROUPS; do echo $$ >$c/cgroup.procs || exit; done; exec setpriv --reuid $ID --regid $ID --clear-groups "$@"`
-		as := exec.Command("sh", append([]string{"-c", enter, "sh"}, cmd.Args...)...)
-		as.Dir, as.Env = cmd.Dir, append(cmd.Env, "CGROUPS="+strings.Join(cgroups, " "), fmt.Sprint("ID=", testenv.UserID))
-		cmd = as
+		cmd = cgrouptest.In(cgroups, cmd)
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -165,65 +161,10 @@ gocker doctor 2>&1; :`)
 		"uid=0(root)", "user 1000, group 1000: this user namespace has root only", "root is user 61234 outside, and there is no other user")
 }
 
-// delegated are cgroups that the user may have others in, as docs/user-namespaces.md makes them by hand. The user's processes begin
-// in these, which are one further down with v2.
-func delegated(t *testing.T) (begin []string) {
-	t.Helper()
-	all, err := trees.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "user-" + filepath.Base(os.Getenv("TMPDIR")) // by which it is removed if the tests are killed
-	write := func(file, value string) {
-		if err := os.WriteFile(file, []byte(value), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var made []string
-	give := func(folder string, files ...string) {
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		made = append(made, folder)
-		for _, file := range append(files, "") {
-			if err := os.Chown(filepath.Join(folder, file), testenv.UserID, testenv.UserID); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Cleanup(func() {
-		for _, folder := range slices.Backward(made) {
-			for deadline := time.Now().Add(10 * time.Second); os.Remove(folder) != nil && time.Now().Before(deadline); {
-				time.Sleep(10 * time.Millisecond) // a holder may be in there
-			}
-		}
-	})
-	if mode, _ := all.Mode(); mode == "v2" {
-		write(all.V2.Own+"/cgroup.subtree_control", "+cpu +memory +pids")
-		folder := filepath.Join(all.V2.Own, name)
-		give(folder, "cgroup.procs", "cgroup.subtree_control")
-		give(folder+"/session", "cgroup.procs")
-		return []string{folder + "/session"}
-	}
-	for _, tree := range all.V1 {
-		folder := filepath.Join(tree.Own, name)
-		if slices.Contains(made, folder) { // cpu and cpuacct may be one
-			continue
-		}
-		give(folder, "cgroup.procs", "tasks")
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // which begin empty, and then no process may be there
-			if above, err := os.ReadFile(filepath.Join(tree.Own, file)); err == nil {
-				write(filepath.Join(folder, file), string(above))
-			}
-		}
-	}
-	return made
-}
-
 func TestAUserHasLimitsBelowADelegatedCgroup(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap", "setpriv")
 	u := testenv.OrdinaryUser(t, testenv.Subids())
-	out := asUserIn(t, u, delegated(t), `
+	out := asUserIn(t, u, cgrouptest.Delegated(t), `
 say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
 say memory gocker run --rm --network none -m 16m sample dd if=/dev/zero of=/dev/shm/x bs=1M count=60 status=none
 say pids gocker run --rm --network none --pids-limit 3 sample sh -c 'sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait'

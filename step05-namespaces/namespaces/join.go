@@ -38,7 +38,7 @@ func (p *Process) join(pid int, process *specs.Process) error {
 		return fmt.Errorf("unshare: %w", err)
 	}
 	// Not the cgroup namespace: a thread that is in there cannot have a child born in a cgroup that is outside of it.
-	const most = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET
+	const most = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET
 	if err := unix.Setns(pidfd, most); err != nil {
 		return fmt.Errorf("join the namespaces of process %d (this needs Linux 5.8): %w", pid, err)
 	}
@@ -54,6 +54,12 @@ func (p *Process) join(pid int, process *specs.Process) error {
 	p.list.Wait()
 	if err := p.addCommand(process); err != nil {
 		return err
+	}
+	// At the very end: who is not the machine's root cannot go back. A part that has ended the list has the child do that.
+	if !p.byPart {
+		if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+			return fmt.Errorf("join the pid namespace of process %d: %w", pid, err)
+		}
 	}
 	if err := p.clone(0); err != nil {
 		return err

@@ -272,6 +272,7 @@ func (p *Process) addCommand(process *specs.Process) error {
 	p.command = process.Args[0]
 	for _, part := range p.parts {
 		if done, err := part.Command(l); done || err != nil {
+			p.byPart = done
 			return err
 		}
 	}

@@ -29,6 +29,7 @@ type Process struct {
 	streams Streams
 	parts   []Part // those of the streams are the first
 	command string // as its caller names it
+	byPart  bool   // the list has been ended by a part
 	list    *birth.List
 	started chan error    // what became of Start
 	ended   chan struct{} // closed when it has ended, with this status:

@@ -127,7 +127,7 @@ func Main(args []string) int {
 	args = separated(args)
 	root := Command(&engine.Engine{Dirs: dirs.Default()}, args...)
 	root.SetArgs(args)
-	err := canOpen(fewestFiles)
+	err := whynot.CanOpen()
 	if err == nil {
 		err = root.Execute()
 	}
@@ -156,25 +156,6 @@ func Main(args []string) int {
 	}
 	fmt.Fprint(os.Stderr, advice.Print("gocker", err))
 	return status
-}
-
-// fewestFiles is how many a Go program opens before it can say that it has too few: it ends with a stack then.
-const fewestFiles = 4
-
-// canOpen is an error if this process cannot have so many more files open.
-func canOpen(files int) error {
-	if files == 0 {
-		return nil
-	}
-	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err == syscall.ENOENT { // a root folder with nothing in it
-		return advice.Add(&os.PathError{Op: "open", Path: os.DevNull, Err: err}, "gocker wants a /dev, a /proc and a /sys: mount --rbind /dev ROOT/dev, and the others likewise")
-	}
-	if err != nil {
-		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
-	}
-	defer syscall.Close(null)
-	return canOpen(files - 1)
 }
 
 // failedStatus is the exit status if err kept a command from running, or other if it is not the command's fault.

@@ -119,17 +119,31 @@ func isolate(spec *specs.Spec, opts Isolation) error {
 	if shares(spec, specs.UTSNamespace) {
 		spec.Hostname = "" // the host's stays what it is
 	}
-	if opts.Network == "" || opts.Network == "none" { // else the namespace is somebody else's
+	ownNet := opts.Network == "" || opts.Network == "none" // else the namespace is somebody else's
+	if ownNet {
 		openPorts(spec)
-	} else if usernamespace.Inside() { // and a sysfs shows the devices of a network namespace: only its owner may mount one
-		setMount(spec, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}})
 	}
-	if opts.PID == "host" && usernamespace.Inside() { // nor is the pid namespace, and a proc file system shows its processes
-		i := slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/proc" })
-		spec.Mounts[i] = specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+	if usernamespace.Inside() {
+		showHosts(spec, map[string]bool{"/proc": opts.PID == "host", "/sys": !ownNet, "/sys/fs/cgroup": opts.Cgroupns == "host"})
 	}
 	shareMemory(spec, opts.IPC)
 	return nil
+}
+
+// showHosts has a user's container see the host's file systems, in place of new ones, that show namespaces which are not the user's:
+// the processes of a pid namespace, the devices of a network namespace, the tree of a cgroup namespace. Only the owner may mount those.
+func showHosts(spec *specs.Spec, are map[string]bool) {
+	for i, m := range spec.Mounts {
+		if are[m.Destination] {
+			options := append([]string{"rbind"}, slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "rbind" })...)
+			spec.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Destination, Options: options}
+		}
+	}
+}
+
+// isHosts tells whether a mount is one that showHosts has made.
+func isHosts(m specs.Mount) bool {
+	return usernamespace.Inside() && m.Source == m.Destination && slices.Contains([]string{"/proc", "/sys", "/sys/fs/cgroup"}, m.Source)
 }
 
 // openPorts lets every user of a container ping, and listen on ports below 1024, as docker has it: the ports of its own network
@@ -163,6 +177,8 @@ func shareMemory(spec *specs.Spec, mode string) {
 		for _, folder := range []string{"/dev/shm", "/dev/mqueue"} {
 			if isThere(folder) {
 				setMount(spec, specs.Mount{Destination: folder, Type: "bind", Source: folder, Options: []string{"rbind"}})
+			} else if usernamespace.Inside() { // only the owner of an ipc namespace may mount its queues
+				spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == folder })
 			}
 		}
 	}

@@ -22,7 +22,7 @@ func MountPoints(store volumes.Store, spec *specs.Spec, bundle string) ([]docker
 			name, _ := runtime.ImageOptions(m)
 			points = append(points, docker.MountPoint{Type: mount.TypeImage, Name: name, Source: m.Source, Destination: m.Destination, Propagation: "rprivate"})
 		}
-		if m.Type != "bind" || filepath.Dir(m.Source) == bundle { // hosts, hostname, resolv.conf
+		if m.Type != "bind" || filepath.Dir(m.Source) == bundle || isHosts(m) { // hosts, hostname, resolv.conf
 			continue
 		}
 		p := docker.MountPoint{Type: "bind", Source: m.Source, Destination: m.Destination, RW: !slices.Contains(m.Options, "ro"), Propagation: "rprivate"}

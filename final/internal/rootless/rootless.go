@@ -36,6 +36,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/tiny"
+	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
@@ -49,6 +50,9 @@ func Enter(args []string) error {
 	if os.Geteuid() == 0 || len(args) == 0 || slices.Contains(outside, args[0]) {
 		return nil
 	}
+	if err := whynot.CanOpen(); err != nil {
+		return err
+	}
 	d := dirs.Default()
 	lock, err := openLock(d)
 	if err != nil {
@@ -61,7 +65,7 @@ func Enter(args []string) error {
 	return join(d, pidfd, alone)
 }
 
-// highest is a number that the lock gets: os/exec gives its own files the lowest.
+// highest is the number that the lock gets: os/exec gives its own files the lowest, and shells do not go so far.
 const highest = 50
 
 // Hold has programs that this one starts hold the namespaces, too: the file must stay open in them.
@@ -84,12 +88,13 @@ func openLock(d dirs.Dirs) (*os.File, error) {
 		return nil, err
 	}
 	defer f.Close()
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, highest) // without O_CLOEXEC
-	if err != nil {
+	if err := unix.Dup3(int(f.Fd()), highest, 0); errors.Is(err, unix.EBADF) { // the number is more than ulimit -n allows
+		return nil, whynot.MoreFiles(fmt.Errorf("open %s: %w", f.Name(), unix.EMFILE))
+	} else if err != nil {
 		return nil, fmt.Errorf("open %s: %w", f.Name(), err)
 	}
-	lock := os.NewFile(uintptr(fd), f.Name())
-	if err := unix.Flock(fd, unix.LOCK_SH); err != nil { // waits for a holder that is about to end
+	lock := os.NewFile(highest, f.Name())
+	if err := unix.Flock(highest, unix.LOCK_SH); err != nil { // waits for a holder that is about to end
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return lock, nil
@@ -177,7 +182,8 @@ func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 	defer alive.Close()
 	calls := []tiny.Call{
 		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
-		{Number: unix.SYS_CLOSE, Args: []any{highest}},                           // what this one has locked, shared
+		// What this one has locked, shared, and what files its caller has left open.
+		{Number: unix.SYS_CLOSE_RANGE, Args: []any{3, uintptr(^uint32(0)), 0}},
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_UN}},
 		{Number: unix.SYS_NANOSLEEP, Args: []any{string(linger), 0}},

@@ -55,12 +55,9 @@ func othersPids(spec *specs.Spec) (pid int) {
 // apart is the part that has a process born outside of its pid namespace, which is the file pids. No later part may add to the
 // child's list. dies says that the process dies with gocker.
 func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
-	var ours, theirs, program *os.File
+	var theirs, program *os.File
 	return namespaces.Part{
 		Outside: func() (err error) {
-			if ours, err = os.Open("/proc/self/ns/pid"); err != nil {
-				return err
-			}
 			if theirs, err = os.Open(pids); err != nil {
 				return err
 			}
@@ -72,7 +69,7 @@ func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 		First: func(list *birth.List) error {
 			list.Keep(program)
 			list.Add("join the pid namespace", unix.SYS_SETNS, int(theirs.Fd()), unix.CLONE_NEWPID) // for its children
-			return unix.Setns(int(ours.Fd()), unix.CLONE_NEWPID)                                    // and no more for ours
+			return nil
 		},
 		Command: func(list *birth.List) (bool, error) {
 			hasNUL := func(s string) bool { return strings.Contains(s, "\x00") }
@@ -99,7 +96,7 @@ func apart(pids string, process *specs.Process, dies bool) namespaces.Part {
 			return err
 		},
 		Done: func(error) {
-			for _, f := range []*os.File{ours, theirs, program} {
+			for _, f := range []*os.File{theirs, program} {
 				f.Close() // of nil it does nothing
 			}
 		},

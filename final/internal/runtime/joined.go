@@ -35,6 +35,8 @@ func joined(spec *specs.Spec) namespaces.Part {
 				}
 				if flag == unix.CLONE_NEWCGROUP {
 					cgroup = file
+				} else if flag == unix.CLONE_NEWPID && othersPids(spec) > 0 {
+					continue // the child does: see apart
 				} else if err := unix.Setns(int(file.Fd()), flag); err != nil {
 					return fmt.Errorf("join the namespace %q: %w", ns.Path, err)
 				}
