@@ -53,6 +53,7 @@ func Enter(args []string) error {
 	if err := whynot.CanOpen(); err != nil {
 		return err
 	}
+	enterScope(args)
 	d := dirs.Default()
 	lock, err := openLock(d)
 	if err != nil {
