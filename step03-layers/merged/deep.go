@@ -90,20 +90,36 @@ func Walk(folder string, visit func(name string, dir *os.File, entry fs.DirEntry
 	if err != nil {
 		return err
 	}
-	return walk(dir, ".", visit)
+	return walker{folder, visit}.walk(dir, ".", 1)
 }
 
-// walk closes dir.
-func walk(dir *os.File, name string, visit func(name string, dir *os.File, entry fs.DirEntry) error) error {
-	defer dir.Close()
+// mostOpen is how many folders in each other Walk has open at once. A process may open few files, and a container nests thousands of
+// folders.
+const mostOpen = 64
+
+type walker struct {
+	folder string
+	visit  func(name string, dir *os.File, entry fs.DirEntry) error
+}
+
+// walk closes dir. depth says how many folders are open, as long as all of them are.
+func (w walker) walk(dir *os.File, name string, depth int) error {
+	defer func() { dir.Close() }()
 	entries, err := dir.ReadDir(-1)
 	if err != nil && !Moved(err) {
 		return err
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
 	for _, entry := range entries {
+		if dir == nil { // it was closed to go deeper
+			if dir, err = open(w.folder, name); Moved(err) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
 		at := path.Join(name, entry.Name())
-		if err := visit(at, dir, entry); err != nil {
+		if err := w.visit(at, dir, entry); err != nil {
 			return err
 		}
 		if !entry.IsDir() {
@@ -113,10 +129,14 @@ func walk(dir *os.File, name string, visit func(name string, dir *os.File, entry
 		if Moved(err) {
 			continue
 		}
-		if err == nil {
-			err = walk(below, at, visit)
-		}
 		if err != nil {
+			return err
+		}
+		if depth >= mostOpen {
+			dir.Close()
+			dir = nil
+		}
+		if err := w.walk(below, at, depth+1); err != nil {
 			return err
 		}
 	}
