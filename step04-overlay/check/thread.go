@@ -7,6 +7,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/step01-pull/shared/advice"
 )
 
 // OnThread calls try on a thread that ends with it. A thread may leave the namespaces that the others are in, see
@@ -43,6 +45,17 @@ func Elsewhere[T any](do func() (T, error)) func() (T, error) {
 	}
 }
 
+// Chroot is how to have a mount point for a root folder, which chroot(2) does not make one.
+const Chroot = "in a chroot: leave it, make its folder a mount point, mount --bind FOLDER FOLDER, and chroot again"
+
+// NotPrivate is the error of the request that makes all mounts private: the kernel wants a mount point for that.
+func NotPrivate(err error) error {
+	if err == unix.EINVAL {
+		return advice.Add(fmt.Errorf("make all mounts private: / is no mount point: %w", err), Chroot)
+	}
+	return fmt.Errorf("make all mounts private: %w", err)
+}
+
 // InOwnMounts calls do on a thread with a mount namespace of its own: what do mounts nobody else sees, and it is gone
 // afterwards, also if this process is killed. The working directory is the thread's own, too.
 func InOwnMounts(do func() error) error {
@@ -51,7 +64,7 @@ func InOwnMounts(do func() error) error {
 			return fmt.Errorf("unshare: %w", err)
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("make all mounts private: %w", err)
+			return NotPrivate(err)
 		}
 		return do()
 	})

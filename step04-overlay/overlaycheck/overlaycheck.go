@@ -4,12 +4,14 @@
 package overlaycheck
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
@@ -43,11 +45,11 @@ func checkOverlay(folder string) check.Result {
 	case fs.Type == unix.OVERLAYFS_SUPER_MAGIC:
 		return check.Miss(name, folder+" is on an overlay itself, as all files of a container are", breaks,
 			elsewhere+folder)
-	case errors.Is(err, unix.EINVAL):
+	case err == unix.EINVAL: // of the mount itself
 		return check.Miss(name, fmt.Sprintf("the file system of %s cannot be an upperdir: it needs xattrs and d_type", folder), breaks,
 			elsewhere+folder)
 	}
-	return check.Miss(name, err.Error(), breaks, "mounting needs CAP_SYS_ADMIN, and no security module that forbids it")
+	return check.Miss(name, err.Error(), breaks, cmp.Or(advice.Of(err), "mounting needs CAP_SYS_ADMIN, and no security module that forbids it"))
 }
 
 // tryMount mounts an overlay in a mount namespace that is gone afterwards, and the mount with it.

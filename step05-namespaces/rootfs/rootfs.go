@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step03-layers/usernamespace"
+	"gocker/step04-overlay/check"
 	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/inside"
 )
@@ -49,7 +50,7 @@ func enter(rootfs string) error {
 	// copy in which that still holds, so without this line the container's mounts appear on the host, and stay.
 	// And pivot_root refuses a shared parent, with EINVAL.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
+		return check.NotPrivate(err)
 	}
 	return pivot(rootfs)
 }

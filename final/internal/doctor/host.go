@@ -59,7 +59,7 @@ func userNamespaces(dir string) []check.Result {
 		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
 	}
 	if errors.Is(err, syscall.EPERM) && check.Text("/proc/sys/user/max_user_namespaces") != "" { // the kernel has them
-		return miss("the kernel has them, and this process may not make them", "leave out what forbids it: a security module, or a container's filter of system calls (docker run --security-opt seccomp=unconfined)")
+		return miss("the kernel has them, and this process may not make them", "leave out what forbids it: a chroot, a security module, or a container's filter of system calls (docker run --security-opt seccomp=unconfined)")
 	}
 	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
 }
