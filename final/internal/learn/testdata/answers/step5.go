@@ -26,9 +26,12 @@ func run(rootfs string, command []string, cgroups []string) (status int, err err
 	return parent(rootfs, command, cgroups), nil
 }
 
+// Pdeathsig means threads: the one that starts the child has to live on, and in the child only the first thread has it, so that
+// one must execute the command.
+func init() { runtime.LockOSThread() }
+
 // parent starts this program once more, as PID 1 of new namespaces, and waits for its end.
 func parent(rootfs string, command, cgroups []string) int {
-	runtime.LockOSThread() // Pdeathsig means the thread that starts the child
 	cmd := exec.Command("/proc/self/exe", append([]string{"run", rootfs}, command...)...)
 	cmd.Env = append(os.Environ(), "CHILD=yes", "CGROUPS="+strings.Join(cgroups, ":"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
