@@ -26,8 +26,10 @@ import (
 	"gocker/final/internal/engine"
 	"gocker/final/internal/life"
 	"gocker/final/internal/networks"
+	"gocker/final/internal/rootless"
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/sample"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step03-layers/road"
@@ -43,7 +45,13 @@ func TestMain(m *testing.M) {
 		testenv.Alone()
 	}
 	testenv.DefaultSignals()
-	testscript.Main(m, map[string]func(){"gocker": func() { os.Exit(cli.Main(os.Args[1:])) }})
+	testscript.Main(m, map[string]func(){"gocker": func() {
+		if err := rootless.Enter(os.Args[1:]); err != nil { // for root it does nothing
+			fmt.Fprint(os.Stderr, advice.Print("gocker", err))
+			os.Exit(125)
+		}
+		os.Exit(cli.Main(os.Args[1:]))
+	}})
 }
 
 // programs are files that every script finds in its folder.
@@ -67,9 +75,14 @@ func TestScripts(t *testing.T) {
 	if _, err := road.Pull(context.Background(), shared, ref); err != nil {
 		t.Fatal(err)
 	}
-	address := serveImages(t)
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+	params := scripts(shared, serveImages(t))
+	params.Dir = "testdata/script"
+	testscript.Run(t, params)
+}
+
+// scripts are the parameters of all scripts.
+func scripts(shared dirs.Dirs, address string) testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			tb := env.T().(testing.TB)
 			env.Values["t"] = tb
@@ -94,6 +107,9 @@ func TestScripts(t *testing.T) {
 				}
 				// Of the default network; a script with its own root has it there.
 				for _, root := range []string{d.Root, filepath.Join(env.WorkDir, "root")} {
+					if os.Geteuid() != 0 { // a user's are gone with the holder of the namespaces
+						break
+					}
 					if err := (networks.Store{Dirs: dirs.Dirs{Root: root, Run: d.Run}}).Rest(); err != nil {
 						tb.Error(err)
 					}
@@ -153,7 +169,7 @@ func TestScripts(t *testing.T) {
 				ts.Setenv("GOCKER_ROOT", ts.MkAbs("root"))
 			},
 		},
-	})
+	}
 }
 
 // serveImages starts a registry with images that are the sample image, with another config or one more layer.
