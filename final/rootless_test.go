@@ -100,6 +100,7 @@ say owner stat -c '%u' P/main.go
 say learn gocker learn check 2 true
 say progress gocker learn
 say check gocker system check
+say homeless env -u HOME gocker ps
 say doctor gocker doctor
 `)
 	testenv.InOrder(t, out, "status: ", "status 7\n", `missing: gocker: command not found: "nosuch"`, "status 127\n", "user: 1000\n",
@@ -108,6 +109,7 @@ say doctor gocker doctor
 		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
 		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
 		"sick: ", "well: ", "asked: asked Up ", "(healthy)\n", "late: ", "probes: few\n", "volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: gocker: only root can make a cage", "sudo gocker learn check", "progress: STEP", "check: 2 images and ", " are as they should be\n",
+		"homeless: ", "mkdir "+filepath.Dir(u.Home)+"/.local: permission denied",
 		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
 	if len(holders(t)) != 1 { // it stays for the user's next command
 		t.Errorf("processes %v hold the user's namespaces; want one", holders(t))

@@ -21,8 +21,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -39,7 +41,7 @@ type Dirs struct {
 func Default() Dirs {
 	d := Dirs{Root: "/var/lib/gocker", Run: "/var/run/gocker"}
 	if os.Geteuid() != 0 {
-		data := cmp.Or(os.Getenv("XDG_DATA_HOME"), filepath.Join(os.Getenv("HOME"), ".local", "share"))
+		data := cmp.Or(os.Getenv("XDG_DATA_HOME"), filepath.Join(home(), ".local", "share"))
 		d.Root = filepath.Join(data, "gocker")
 		// XDG_RUNTIME_DIR has no default of its own; what is below Root is at least the user's. And su(1) may leave another's.
 		run := os.Getenv("XDG_RUNTIME_DIR")
@@ -52,6 +54,17 @@ func Default() Dirs {
 		Root: cmp.Or(os.Getenv("GOCKER_ROOT"), d.Root),
 		Run:  cmp.Or(os.Getenv("GOCKER_RUN"), d.Run),
 	}
+}
+
+// home is the user's home. Not everybody who starts a program says it in HOME: cron and systemd may not.
+func home() string {
+	if home := os.Getenv("HOME"); home != "" {
+		return home
+	}
+	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
+		return u.HomeDir
+	}
+	return "/"
 }
 
 // Short is the name that people use for a digest: its first 12 hex digits.
