@@ -11,8 +11,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"gocker/final/internal/learn/cage"
+	"gocker/step01-pull/sample"
 	"gocker/step01-pull/shared/testenv"
 )
 
@@ -73,6 +76,42 @@ func TestALearnerBuildsStepAfterStep(t *testing.T) {
 		}
 		program = buildModule(t, dir)
 		checkStep(t, step, "", program)
+	}
+	runsAContainer(t, program)
+}
+
+// runsAContainer goes with a program from a name in a registry to a process.
+func runsAContainer(t *testing.T, program string) {
+	t.Helper()
+	in, err := cage.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	p := &trial{Cage: in, program: []string{program}}
+	img, _, err := sample.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := p.serve(served{"app:v1": img}, nil)
+	if err := errors.Join(err, os.Mkdir(p.at("package"), 0o755), os.Mkdir(p.at("root"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	for _, command := range []string{
+		"pull 127.0.0.1:5000/app:v1 /learn/image.tar", "untar /learn/image.tar /learn/package", "layers /learn/package /learn/root",
+		"mount /learn/root 127.0.0.1:5000/app:v1 /learn/c", "run -m 67108864 --pids-limit 16 /learn/c/mnt cat /etc/os-release", "umount /learn/c",
+	} {
+		o, err := p.succeed(strings.Fields(command)...)
+		if err != nil {
+			t.Fatalf("P %s: %v\n%s", command, err, o.Stderr)
+		}
+		if strings.HasPrefix(command, "run ") && !strings.HasPrefix(o.Stdout, "ID=sample\n") {
+			t.Errorf("P %s: %q", command, o.Stdout)
+		}
+	}
+	if err := p.nothingLeft(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -141,6 +180,16 @@ func TestANewModuleReplacesNothing(t *testing.T) {
 				t.Errorf("after an error there is %q, before %q", after, before)
 			}
 		})
+	}
+}
+
+func TestOnAFullDiskThereIsNoHalfOfAModule(t *testing.T) {
+	root := testenv.SmallDisk(t, 4*os.Getpagesize()).Root
+	if err := New(filepath.Join(root, "P")); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("New = %v, want ENOSPC", err)
+	}
+	if names := listed(root); len(names) > 1 {
+		t.Errorf("%q is there", names[1:])
 	}
 }
 

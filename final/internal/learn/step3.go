@@ -54,6 +54,7 @@ func layersCases() ([]kase, error) {
 		lays("layer", content, a, entries{file("d/c", "2")}),
 		lays("content", content, a, entries{file("d/a", "2"), file("e", "2")}, entries{file("f", "3")}),
 		lays("names", content, a),
+		{"port", namesPort},
 		{"keep", keepsNames},
 		lays("twice", content, a, entries{file("b", "2")}, a),
 		lays("whiteout", content, a, entries{file("d/.wh.a", ""), file(".wh.b", ""), file("c", "2")}),
@@ -125,7 +126,7 @@ func (t *trial) pack(all ...entries) (p unpackedPackage, err error) {
 		return p, err
 	}
 	file := t.Path("aside", packed)
-	if err := crane.SaveLegacy(img, imageName+":"+imageTag, file); err != nil {
+	if err := crane.SaveLegacy(img, t.host+imageName+":"+imageTag, file); err != nil {
 		return p, err
 	}
 	if err := untar.Extract(file, t.at("package")); err != nil {
@@ -205,7 +206,7 @@ func (t *trial) laid(p unpackedPackage, facts []string) error {
 
 // named looks into images.json, which may have others, too.
 func (t *trial) named(id string, others map[string]map[string]string) error {
-	want := map[string]map[string]string{imageName: {imageTag: id}}
+	want := map[string]map[string]string{t.host + imageName: {imageTag: id}}
 	maps.Copy(want, others)
 	raw, err := os.ReadFile(t.at("root/images/images.json"))
 	var got map[string]map[string]string
@@ -219,6 +220,20 @@ func (t *trial) named(id string, others map[string]map[string]string) error {
 	return nil
 }
 
+func namesPort(t *trial) error {
+	t.host = registryAddress + "/"
+	return itself(lays("", nil, entries{archive.File("a", "1")}).try(t))
+}
+
+// itself has a failure told by the text of the case, and not by that of another.
+func itself(err error) error {
+	var wrong *failure
+	if errors.As(err, &wrong) {
+		wrong.text = ""
+	}
+	return err
+}
+
 func keepsNames(t *trial) error {
 	p, err := t.pack(entries{archive.File("a", "1")})
 	if err != nil {
@@ -230,12 +245,7 @@ func keepsNames(t *trial) error {
 	if _, err := t.succeed("layers", cage.Dir+"/package", cage.Dir+"/root"); err != nil {
 		return err
 	}
-	err = t.named(p.id, map[string]map[string]string{"other": {"latest": "0123456789ab"}})
-	var wrong *failure
-	if errors.As(err, &wrong) {
-		wrong.text = ""
-	}
-	return err
+	return itself(t.named(p.id, map[string]map[string]string{"other": {"latest": "0123456789ab"}}))
 }
 
 // refuseLayer has the program read a layer that is not what the config says, or that leads out.

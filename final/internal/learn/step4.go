@@ -32,6 +32,10 @@ func mountCases() ([]kase, error) {
 		mounts("mount", container, []entries{a}, nil),
 		mounts("folders", container, []entries{a}, hasFolders),
 		mounts("tag", container, []entries{a}, showsLayers),
+		{"port", func(t *trial) error {
+			t.host = registryAddress + "/"
+			return mounts("", container, []entries{a}, showsLayers).try(t)
+		}},
 		mounts("files", container, []entries{a, {file("e", "2")}}, showsLayers),
 		mounts("order", container, three, showsLayers),
 		mounts("below", container, three, leavesLayers),
@@ -92,7 +96,7 @@ func (t *trial) lay(all []entries) (l laidImage, err error) {
 		t.write(fmt.Sprintf("%s/%x.json", image, sha256.Sum256(p.config)), p.config),
 		t.write(other+"/manifest.json", []byte(`[{"Config":"0123456789ab.json","RepoTags":["app:old"],"Layers":["ba9876543210.tar.gz"]}]`)),
 		t.write(other+"/ba9876543210/fs/other", []byte("another image\n")),
-		t.write("root/images/images.json", fmt.Appendf(nil, `{"aaa":{"v1":"0123456789ab"},"app":{"old":"0123456789ab","v1":%q}}`, p.id)),
+		t.write("root/images/images.json", fmt.Appendf(nil, `{"aaa":{"v1":"0123456789ab"},%q:{"old":"0123456789ab","v1":%q}}`, t.host+imageName, p.id)),
 	)
 }
 
@@ -117,7 +121,7 @@ func mounts(name, dir string, all []entries, look func(*trial, laidImage) error)
 }
 
 func (t *trial) mount(dir string) error {
-	if _, err := t.succeed("mount", cage.Dir+"/root", imageName+":"+imageTag, cage.Dir+"/"+dir); err != nil {
+	if _, err := t.succeed("mount", cage.Dir+"/root", t.host+imageName+":"+imageTag, cage.Dir+"/"+dir); err != nil {
 		return err
 	}
 	mounted, err := t.IsMounted("overlay", mnt(dir))

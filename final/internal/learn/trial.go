@@ -21,6 +21,7 @@ type trial struct {
 	input   []string // what is in the files that it is given
 	stderr  string   // of the last command
 	limits  []string // flags of "P run"
+	host    string   // what is before the name of the image in its reference: "127.0.0.1:5000/", or ""
 }
 
 // A failure is what is wrong with a program. It is an error that the checker can tell from its own.

@@ -11,6 +11,7 @@ var wrongLayers = []wrong{
 	{"the layers are in the wrong order", "content", `unpackLayer(filepath.Join(dir, file), fs, below); diffID != config.RootFS.DiffIDs[i].String()`,
 		`unpackLayer(filepath.Join(dir, manifest[0].Layers[len(config.RootFS.DiffIDs)-1-i]), fs, below); diffID == ""`},
 	{"names are not in two maps", "names", `names[name][tag] = hash[:12]`, `names[name+":"+tag] = map[string]string{"": hash[:12]}`},
+	{"a port is taken for a tag", "port", `strings.LastIndex(ref, ":")`, `strings.Index(ref, ":")`},
 	{"names of others are lost", "keep", `check(json.Unmarshal(old, &names))`, `_ = old`},
 	{"whiteouts are left as they are", "whiteout", `case isWhiteout:
 			defer hide(hidden)`, `case isWhiteout:

@@ -17,6 +17,7 @@ var wrongMounts = []wrong{
 	}
 `},
 	{"the first image with the tag", "tag", `id, ok := names[name][tag]`, `id, ok := names["aaa"][tag]; _ = name`},
+	{"a port is taken for a tag", "port", `strings.LastIndex(image, ":")`, `strings.Index(image, ":")`},
 	{"there is no upperdir", "write", `options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
 		strings.Join(lower, ":"), escape(`, `options := fmt.Sprintf("lowerdir=%s:%s%.0s",
 		strings.Join(lower, ":"), escape(`},

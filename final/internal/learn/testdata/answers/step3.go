@@ -50,7 +50,9 @@ func layers(dir, root string) (err error) {
 	check(os.WriteFile(filepath.Join(partial, hash+".json"), rawConfig, 0o644))
 	check(os.RemoveAll(filepath.Join(images, hash[:12])))
 	check(os.Rename(partial, filepath.Join(images, hash[:12])))
-	name, tag, _ := strings.Cut(manifest[0].RepoTags[0], ":")
+	ref := manifest[0].RepoTags[0]
+	colon := strings.LastIndex(ref, ":") // a registry may have a port
+	name, tag := ref[:colon], ref[colon+1:]
 	names := map[string]map[string]string{}
 	if old, err := os.ReadFile(filepath.Join(images, "images.json")); err == nil {
 		check(json.Unmarshal(old, &names))

@@ -19,7 +19,8 @@ func mount(root, image, dir string) (err error) {
 	images := filepath.Join(root, "images")
 	var names map[string]map[string]string
 	check(json.Unmarshal(must(os.ReadFile(filepath.Join(images, "images.json"))), &names))
-	name, tag, _ := strings.Cut(image, ":")
+	colon := max(0, strings.LastIndex(image, ":")) // a registry may have a port
+	name, tag := image[:colon], strings.TrimPrefix(image[colon:], ":")
 	id, ok := names[name][tag]
 	if !ok {
 		panic("no such image: " + image)

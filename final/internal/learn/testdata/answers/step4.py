@@ -16,7 +16,7 @@ def escape(name):
 def mount(root, image, folder):
     images, folder = os.path.join(root, "images"), os.path.abspath(folder)
     with open(os.path.join(images, "images.json")) as f:
-        name, tag = image.split(":")
+        name, tag = image.rsplit(":", 1)
         image = json.load(f)[name][tag]
     os.chdir(os.path.join(images, image))  # so the names of the layers are short
     with open("manifest.json") as f:
