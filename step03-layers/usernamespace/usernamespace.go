@@ -156,22 +156,6 @@ func Alone() bool {
 // initial is the number of the user namespace that a machine begins with: USER_NS_INIT_INO of the kernel's linux/nsfs.h.
 const initial = 0xEFFFFFFD
 
-// OwnsMounts tells whether the mount namespace of this thread belongs to a user namespace that somebody has made.
-func OwnsMounts() bool {
-	mounts, err := os.Open("/proc/thread-self/ns/mnt")
-	if err != nil {
-		return Inside()
-	}
-	defer mounts.Close()
-	owner, err := unix.IoctlRetInt(int(mounts.Fd()), unix.NS_GET_USERNS)
-	if err != nil {
-		return Inside() // EPERM: it belongs to one above ours
-	}
-	defer unix.Close(owner)
-	var ns unix.Stat_t
-	return unix.Fstat(owner, &ns) == nil && ns.Ino != initial
-}
-
 // Inside tells whether this program is in a user namespace that somebody has made. There, root may not do all that root may.
 var Inside = sync.OnceValue(func() bool {
 	var ns unix.Stat_t

@@ -109,7 +109,7 @@ func (p *Process) create(spec *specs.Spec) error {
 		return err
 	}
 	unix.Umask(0o022) // what is made here has the mode that is asked for, and the command begins with docker's umask
-	root, err := rootfs.Enter(spec.Root.Path)
+	root, err := rootfs.Enter(spec.Root.Path, left&unix.CLONE_NEWNS == 0)
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,8 @@ type lent map[string]*os.File // by the host's names; not mounted yet
 
 // lend looks for them while names are the host's. To the machine's own root the host lends nothing, unless the container has a
 // user namespace of its own.
-func lend() (lent, error) {
-	if !usernamespace.OwnsMounts() {
+func lend(ownUsers bool) (lent, error) {
+	if !ownUsers && !usernamespace.Inside() {
 		return nil, nil
 	}
 	l := lent{"/proc": nil, "/sys": nil}

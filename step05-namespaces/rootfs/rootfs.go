@@ -4,7 +4,7 @@
 //
 // The thread has a mount namespace of its own. It finds mount points by names of the container: see package inside.
 //
-//	root, err := rootfs.Enter(folder)
+//	root, err := rootfs.Enter(folder, false)
 //	err = root.Mount(m)          // for each entry of the spec
 //	err = root.LeaveToChild(m)   // or this, for /proc
 //	root.AddTo(list)
@@ -31,9 +31,10 @@ import (
 // those that set it up, or look after it, do something else than they think (CVE-2019-16884).
 var ErrInProc = errors.New("nothing may be mounted in /proc")
 
-// Enter makes a folder the root of the calling thread, which has a mount namespace of its own.
-func Enter(rootfs string) (*Root, error) {
-	lent, err := lend()
+// Enter makes a folder the root of the calling thread, which has a mount namespace of its own. ownUsers says that this belongs to a
+// user namespace that the thread is not in.
+func Enter(rootfs string, ownUsers bool) (*Root, error) {
+	lent, err := lend(ownUsers)
 	if err != nil {
 		return nil, err
 	}

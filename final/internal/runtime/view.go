@@ -28,7 +28,7 @@ func View(container string, spec *specs.Spec) error {
 		return err
 	}
 	unix.Umask(0o022)
-	root, err := rootfs.Enter(spec.Root.Path)
+	root, err := rootfs.Enter(spec.Root.Path, false)
 	if err != nil {
 		return err
 	}
