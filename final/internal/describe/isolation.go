@@ -71,6 +71,9 @@ func (s Share) SetID(id string) { *s.mode = ofContainer + id }
 
 // MayJoin is an error if the other container does not share the namespace.
 func (s Share) MayJoin(other Isolation) error {
+	if s.typ != specs.NetworkNamespace && other.Users.Own() { // of its processes and its memory the host's root would be root
+		return advice.Add(errors.New("that container has users of its own"), "start that one with --userns host")
+	}
 	if s.typ == specs.IPCNamespace && other.IPC != "shareable" {
 		return advice.Add(errors.New("that container does not share it"), "start that one with --ipc shareable")
 	}
