@@ -52,7 +52,7 @@ func checkUsers(spec *specs.Spec) error {
 	return err
 }
 
-// users is the part of a user namespace of the container's own. Its file is user's from the second moment on.
+// users is the part of a user namespace of the container's own. user is its file, from Unshare on.
 func users(spec *specs.Spec, user **os.File) namespaces.Part {
 	if !ownsUsers(spec) {
 		return namespaces.Part{}
