@@ -277,7 +277,7 @@ gocker unshare sh -e part
 rules=$(sed -n "s/.*nft list table \(inet gocker-[0-9a-f]*\) .*/\1/p" part)
 gocker unshare nsenter --net=.local/share/gocker/run/gocker/uplink/netns sh -c "ip -4 -brief address; nft list table $rules"
 `)
-	testenv.InOrder(t, out, "gk0-", "172.17.0.1/16", "table inet gocker-", "ip saddr 172.17.0.0/16")
+	testenv.InOrder(t, out, "gk0-", " 172.", ".0.1/16", "table inet gocker-", "ip saddr 172.", ".0.0/16") // the machine may have some of these subnets
 }
 
 func TestAUserHasNetworksByTheOtherProgram(t *testing.T) {

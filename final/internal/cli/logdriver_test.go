@@ -37,7 +37,7 @@ var prints = []string{"sample", "sh", "-c", "echo out; echo err >&2"}
 
 func TestLinesGoToSyslog(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	listen := func(network, address string) net.PacketConn {
 		socket, err := net.ListenPacket(network, address)
 		if err != nil {
@@ -78,7 +78,7 @@ func TestLinesGoToSyslog(t *testing.T) {
 
 func TestLinesGoToTheJournal(t *testing.T) {
 	testenv.NeedRoot(t)
-	d := testenv.Dirs(t)
+	d := emptyDirs(t)
 	if output, err := gocker(t, d, "run", "--rm", "--log-driver", "journald", "sample", "true"); !strings.Contains(output, "there is no journal") {
 		t.Skipf("this machine has a journal of its own: %q, %v", output, err)
 	}
