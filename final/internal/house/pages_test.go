@@ -241,7 +241,7 @@ func TestPagesShowTheCodeAsItIs(t *testing.T) {
 // the last in a root of its own.
 var langs = []string{"console ", "go ", "json ", "text ", "sh "}
 
-var notRun = []string{"$ go test work", "$ .ci/run", "$ go test ./final/internal/house", "$ go test ./final/internal/house -update",
+var notRun = []string{"$ go test work -timeout 20m", "$ .ci/run", "$ go test ./final/internal/house", "$ go test ./final/internal/house -update",
 	"$ go test ./final/internal/house -run Chinese -update", "$ go mod download", "$ make", "$ sudo make install"}
 
 func TestPagesHaveNoDeadLinksAndNoBlockThatNobodyChecks(t *testing.T) {
