@@ -16,6 +16,7 @@ import (
 	"gocker/final/internal/published"
 	"gocker/final/internal/rootless"
 	"gocker/step04-overlay/check"
+	"gocker/step05-namespaces/birth"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/network"
 )
@@ -154,12 +155,13 @@ func (a *Attachment) Part() namespaces.Part {
 			_, err := laid()
 			return err
 		},
-		Ready: func(*namespaces.Process) error {
-			if a.connected != nil {
-				if err := a.connected(); err != nil {
-					return err
-				}
+		Last: func(*birth.List) error {
+			if a.connected == nil {
+				return nil
 			}
+			return a.connected() // before the clone: else the child may have one end of the pipe of a program that is being started
+		},
+		Ready: func(*namespaces.Process) error {
 			if a.resolver == nil {
 				return nil
 			}
