@@ -92,6 +92,9 @@ func TestKilledAtAnyMomentTheStoreIsWhole(t *testing.T) {
 	}
 	t.Logf("%d of %d commands were killed before their end", kills-ended, kills)
 	mustGocker(t, d, "image", "prune", "--force") // what broken pulls keep, to go on there
+	mustGocker(t, d, "load", "-q", "-i", archives[0])
+	mustGocker(t, d, "tag", names[0], "last") // the next change of names removes what one that was killed has written
+	mustGocker(t, d, "rmi", "last")
 }
 
 func TestTwentyCommandsAtOnce(t *testing.T) {
