@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -69,7 +70,8 @@ func (t Tree) inside(uid, gid int) (int, int) {
 
 // outside are owners that its users know, as the host has them.
 func (t Tree) outside(uid, gid int) (int, int, error) {
-	if t.users == nil {
+	// Of an id that has more than 32 bits, or is negative, the writer says that no file can be its.
+	if t.users == nil || uint64(uid) > math.MaxUint32 || uint64(gid) > math.MaxUint32 {
 		return uid, gid, nil
 	}
 	hostUID, err := idmap.Host(t.users.UIDMappings, uint32(uid))

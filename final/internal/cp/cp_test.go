@@ -344,3 +344,19 @@ func TestFoldersOfLongNamesDoNotFillTheMemory(t *testing.T) {
 		t.Errorf("Copy = %.200v, want ErrLimit", err)
 	}
 }
+
+func TestAnOwnerThatNoFileCanHaveIsRefused(t *testing.T) {
+	testenv.NeedRoot(t)
+	root, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, uid := range []int{1 << 32, 1<<32 + 5, -1} {
+		archive := testenv.Tar(t, testenv.Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "file", Uid: uid, Mode: 0o755}})
+		err := Unpack(bytes.NewReader(archive), Inside(root), "/", Options{})
+		if err == nil || !strings.Contains(err.Error(), "no file can be that of user") {
+			t.Errorf("Unpack of a file of user %d = %v, want that it is refused", uid, err)
+		}
+	}
+}
