@@ -210,6 +210,9 @@ func ProcessOutside(spec *specs.Spec) *specs.Process {
 
 // hostIDs are the spec's mounts with options that name owners: the thread that mounts them is not in the user namespace.
 func hostIDs(spec *specs.Spec) ([]specs.Mount, error) {
+	if !ownsUsers(spec) {
+		return spec.Mounts, nil
+	}
 	mounts := slices.Clone(spec.Mounts)
 	for i, m := range mounts {
 		mounts[i].Options = slices.Clone(m.Options)
