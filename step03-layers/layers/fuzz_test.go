@@ -17,6 +17,7 @@ func FuzzManifest(f *testing.F) {
 	config := []byte(`{"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": ["sha256:` + digest + `"]}}`)
 	f.Add([]byte(`[{"Config": "sha256:`+digest+`", "Layers": ["`+digest+`.tar.gz"]}]`), config)
 	f.Add([]byte(`[{"Config": "`+digest+`.json", "RepoTags": ["a:b"], "Layers": ["`+digest+`/layer.tar"]}]`), config)
+	f.Add([]byte(`[{"Config": "`+digest+`.json"}]`), []byte(`{"os": "linux", "architecture": "amd64"}`)) // FROM scratch: an image without layers is one
 	f.Add([]byte(`[{"Config": "../../x", "Layers": ["../x"]}]`), []byte("{}"))
 	f.Fuzz(func(t *testing.T, manifest, config []byte) {
 		dir := t.TempDir()
@@ -32,7 +33,7 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(read.Layers) == 0 || len(read.Layers) != len(parsed.RootFS.DiffIDs) {
+		if len(read.Layers) != len(parsed.RootFS.DiffIDs) {
 			t.Errorf("%d layers, %d diffIDs", len(read.Layers), len(parsed.RootFS.DiffIDs))
 		}
 		for _, name := range append(Names(read), ChainIDs(parsed.RootFS.DiffIDs)...) {
