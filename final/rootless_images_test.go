@@ -39,7 +39,7 @@ func TestAUserUnpacksImagesAsRootDoes(t *testing.T) {
 	for seed := range uint64(count) {
 		layers, _ := randomimage.New(seed)
 		for i, layer := range layers {
-			layers[i] = forUser(layer, seed%2 == 0)
+			layers[i] = forUser(layer)
 		}
 		tag, err := name.NewTag("random:latest")
 		if err == nil {
@@ -73,29 +73,45 @@ done`, count-1)
 	}
 }
 
-// forUser changes a random layer so that a user can have it. No file may belong to an id that is not the user's. A layer cannot have a
-// hard link to a device that a layer below has left out, so it has either links or devices.
-func forUser(layer []testenv.Entry, devices bool) (changed []testenv.Entry) {
+// A layer has a hard link to a device that a layer below has left out: the link is left out and said, too.
+func TestALinkToADeviceThatAUserCannotMakeIsLeftOut(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	disk := testenv.Entry{Header: tar.Header{Typeflag: tar.TypeBlock, Name: "disk", Devmajor: 8, Mode: 0o600}}
+	img := randomimage.Image(t, [][]testenv.Entry{
+		{disk, testenv.File("kept", "a")}, {testenv.Link("second", "disk")}, {testenv.Link("third", "second"), testenv.File("disk", "b")}, {testenv.Link("fourth", "disk")},
+	})
+	tag, err := name.NewTag("linked:latest")
+	if err == nil {
+		err = tarball.WriteToFile(filepath.Join(u.Home, "image"), tag, img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := asUser(t, u, `gocker load -i image 2>&1 && gocker system check && gocker export $(gocker create --network none linked true) | tar t | grep -v /`)
+	testenv.InOrder(t, out, `left out device "disk"`, `left out device "second"`, `left out device "third"`, "are as they should be\n", "disk\n", "fourth\n", "kept\n")
+	if strings.Contains(out, "fourth\"") {
+		t.Errorf("a link to a file that has replaced a device is left out:\n%s", out)
+	}
+}
+
+// forUser changes a random layer so that a user can have it: no file may belong to an id that is not the user's.
+func forUser(layer []testenv.Entry) (changed []testenv.Entry) {
 	for _, e := range layer {
 		e.Uid, e.Gid = e.Uid%testenv.SubIDs, e.Gid%testenv.SubIDs
-		switch isDevice := e.Typeflag == tar.TypeChar || e.Typeflag == tar.TypeBlock; {
-		case devices && e.Typeflag == tar.TypeLink:
-			continue
-		case !devices && isDevice:
-			e.Typeflag, e.Devmajor, e.Devminor = tar.TypeFifo, 0, 0
-		}
 		changed = append(changed, e)
 	}
 	return changed
 }
 
-// filesOf lists what is in an archive, but for device nodes.
+// filesOf lists what is in an archive, but for device nodes and hard links to them.
 func filesOf(t *testing.T, archive string) (all []string) {
 	f, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	devices := map[string]bool{}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -111,7 +127,9 @@ func filesOf(t *testing.T, archive string) (all []string) {
 		if h.Name == "./" || strings.HasPrefix(h.Name, "etc/") { // in which export makes places for mounts
 			h.ModTime = time.Time{}
 		}
-		if h.Typeflag != tar.TypeChar && h.Typeflag != tar.TypeBlock {
+		if h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
+			devices[h.Name] = true
+		} else if h.Typeflag != tar.TypeLink || !devices[h.Linkname] {
 			all = append(all, fmt.Sprintf("%c %q %o %d:%d %q %d %x", h.Typeflag, h.Name, h.Mode, h.Uid, h.Gid, h.Linkname, h.ModTime.UnixNano(), sum.Sum(nil)))
 		}
 	}

@@ -125,7 +125,7 @@ func (u *unpacker) unpack(archive io.Reader) (diffID string, err error) {
 		return "", fmt.Errorf("%w: %w", untar.ErrArchive, err)
 	}
 	// The rest depends on the layers below, and on the whole of this one.
-	for _, do := range []func() error{u.waitForBelow, u.count, u.copyRoot, u.markOpaque, u.writeWhiteouts, u.shareLinks, u.copyFolders, u.w.Finish} {
+	for _, do := range []func() error{u.waitForBelow, u.count, u.copyRoot, u.markOpaque, u.writeWhiteouts, u.shareLinks, u.copyFolders, u.w.Finish, u.keepDevices} {
 		if err := do(); err != nil {
 			return "", err
 		}

@@ -74,16 +74,9 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	u.counted.Files += header.Size
 	err = u.w.Write(header, content)
 	if err == nil && (header.Typeflag == tar.TypeChar || header.Typeflag == tar.TypeBlock) {
-		u.noteDevice(name)
+		err = u.noteDevice(name)
 	}
 	return err
-}
-
-// noteDevice notes a device that was left out. All the same it has replaced what lies below.
-func (u *unpacker) noteDevice(name string) {
-	if info, _ := merged.Lstat(u.to, name); info == nil {
-		u.devices[name], u.whiteouts[name] = true, true
-	}
 }
 
 // resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where

@@ -33,15 +33,21 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 		target = u.aufs[path.Base(target)]
 	}
 	header.Linkname = target
-	if u.devices[target] { // then it is left out as well
-		header.Typeflag, header.Linkname, header.Devmajor = tar.TypeChar, "", 1
-		return nil
-	}
+	missing := u.devices[target]
 	if info, _ := merged.Lstat(u.to, target); info != nil {
 		return nil
 	}
-	if err := u.waitForBelow(); err != nil {
-		return err
+	if !missing {
+		if err := u.waitForBelow(); err != nil {
+			return err
+		}
+		if missing, err = u.leftOutBelow(target); err != nil {
+			return err
+		}
+	}
+	if missing { // then the link is left out as well
+		header.Typeflag, header.Linkname, header.Devmajor = tar.TypeChar, "", 1
+		return nil
 	}
 	i, info := u.below.Find(target)
 	if i < 0 {

@@ -6,6 +6,7 @@
 //	{root}/layers/{chainID}/fs               the files of one layer
 //	{root}/layers/{chainID}/blob             the layer as it was sent: a tar archive, mostly compressed
 //	{root}/layers/{chainID}/layer.json       what is known of it: type Layer
+//	{root}/layers/{chainID}/devices          names of devices that only root may make, where a user's layer has left out some
 //	{root}/images/{image}/{layer}            a link to ../../layers/{chainID}
 //	{root}/images/{image}/manifest.json
 //	{root}/images/{image}/{config hash}.json
