@@ -9,6 +9,7 @@ import (
 
 	"gocker/final/internal/cli"
 	"gocker/final/internal/doctor"
+	_ "gocker/final/internal/enter/early" // an ordinary user's gocker becomes one in the user's namespaces
 	"gocker/final/internal/igzip"
 	"gocker/final/internal/life"
 	_ "gocker/final/internal/readonly" // gocker cannot be written to from inside a container

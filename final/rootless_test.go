@@ -121,6 +121,21 @@ say doctor gocker doctor
 	}
 }
 
+// gocker begins twice, and what its packages do before main takes most of such a beginning.
+func TestAUsersGockerGoesInBeforeMostOfItsPackagesBegin(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, "gocker ps; GODEBUG=inittrace=1 gocker ps 2>&1")
+	starts := strings.Split(out, "\ninit runtime @")[1:]
+	if len(starts) != 2 {
+		t.Fatalf("gocker begins %d times; want 2:\n%s", len(starts), out)
+	}
+	const most = 40
+	if packages := strings.Count(starts[0], "\ninit "); packages > most {
+		t.Errorf("the first time, %d packages begin; want at most %d:\n%s", packages, most, starts[0])
+	}
+}
+
 // Whatever is killed, the mounts go with the namespaces, and the next command finds the truth.
 func TestAfterAKillAUserFindsTheTruth(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap", "pgrep", "pkill")

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/enter"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
@@ -62,7 +63,7 @@ func CheckNetworks() error {
 		return nil
 	}
 	var held, lock unix.Stat_t
-	if unix.Fstat(highest, &held) == nil && unix.Stat(lockName(dirs.Default()), &lock) == nil && held.Ino == lock.Ino && held.Dev == lock.Dev {
+	if unix.Fstat(enter.Highest, &held) == nil && unix.Stat(enter.LockName(dirs.Default().Run), &lock) == nil && held.Ino == lock.Ino && held.Dev == lock.Dev {
 		return nil
 	}
 	return ErrNetworks

@@ -15,13 +15,10 @@
 // command starts another one in the namespaces of who is left. If all are killed, nothing
 // stays: the mounts were in the mount namespace.
 //
-// setns(2) takes only a process with one thread into a user namespace, and a Go program has several. So gocker executes a tiny
-// program, which has one, goes in, and executes gocker again: the same process, with the same streams, terminal and number.
-// See package usernamespace of step 3, and package tiny.
+// If there is a holder, gocker goes in by package enter, before it comes to this one.
 package rootless
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,12 +26,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/enter"
 	"gocker/final/internal/tiny"
 	"gocker/final/internal/whynot"
 	"gocker/step01-pull/shared/advice"
@@ -42,23 +38,20 @@ import (
 	"gocker/step03-layers/usernamespace"
 )
 
-// outside are the commands that look at nothing of gocker's.
-var outside = []string{"", "help", "--help", "-h", "--version", "version", "completion"}
-
 // Enter does nothing for root. For others it executes gocker once more, in their namespaces, and returns only an error. "doctor" goes
 // on without: it says what keeps the user out.
 func Enter(args []string) error {
-	if os.Geteuid() == 0 || len(args) == 0 || slices.Contains(outside, args[0]) {
+	if os.Geteuid() == 0 || !enter.IsWanted(args) {
 		return nil
 	}
-	err := enter(args)
+	err := begin(args)
 	if args[0] == "doctor" {
 		return nil
 	}
 	return err
 }
 
-func enter(args []string) error {
+func begin(args []string) error {
 	if err := whynot.CanOpen(); err != nil {
 		return err
 	}
@@ -72,42 +65,34 @@ func enter(args []string) error {
 	if err != nil {
 		return err
 	}
-	return join(d, pidfd, alone)
+	return enter.Join(d.Root, d.Run, pidfd, alone)
 }
-
-// highest is the number that the lock gets: os/exec gives its own files the lowest, and shells do not go so far.
-const highest = 50
 
 // Hold has programs that this one starts hold the namespaces, too: the file must stay open in them.
 func Hold() {
 	if usernamespace.Inside() {
-		unix.FcntlInt(highest, unix.F_SETFD, 0) // without the file it is somebody else's namespace
+		unix.FcntlInt(enter.Highest, unix.F_SETFD, 0) // without the file it is somebody else's namespace
 	}
 }
 
-func lockName(d dirs.Dirs) string  { return filepath.Join(d.Run, "namespaces") }
-func aliveName(d dirs.Dirs) string { return filepath.Join(d.Run, "holder") }
+func aliveName(run string) string { return filepath.Join(run, "holder") }
 
 // openLock opens the file and locks it, shared, for this process and for those that it starts.
 func openLock(d dirs.Dirs) (*os.File, error) {
 	if err := os.MkdirAll(d.Run, 0o700); err != nil {
 		return nil, advice.Add(err, "choose another folder with --run or GOCKER_RUN")
 	}
-	f, err := os.OpenFile(lockName(d), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(enter.LockName(d.Run), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if err := unix.Dup3(int(f.Fd()), highest, 0); errors.Is(err, unix.EBADF) { // the number is more than ulimit -n allows
-		return nil, whynot.MoreFiles(fmt.Errorf("open %s: %w", f.Name(), unix.EMFILE))
+	if err := enter.Lock(int(f.Fd())); errors.Is(err, unix.EMFILE) {
+		return nil, whynot.MoreFiles(fmt.Errorf("open %s: %w", f.Name(), err))
 	} else if err != nil {
-		return nil, fmt.Errorf("open %s: %w", f.Name(), err)
-	}
-	lock := os.NewFile(highest, f.Name())
-	if err := unix.Flock(highest, unix.LOCK_SH); err != nil { // waits for a holder that is about to end
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	return lock, nil
+	return os.NewFile(enter.Highest, f.Name()), nil
 }
 
 // holder finds the process that holds the namespaces, or starts it. alone says that they have one user.
@@ -117,56 +102,18 @@ func holder(lock *os.File) (pidfd int, alone bool, err error) {
 		return -1, false, err
 	}
 	defer mutex.Close()
-	raw := make([]byte, 100)
-	n, _ := lock.ReadAt(raw, 0)
-	if pid, fd, err := process(string(raw[:n])); err == nil {
-		return fd, isAlone(pid), nil
+	line := enter.Line()
+	if pid, fd, err := enter.Process(line); err == nil {
+		return fd, enter.IsAlone(pid), nil
 	}
 	var left *os.File
-	if n > 0 { // else it has ended by itself, as nobody was in there
+	if line != "" { // else it has ended by itself, as nobody was in there
 		if left, err = survivor(lock); err != nil {
 			return -1, false, err
 		}
 		defer left.Close()
 	}
 	return startHolder(lock, left)
-}
-
-// A process is written down as its number and when it was started.
-func lineOf(pid int) string { return fmt.Sprintf("%d %s\n", pid, startOf(pid)) }
-
-// process finds the process that a line names, if it is still there.
-func process(line string) (pid, pidfd int, err error) {
-	if n, _ := fmt.Sscan(line, &pid); n != 1 {
-		return 0, -1, os.ErrNotExist
-	}
-	if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-		return 0, -1, err
-	}
-	if line != lineOf(pid) || hasEnded(pidfd) { // it is another process by now, or somebody killed it
-		return 0, -1, errors.Join(os.ErrNotExist, unix.Close(pidfd))
-	}
-	return pid, pidfd, nil
-}
-
-func hasEnded(pidfd int) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
-	return n != 0 || err != nil
-}
-
-// startOf is when a process was started, in ticks since the machine was: see field 22 in proc_pid_stat(5).
-func startOf(pid int) string {
-	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	if fields := strings.Fields(rest); len(fields) > 19 {
-		return fields[19]
-	}
-	return ""
-}
-
-func isAlone(pid int) bool {
-	said, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
-	return err == nil && strings.TrimSpace(string(said)) == "deny"
 }
 
 // linger is how long the holder stays when nobody is in there for the first time: 5 seconds. Mostly the user's next command comes
@@ -185,7 +132,7 @@ func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 		return -1, false, err
 	}
 	defer again.Close()
-	alive, err := openAlive(aliveName(dirs.Dirs{Run: filepath.Dir(lock.Name())}))
+	alive, err := openAlive(aliveName(filepath.Dir(lock.Name())))
 	if err != nil {
 		return -1, false, err
 	}
@@ -209,7 +156,7 @@ func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 			return cmd.Start()
 		}
 	}
-	program, err := newProgram("gocker-holder", calls)
+	program, err := enter.NewProgram("gocker-holder", calls)
 	if err != nil {
 		return -1, false, err
 	}
@@ -227,7 +174,7 @@ func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 	if pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err != nil {
 		return -1, false, fmt.Errorf("open the process that holds the namespaces: %w", err)
 	}
-	if err := errors.Join(lock.Truncate(0), writeAt(lock, lineOf(cmd.Process.Pid))); err != nil {
+	if err := errors.Join(lock.Truncate(0), writeAt(lock, enter.LineOf(cmd.Process.Pid))); err != nil {
 		cmd.Process.Kill()
 		return -1, false, err
 	}
@@ -249,45 +196,4 @@ func openAlive(name string) (*os.File, error) {
 func writeAt(f *os.File, s string) error {
 	_, err := f.WriteAt([]byte(s), 0)
 	return err
-}
-
-// newProgram is a tiny program that makes these calls.
-func newProgram(name string, calls []tiny.Call) (*os.File, error) {
-	f, err := tiny.NewFile(name)
-	if err == nil {
-		_, err = f.Write(tiny.Child(noSocket, 0, calls))
-	}
-	return f, err
-}
-
-// noSocket is the number of no open file: there is nobody to report to.
-const noSocket = 1 << 20
-
-// join becomes gocker in the namespaces of a process.
-func join(d dirs.Dirs, pidfd int, alone bool) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if _, err := unix.FcntlInt(uintptr(pidfd), unix.F_SETFD, 0); err != nil {
-		return err
-	}
-	folder, _ := os.Getwd() // it may be gone
-	calls := []tiny.Call{
-		{Number: unix.SYS_SETNS, Args: []any{pidfd, unix.CLONE_NEWUSER | unix.CLONE_NEWNS}},
-		{Number: unix.SYS_CHDIR, Args: []any{cmp.Or(folder, "/")}, Special: tiny.OrNext}, // setns(2) has made it /
-		{Number: unix.SYS_CLOSE, Args: []any{pidfd}},
-	}
-	if !alone {
-		calls = append(calls, tiny.Call{Number: unix.SYS_SETGROUPS, Args: []any{0, 0}}) // the user's other groups have no number in there
-	}
-	env := append(os.Environ(), "GOCKER_ROOT="+d.Root, "GOCKER_RUN="+d.Run) // as root it would look below /var
-	// By its name: the file that this process executes is of the mount namespace outside, and gocker protects its file by a mount.
-	calls = append(calls, tiny.Call{Number: unix.SYS_EXECVE, Args: []any{self, os.Args, env}})
-	program, err := newProgram("gocker-join", calls)
-	if err != nil {
-		return err
-	}
-	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), []string{"gocker"}, []string{})
-	return fmt.Errorf("execute the program that joins the user namespace: %w", err)
 }

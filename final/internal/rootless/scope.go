@@ -3,16 +3,15 @@
 package rootless
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/enter"
 	"gocker/step06-cgroups/trees"
 )
 
@@ -20,16 +19,10 @@ import (
 // of a login is root's. But the user's own systemd has one, and gives parts of it away: a scope, for processes that run already. So
 // gocker has itself put into one, by busctl(1), and a container's cgroup is beside it. See "Delegate=" in systemd.resource-control(5).
 
-// begin are the commands that put processes into cgroups.
-var begin = []string{"run", "start", "restart", "exec", "unshare"}
-
 // enterScope asks for a scope, if that is what it takes. Without one, containers have no cgroup, and who wants limits is told so.
 func enterScope(args []string) {
-	if !slices.ContainsFunc(args[:min(2, len(args))], func(word string) bool { return slices.Contains(begin, word) }) {
-		return
-	}
-	runtimeDir := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprint("/run/user/", os.Geteuid()))
-	if _, err := os.Stat(filepath.Join(runtimeDir, "bus")); err != nil || ownsCgroup() {
+	runtimeDir, mayAsk := enter.Systemd(args)
+	if !mayAsk || ownsCgroup() {
 		return
 	}
 	ask := exec.Command("busctl", "--user", "--quiet", "call",

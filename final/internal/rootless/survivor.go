@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"gocker/final/internal/enter"
 )
 
 // survivor finds a process that has the lock and is in the user's namespaces, if the holder was killed. Else the next command would
@@ -21,7 +23,7 @@ func survivor(lock *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := filepath.Glob(fmt.Sprintf("/proc/[0-9]*/fd/%d", highest)) // without what other users have
+	held, err := filepath.Glob(fmt.Sprintf("/proc/[0-9]*/fd/%d", enter.Highest)) // without what other users have
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +38,7 @@ func survivor(lock *os.File) (*os.File, error) {
 		found := os.NewFile(uintptr(fd), "pidfd")
 		info, err := os.Stat(file)
 		in, nsErr := os.Readlink(filepath.Join(process, "ns", "user"))
-		if err == nil && nsErr == nil && os.SameFile(info, wanted) && in != own && !hasEnded(fd) {
+		if err == nil && nsErr == nil && os.SameFile(info, wanted) && in != own && !enter.HasEnded(fd) {
 			return found, nil
 		}
 		found.Close() // it is another user's, or a command that is about to go in

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/enter"
 	"gocker/final/internal/tiny"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
@@ -102,7 +103,7 @@ func connect() error {
 	defer lock.Close()
 	state := uplinkFile("program")
 	raw, _ := os.ReadFile(state)
-	if _, pidfd, err := process(string(raw)); err == nil {
+	if _, pidfd, err := enter.Process(string(raw)); err == nil {
 		return unix.Close(pidfd)
 	}
 	program, err := findUplink()
@@ -120,7 +121,7 @@ func connect() error {
 	if err := guard(pid); err != nil {
 		return errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
 	}
-	return os.WriteFile(state, []byte(lineOf(pid)), 0o600)
+	return os.WriteFile(state, []byte(enter.LineOf(pid)), 0o600)
 }
 
 // pastaArgs are the words of a command that connects the namespace.
@@ -213,7 +214,7 @@ func startSlirp(program string) (pid int, err error) {
 // command is one that has no files from this process, but those below the number keep. With the lock among them the namespaces would
 // never end, and a pipe of whoever has started gocker would have a writer.
 func command(program string, args []string, keep int) (cmd *exec.Cmd, done func() error, err error) {
-	begin, err := newProgram(args[0], []tiny.Call{
+	begin, err := enter.NewProgram(args[0], []tiny.Call{
 		closeFrom(keep),
 		{Number: unix.SYS_EXECVE, Args: []any{program, args, os.Environ()}},
 	})
@@ -248,13 +249,13 @@ func guard(pid int) error {
 	}
 	target := os.NewFile(uintptr(pidfd), "pidfd")
 	defer target.Close()
-	alive, err := os.Open(aliveName(dirs.Default()))
+	alive, err := os.Open(aliveName(dirs.Default().Run))
 	if err != nil {
 		return err
 	}
 	defer alive.Close()
 	const name = "gocker-uplink"
-	program, err := newProgram(name, []tiny.Call{
+	program, err := enter.NewProgram(name, []tiny.Call{
 		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, name}},
 		closeFrom(4),
 		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},

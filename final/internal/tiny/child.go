@@ -2,10 +2,7 @@
 
 package tiny
 
-import (
-	"encoding/binary"
-	"unsafe"
-)
+import "unsafe"
 
 // A Call is one system call of Child. An argument is an int, a uintptr, a string, or a list of strings as execve(2) takes them.
 type Call struct {
@@ -37,12 +34,12 @@ func Child(socket, first int, calls []Call) []byte {
 	pointList := func(list []string) uint64 {
 		to, ok := lists[unsafe.SliceData(list)]
 		if !ok {
-			var pointers []byte
+			var pointers []uint64
 			for _, s := range list {
-				pointers = binary.LittleEndian.AppendUint64(pointers, point(s))
+				pointers = append(pointers, point(s))
 			}
 			to = here()
-			text = binary.LittleEndian.AppendUint64(append(text, pointers...), 0)
+			text = append(text, raw(append(pointers, 0))...)
 			lists[unsafe.SliceData(list)] = to
 		}
 		return to
@@ -65,8 +62,5 @@ func Child(socket, first int, calls []Call) []byte {
 	}
 	all := make([]byte, at-headers)
 	copy(all, code(childBegin, childEnd))
-	for _, word := range words {
-		all = binary.LittleEndian.AppendUint64(all, word)
-	}
-	return file(append(all, text...))
+	return file(append(append(all, raw(words)...), text...))
 }

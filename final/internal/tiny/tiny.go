@@ -17,14 +17,11 @@
 // They are pages of assembler because of what they cost. The same in Go has four threads and half a megabyte of its own;
 // these have one, and its stack. Init's count for the container. The assembler is this package's, never executed by gocker
 // itself: it is put into the smallest ELF file that the kernel takes. See elf(5).
+//
+// This package imports little: one of these programs is executed before most of gocker's packages have begun. See package enter.
 package tiny
 
-import (
-	"bytes"
-	"debug/elf"
-	"encoding/binary"
-	"unsafe"
-)
+import "unsafe"
 
 // The first byte of each program's code, and the first one after it: see init_*.s, guard_*.s and child_*.s.
 var begin, end, guardBegin, guardEnd, childBegin, childEnd unsafe.Pointer
@@ -42,25 +39,42 @@ func code(begin, end unsafe.Pointer) []byte {
 	return unsafe.Slice((*byte)(begin), uintptr(end)-uintptr(begin))
 }
 
-// Where a file is in the memory of its process, and how long its headers are: the code is behind them.
+// Where a file is in the memory of its process, and how long its header is: the code is behind it.
 const (
 	address = 0x400000
-	headers = 64 + 56
+	headers = unsafe.Sizeof(header{})
 )
 
+// A header is Elf64_Ehdr of elf(5), and behind it one Elf64_Phdr. All machines that have these programs are little-endian.
+type header struct {
+	ident                                                [16]byte
+	kind, machine                                        uint16
+	version                                              uint32
+	entry, phoff, shoff                                  uint64
+	flags                                                uint32
+	ehsize, phentsize, phnum, shentsize, shnum, shstrndx uint16
+	segment                                              segment
+}
+
+type segment struct {
+	kind, flags                                    uint32
+	offset, vaddr, paddr, filesz, memsz, alignment uint64
+}
+
 func file(code []byte) []byte {
-	header := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Phnum: 1,
+	const executable, load, readable, canExecute = 2, 1, 4, 1 // ET_EXEC, PT_LOAD, PF_R, PF_X
+	size := uint64(headers) + uint64(len(code))
+	own := uint64(unsafe.Sizeof(segment{}))
+	h := header{
+		ident: [16]byte{0x7f, 'E', 'L', 'F', 2, 1, 1}, // ELFCLASS64, ELFDATA2LSB, EV_CURRENT
+		kind:  executable, machine: machine, version: 1, entry: address + uint64(headers),
+		phoff: uint64(headers) - own, ehsize: uint16(uint64(headers) - own), phentsize: uint16(own), phnum: 1,
+		segment: segment{kind: load, flags: readable | canExecute, vaddr: address, paddr: address, filesz: size, memsz: size, alignment: 0x10000},
 	}
-	segment := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Vaddr: address, Paddr: address, Align: 0x10000}
-	header.Ehsize, header.Phentsize = uint16(binary.Size(header)), uint16(binary.Size(segment))
-	header.Phoff, header.Entry = uint64(header.Ehsize), address+headers
-	segment.Filesz = uint64(headers + len(code))
-	segment.Memsz = segment.Filesz
-	var file bytes.Buffer
-	binary.Write(&file, binary.LittleEndian, header) // a Buffer takes all
-	binary.Write(&file, binary.LittleEndian, segment)
-	file.Write(code)
-	return file.Bytes()
+	return append(unsafe.Slice((*byte)(unsafe.Pointer(&h)), headers), code...)
+}
+
+// raw are numbers as memory has them.
+func raw(words []uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))
 }

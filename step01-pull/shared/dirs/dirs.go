@@ -16,7 +16,6 @@
 package dirs
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"gocker/step01-pull/shared/folders"
 )
 
 // Dirs are the two folders below which gocker keeps everything.
@@ -35,25 +36,10 @@ type Dirs struct {
 	Run  string // locks and links: what does not survive one
 }
 
-// Default is where this user's gocker keeps its files: GOCKER_ROOT and GOCKER_RUN where they are set, else below
-// /var for root, and below the XDG base directories for everybody else.
-// See https://specifications.freedesktop.org/basedir-spec/latest/.
+// Default is where this user's gocker keeps its files: see package folders.
 func Default() Dirs {
-	d := Dirs{Root: "/var/lib/gocker", Run: "/var/run/gocker"}
-	if os.Geteuid() != 0 {
-		data := cmp.Or(os.Getenv("XDG_DATA_HOME"), filepath.Join(home(), ".local", "share"))
-		d.Root = filepath.Join(data, "gocker")
-		// XDG_RUNTIME_DIR has no default of its own; what is below Root is at least the user's. And su(1) may leave another's.
-		run := os.Getenv("XDG_RUNTIME_DIR")
-		if info, err := os.Stat(run); err != nil || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
-			run = filepath.Join(d.Root, "run")
-		}
-		d.Run = filepath.Join(run, "gocker")
-	}
-	return Dirs{
-		Root: cmp.Or(os.Getenv("GOCKER_ROOT"), d.Root),
-		Run:  cmp.Or(os.Getenv("GOCKER_RUN"), d.Run),
-	}
+	root, run := folders.Default(home())
+	return Dirs{Root: root, Run: run}
 }
 
 // home is the user's home. Not everybody who starts a program says it in HOME: cron and systemd may not.
