@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,7 +63,11 @@ func TestScriptsOfAUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := u.Command([]string{asUser + "=" + serveImages(t)}, program, "-test.run=^"+t.Name()+"$", "-test.v")
+	pattern := "^" + t.Name() + "$"
+	if _, script, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		pattern += "/" + script
+	}
+	cmd := u.Command([]string{asUser + "=" + serveImages(t)}, program, "-test.run="+pattern, "-test.v")
 	cmd.Dir = u.Home
 	out, err := cgrouptest.In(cgrouptest.Delegated(t), cmd).CombinedOutput()
 	for part := range strings.SplitSeq(string(out), "=== RUN ") {

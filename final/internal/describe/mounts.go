@@ -307,7 +307,7 @@ func (w *wish) addOption(option string) error {
 			return fmt.Errorf("%w: %s is only for folders of the host", ErrOption, option)
 		}
 		w.Options = append(w.Options, option)
-	case "idmap":
+	case "idmap", "U": // U is podman's: see life's giveMounts
 		w.Options = append(w.Options, option)
 	default:
 		return fmt.Errorf("%w: option %q", ErrOption, option)
@@ -333,6 +333,9 @@ func parseMount(value string) (w wish, err error) {
 	}
 	if w.within != "" && w.Type != runtime.ImageType {
 		return w, fmt.Errorf("%w: image-subpath is only for images", ErrOption)
+	}
+	if slices.Contains(w.Options, "U") && w.Type != "bind" && w.Type != "volume" {
+		return w, fmt.Errorf("%w: U is only for volumes and folders of the host", ErrOption)
 	}
 	switch w.Type {
 	case "bind":
@@ -416,10 +419,14 @@ func (w *wish) setField(v *volumes.Volume, field string) error {
 	return nil
 }
 
-// setVolumeField is setField for what only volumes have.
+// setVolumeField is setField for what volumes have.
 func (w *wish) setVolumeField(v *volumes.Volume, key, value string, on bool, unknown error) error {
 	name, content, _ := strings.Cut(value, "=")
 	switch key {
+	case "u", "chown": // podman's
+		if on {
+			w.Options = append(w.Options, "U")
+		}
 	case "volume-nocopy":
 		w.nocopy = on
 	case "volume-label":

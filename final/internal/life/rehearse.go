@@ -13,7 +13,7 @@ import (
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
-// again: for tell to hear what that takes.
+// again: for tell to hear what that takes. The owners of files of the host stay.
 func (life Life) Rehearse(opts describe.Options, say func(format string, args ...any), tell story.Story) (err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
@@ -27,6 +27,9 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 		return err
 	}
 	defer func() { err = errors.Join(err, unused()) }()
+	if err := c.tellGiven(); err != nil {
+		return err
+	}
 	if err := c.MountForIts(); err != nil {
 		return err
 	}

@@ -167,6 +167,9 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 		return -1, err
 	}
 	defer func() { err = errors.Join(err, unused()) }()
+	if err := errors.Join(c.tellGiven(), c.giveMounts()); err != nil {
+		return -1, err
+	}
 	if err := c.MountForIts(); err != nil {
 		return -1, err
 	}
