@@ -25,6 +25,7 @@ import (
 	"gocker/step01-pull/shared/lesson"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/leftover"
 	"gocker/step03-layers/local"
 	"gocker/step03-layers/usernamespace"
 )
@@ -50,7 +51,7 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 }
 
 func unpackImage(ctx context.Context, stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
-	if err := local.Sweep(d); err != nil {
+	if err := leftover.Sweep(d); err != nil {
 		return err
 	}
 	image, lock, err := lesson.Package(ctx, d, ref, lesson.Say(stdout))

@@ -14,6 +14,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/leftover"
 )
 
 // Remove takes the name ref off its image, and removes the image with the last of its names, and every layer that no
@@ -83,7 +84,7 @@ func removeImage(d dirs.Dirs, image string) (deleted []string, err error) {
 		return nil, err
 	}
 	deleted = []string{"sha256:" + digest}
-	unused, err := removeUnused(d)
+	unused, err := leftover.RemoveUnused(d)
 	for _, chainID := range unused {
 		deleted = append(deleted, "sha256:"+chainID)
 	}
@@ -140,62 +141,4 @@ func Users(d dirs.Dirs, image string) (ids []string, err error) {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), err
-}
-
-// Sweep removes what crashes have left: unfinished folders that nobody is at work on, and layers that no image links to,
-// unless somebody is at work there just now.
-func Sweep(d dirs.Dirs) error {
-	for _, parent := range []string{d.Layers(), d.Images(), d.AllTmp()} {
-		if err := dirs.RemoveStale(parent); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	store, err := dirs.TryLock(d.Layers())
-	if errors.Is(err, dirs.ErrLocked) || errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	_, err = removeUnused(d)
-	return err
-}
-
-// removeUnused removes the layers that no image links to, also those that a crash has left. The caller holds layers/.
-func removeUnused(d dirs.Dirs) (removed []string, err error) {
-	unused, err := Unused(d)
-	if err != nil {
-		return nil, err
-	}
-	for _, chainID := range unused {
-		if err := dirs.RemoveAll(d.Layer(chainID)); err != nil {
-			return removed, err
-		}
-		removed = append(removed, chainID)
-	}
-	return removed, nil
-}
-
-// Unused lists the chainIDs, of 64 digits, of the layers that no image links to. The caller holds layers/, else an image
-// on its way in may be overlooked.
-func Unused(d dirs.Dirs) (unused []string, err error) {
-	used := map[string]bool{}
-	links, err := dirs.Links(d.Images(), "*/*")
-	if err != nil {
-		return nil, err
-	}
-	for _, target := range links {
-		used[filepath.Base(target)] = true
-	}
-	entries, err := os.ReadDir(d.Layers())
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if len(e.Name()) == 64 && !used[e.Name()] {
-			unused = append(unused, e.Name())
-		}
-	}
-	return unused, nil
 }

@@ -15,6 +15,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/untar"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/leftover"
 	"gocker/step03-layers/local"
 )
 
@@ -55,7 +56,7 @@ func Pull(ctx context.Context, d dirs.Dirs, ref pull.Reference) (layers.Image, e
 // Add unpacks the layers of {root}/tmp/{image}, whose lock the caller holds, one after the other, and enters the image as
 // ref. Layers that other images have too are not unpacked again. The temporary folder is removed.
 func Add(ctx context.Context, d dirs.Dirs, ref pull.Reference, image string) (layers.Image, error) {
-	if err := local.Sweep(d); err != nil {
+	if err := leftover.Sweep(d); err != nil {
 		return layers.Image{}, err
 	}
 	source, err := layers.Read(d, image)

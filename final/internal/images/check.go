@@ -21,7 +21,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/leftover"
 	"gocker/step03-layers/merged"
 )
 
@@ -175,7 +175,7 @@ func (s Store) leftovers(found func(Finding)) error {
 	if err != nil {
 		return err
 	}
-	unused, err := local.Unused(s.Dirs)
+	unused, err := leftover.Unused(s.Dirs)
 	for _, chainID := range unused {
 		path := s.Dirs.Layer(chainID)
 		found(Finding{Path: path, What: "a layer that no image has, " + size(path), Advice: next})

@@ -18,6 +18,7 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/leftover"
 	"gocker/step03-layers/local"
 )
 
@@ -261,7 +262,7 @@ func (s Store) sweep(p *Pruned) error {
 	if err != nil {
 		return err
 	}
-	if err := local.Sweep(s.Dirs); err != nil {
+	if err := leftover.Sweep(s.Dirs); err != nil {
 		return err
 	}
 	return s.brokenPulls(dirs.RemoveAll)

@@ -23,6 +23,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/leftover"
 	"gocker/step03-layers/local"
 )
 
@@ -120,7 +121,7 @@ func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 	if opts.Progress == nil {
 		opts.Progress = func(v1.Descriptor, int64) {}
 	}
-	if err := local.Sweep(s.Dirs); err != nil {
+	if err := leftover.Sweep(s.Dirs); err != nil {
 		return Pulled{}, err
 	}
 	if img, ok := s.unchanged(ctx, ref, opts); ok {

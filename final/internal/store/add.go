@@ -15,14 +15,14 @@ import (
 	"gocker/step01-pull/pull"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
-	"gocker/step03-layers/local"
+	"gocker/step03-layers/leftover"
 )
 
 // Add is road.Add for an image from anywhere, and unpacks its layers side by side: most entries of a layer say all
 // there is to know about a file. Where one does not, the layer waits for those below. extra are more files for
 // images/{image}.
 func Add(ctx context.Context, d dirs.Dirs, source layers.Source, extra map[string][]byte, refs ...pull.Reference) (layers.Image, error) {
-	if err := local.Sweep(d); err != nil {
+	if err := leftover.Sweep(d); err != nil {
 		return layers.Image{}, err
 	}
 	in, err := layers.Begin(d, source)
