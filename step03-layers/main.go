@@ -51,9 +51,6 @@ func run(ctx context.Context, _ io.Reader, stdout io.Writer, args []string) erro
 }
 
 func unpackImage(ctx context.Context, stdout io.Writer, d dirs.Dirs, ref pull.Reference) error {
-	if err := leftover.Sweep(d); err != nil {
-		return err
-	}
 	image, lock, err := lesson.Package(ctx, d, ref, lesson.Say(stdout))
 	if err != nil {
 		return err
@@ -103,6 +100,9 @@ func unpackImage(ctx context.Context, stdout io.Writer, d dirs.Dirs, ref pull.Re
 
 	fmt.Fprintf(stdout, "5. Removing %s\n", d.Tmp(image))
 	if err := dirs.RemoveAll(d.Tmp(image)); err != nil {
+		return err
+	}
+	if err := leftover.Sweep(d); err != nil { // and what crashed commands have left
 		return err
 	}
 	fmt.Fprintf(stdout, "\nnext: go run ./step04-overlay %s\n", strings.TrimSuffix(ref.String(), ":latest"))

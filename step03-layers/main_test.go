@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -108,4 +109,21 @@ func TestAnOrdinaryUserHasLayers(t *testing.T) {
 	d := dirs.Dirs{Root: u.Home + "/.local/share/gocker"}
 	testenv.InOrder(t, string(out), "0. User 61234 is not root", "2. Unpacking each layer", "layer 4 ", "1 added, 0 updated, 2 deleted\n",
 		"4. Entering the image in "+d.ImagesJSON(), "sample  latest  ")
+}
+
+func TestRunRemovesWhatCrashesHaveLeft(t *testing.T) {
+	testenv.NeedRoot(t)
+	d := testenv.Dirs(t)
+	remains := []string{filepath.Join(d.AllTmp(), ".partial-1"), filepath.Join(d.Images(), ".partial-2"), d.Layer(strings.Repeat("0", 64))}
+	for _, folder := range remains {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	output(t, d)
+	for _, folder := range remains {
+		if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("after a run, %s is there: %v", folder, err)
+		}
+	}
 }
