@@ -35,10 +35,15 @@ func (l *List) heir(child *os.File) (pid int, pidfd *os.File, err error) {
 	if l.report.born == 0 {
 		return 0, nil, errors.New("the first process ended early; a memory limit may be too small for it, or somebody killed it")
 	}
-	l.pid = int(l.report.born)
-	fd, err := unix.PidfdOpen(l.pid, 0)
+	return l.goesOn(int(l.report.born))
+}
+
+// goesOn has a process take the child's place.
+func (l *List) goesOn(pid int) (int, *os.File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return 0, nil, fmt.Errorf("open the process %d: %w", l.pid, err)
+		return 0, nil, fmt.Errorf("open the process %d: %w", pid, err)
 	}
-	return l.pid, os.NewFile(uintptr(fd), "pidfd"), nil
+	l.pid = pid
+	return pid, os.NewFile(uintptr(fd), "pidfd"), nil
 }

@@ -18,7 +18,7 @@ import (
 //	list.Keep(program)
 //	socket, err := list.Pass()
 //	list.Add("execute it", unix.SYS_EXECVEAT, …)
-//	pid, err := list.Follow(pidfd)
+//	pid, pidfd, err := list.Follow(pidfd)
 
 // Keep has the child keep a file open until execve(2).
 func (l *List) Keep(f *os.File) { l.kept = append(l.kept, int(f.Fd())) }
@@ -35,7 +35,7 @@ func (l *List) Pass() (socket int, err error) {
 // Follow waits until the child says which process goes on in its place. From now on Read reads that process's reports. io.EOF
 // says that the child has ended without a word. The new process is in the container already, and others in there may have taken
 // its socket. So Follow believes only a report that the child has sent, as the kernel says: see SCM_CREDENTIALS in unix(7).
-func (l *List) Follow(child *os.File) (pid int, err error) {
+func (l *List) Follow(child *os.File) (pid int, pidfd *os.File, err error) {
 	var r report
 	raw, from := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r)), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	for {
@@ -45,7 +45,7 @@ func (l *List) Follow(child *os.File) (pid int, err error) {
 		}
 		n, m, _, _, err := unix.Recvmsg(int(l.ours.Fd()), raw, from, unix.MSG_DONTWAIT)
 		if n <= 0 || err != nil {
-			return 0, io.EOF
+			return 0, nil, io.EOF
 		}
 		messages, err := unix.ParseSocketControlMessage(from[:m])
 		if err != nil || len(messages) != 1 {
@@ -56,14 +56,14 @@ func (l *List) Follow(child *os.File) (pid int, err error) {
 		}
 	}
 	if r.gaveUp != 0 {
-		return 0, l.failed(r)
+		return 0, nil, l.failed(r)
 	}
 	// Nor does it believe any number: the child may be a user's by now, and processes of that user on the host may change it.
 	pid = int(r.born)
 	err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WNOTHREAD, nil)
 	if err != nil || pid == l.pid {
-		return 0, errors.New("listen to the child: the process that it names is not of this thread")
+		return 0, nil, errors.New("listen to the child: the process that it names is not of this thread")
 	}
-	l.pid, l.passed = pid, true
-	return pid, nil
+	l.passed = true
+	return l.goesOn(pid)
 }

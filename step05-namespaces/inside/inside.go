@@ -46,6 +46,15 @@ func FindOrMake(name string, isFile bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// MakeFolder makes a folder if it is missing, as docker does with the one that a command begins in.
+func MakeFolder(name string) error {
+	folder, err := FindOrMake(name, false)
+	if err != nil {
+		return err
+	}
+	return folder.Close()
+}
+
 // findOrMakeAt looks up name from the folder at.
 func findOrMakeAt(at int, name string, isFile bool, links int) (int, error) {
 	kind := uint64(unix.O_DIRECTORY)

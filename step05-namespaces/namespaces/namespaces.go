@@ -134,8 +134,8 @@ func (p *Process) create(spec *specs.Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := makeFolder(spec.Process.Cwd); err != nil {
-		return err
+	if err := inside.MakeFolder(spec.Process.Cwd); err != nil {
+		return fmt.Errorf("make the working folder: %w", err)
 	}
 	return p.each(func(part Part) error { return part.Ready(p) })
 }
@@ -243,15 +243,6 @@ func (p *Process) mount(root *rootfs.Root, m specs.Mount) error {
 		return root.LeaveToChild(m)
 	}
 	return root.Mount(m)
-}
-
-// makeFolder makes the folder that the command begins in, if it is missing, as docker does.
-func makeFolder(name string) error {
-	folder, err := inside.FindOrMake(name, false)
-	if err != nil {
-		return fmt.Errorf("make the working folder: %w", err)
-	}
-	return folder.Close()
 }
 
 // addCommand ends the list: the child gives up what it has of ours, and becomes the command.

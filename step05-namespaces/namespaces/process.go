@@ -140,7 +140,7 @@ func (p *Process) Follow() error {
 	if err != nil {
 		return err
 	}
-	pid, err := p.list.Follow(p.Pidfd)
+	pid, pidfd, err := p.list.Follow(p.Pidfd)
 	if errors.Is(err, io.EOF) {
 		return p.endedEarly()
 	}
@@ -148,12 +148,7 @@ func (p *Process) Follow() error {
 		return p.explain(err)
 	}
 	p.reap() // it has nothing else to do
-	p.Pid = pid
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("open the process %d: %w", pid, err)
-	}
-	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	p.Pid, p.Pidfd = pid, pidfd
 	return nil
 }
 
@@ -199,15 +194,6 @@ func (p *Process) Wait() (status int, err error) {
 		return -1, err
 	}
 	return statusOf(p.status), nil
-}
-
-// EndedBy is the signal that ended the process, 0 if it ended by itself. It waits for the end.
-func (p *Process) EndedBy() syscall.Signal {
-	<-p.ended
-	if p.status.Signaled() {
-		return p.status.Signal()
-	}
-	return 0
 }
 
 func statusOf(ws unix.WaitStatus) int {

@@ -29,6 +29,7 @@ type Container struct {
 	Cgroup cgroups.Cgroup
 
 	denied denials
+	status unix.WaitStatus // of its first process, once that has ended
 	script string
 	fs     *overlay.FS
 	tell   story.Story
@@ -79,7 +80,7 @@ func (c *Container) parts(f *overlay.FS, spec *specs.Spec) []namespaces.Part {
 		sysctls(spec), // before /proc/sys may be read-only
 		covered(spec),
 		underInit(spec.Process),
-		c.scripts(spec.Process),
+		c.end(spec.Process),
 	}
 	if pid := othersPids(spec); pid > 0 {
 		pids := fmt.Sprintf("/proc/%d/ns/pid", pid)
@@ -125,13 +126,23 @@ func whyNot(process *specs.Process, denied *denials) namespaces.Part {
 	}}
 }
 
-// scripts is the part that looks at a command that ended as if it was not found or not executed.
-func (c *Container) scripts(process *specs.Process) namespaces.Part {
+// end is the part that notes how the first process ended. It looks at a command that ended as if it was not found or not executed.
+func (c *Container) end(process *specs.Process) namespaces.Part {
 	return namespaces.Part{Ended: func(status unix.WaitStatus) {
+		c.status = status
 		if status.ExitStatus() == 126 || status.ExitStatus() == 127 {
 			c.script = whynot.FirstLine(process)
 		}
 	}}
+}
+
+// EndedBy is the signal that ended the first process, 0 if it ended by itself. It waits for the end.
+func (c *Container) EndedBy() unix.Signal {
+	<-c.Ended()
+	if c.status.Signaled() {
+		return c.status.Signal()
+	}
+	return 0
 }
 
 // Script is the first line of the command, if that is a script which ended with the status for a command that was not
