@@ -50,19 +50,10 @@ func run(rounds int, gocker string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := bench.OwnMounts(); err != nil {
+	if gocker, err = prepare(dir, gocker); err != nil {
 		return err
 	}
-	if gocker == "" {
-		gocker = filepath.Join(dir, "gocker")
-		if err := bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
-			return err
-		}
-	}
-	os.Setenv("GOCKER_ROOT", filepath.Join(dir, "images"))
-	os.Setenv("GOCKER_RUN", "/run/gocker")
-	podman := []string{"podman", "--root", filepath.Join(dir, "podman"), "--runroot", "/run/podman", "--cgroup-manager", "cgroupfs"}
-	podmanRun := append(slices.Clone(podman), "run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+	podman, podmanRun := podmanIn(dir)
 	defer unix.Unmount(filepath.Join(dir, "podman", "overlay"), unix.MNT_DETACH) // podman's own mount; it may be missing
 
 	// What runs, for exec; and of gocker's it is known what it looks like.
@@ -83,10 +74,7 @@ func run(rounds int, gocker string) (err error) {
 		return err
 	}
 	for _, r := range []string{"crun", "runc"} {
-		if err := setArgs(same, "sleep", "100000"); err != nil {
-			return err
-		}
-		if err := bench.Do(r, "run", "--detach", "--bundle", same, "measured-"+r); err != nil {
+		if err := runDetached(r, same); err != nil {
 			return err
 		}
 		defer func() { err = cmp.Or(err, bench.Do(r, "delete", "--force", "measured-"+r)) }()
@@ -115,6 +103,34 @@ func run(rounds int, gocker string) (err error) {
 		{Name: "runc exec", Args: []string{"runc", "exec", "measured-runc", "true"}},
 		{Name: "podman exec", Args: append(podman, "exec", "measured", "true")},
 	})
+}
+
+// prepare gives this program mounts of its own, and gocker its folders. It builds gocker if it is not there yet.
+func prepare(dir, gocker string) (string, error) {
+	if err := bench.OwnMounts(); err != nil {
+		return "", err
+	}
+	os.Setenv("GOCKER_ROOT", filepath.Join(dir, "images"))
+	os.Setenv("GOCKER_RUN", "/run/gocker")
+	if gocker != "" {
+		return gocker, nil
+	}
+	gocker = filepath.Join(dir, "gocker")
+	return gocker, bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final")
+}
+
+// podmanIn is podman with folders of its own, and its run as gocker runs a container here.
+func podmanIn(dir string) (podman, run []string) {
+	podman = []string{"podman", "--root", filepath.Join(dir, "podman"), "--runroot", "/run/podman", "--cgroup-manager", "cgroupfs"}
+	return podman, append(slices.Clone(podman), "run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+}
+
+// runDetached has crun or runc run a container that its exec can enter.
+func runDetached(runtime, bundle string) error {
+	if err := setArgs(bundle, "sleep", "100000"); err != nil {
+		return err
+	}
+	return bench.Do(runtime, "run", "--detach", "--bundle", bundle, "measured-"+runtime)
 }
 
 // bundle makes a bundle of the container that runs: its config.json, and its files in dir/rootfs.

@@ -101,10 +101,10 @@ func TestRoomsImportOnlyRoomsBelow(t *testing.T) {
 	}
 }
 
-func TestFunctionsOfTheRuntimeFitOnAScreen(t *testing.T) {
+func TestFunctionsFitOnAScreen(t *testing.T) {
 	const most = 60 // lines
 	for _, source := range files(t, "*.go") {
-		if !strings.HasPrefix(source, "final/internal/") || strings.HasSuffix(source, "_test.go") {
+		if strings.HasSuffix(source, "_test.go") {
 			continue
 		}
 		set := token.NewFileSet()
@@ -116,8 +116,45 @@ func TestFunctionsOfTheRuntimeFitOnAScreen(t *testing.T) {
 		for _, decl := range f.Decls {
 			begin, end := set.Position(decl.Pos()), set.Position(decl.End())
 			if function, ok := decl.(*ast.FuncDecl); ok && end.Line-begin.Line >= most {
-				t.Errorf("%s: %s has %d lines; a function of the runtime has at most %d", begin, function.Name, end.Line-begin.Line+1, most)
+				t.Errorf("%s: %s has %d lines; a function has at most %d", begin, function.Name, end.Line-begin.Line+1, most)
 			}
+		}
+	}
+}
+
+func TestAPackageOfAStepIsReadInOneSitting(t *testing.T) {
+	const most = 700 // lines
+	programs, err := filepath.Glob(filepath.Join(root, "step*"))
+	if err != nil || len(programs) == 0 {
+		t.Fatalf("the steps = %v, %v", programs, err)
+	}
+	var packages []string // that the steps' programs are made of
+	for _, program := range programs {
+		packages = append(packages, filepath.Base(program))
+	}
+	for i := 0; i < len(packages); i++ {
+		sources, err := filepath.Glob(filepath.Join(root, packages[i], "*.go"))
+		if err != nil || len(sources) == 0 {
+			t.Fatalf("the files of %s = %v, %v", packages[i], sources, err)
+		}
+		lines := 0
+		for _, source := range sources {
+			if strings.HasSuffix(source, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += strings.Count(string(text), "\n")
+			for _, pkg := range imports(t, filepath.Join(packages[i], filepath.Base(source))) {
+				if path, ours := strings.CutPrefix(pkg, "gocker/"); ours && !slices.Contains(packages, path) {
+					packages = append(packages, path)
+				}
+			}
+		}
+		if lines > most {
+			t.Errorf("%s has %d lines; a package of a step has at most %d: what needs more is two ideas, and so two packages", packages[i], lines, most)
 		}
 	}
 }
