@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,11 +32,11 @@ func MedianRatio(ours, theirs []float64) float64 {
 }
 
 // Do runs a command that is not measured. Its output goes to no pipe of ours: a container that stays would hold it open.
-func Do(args ...string) error {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
+func Do(args ...string) error { return do(Contender{Args: args}.Command()) }
+
+func do(cmd *exec.Cmd) error {
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
 	return nil
 }
@@ -60,6 +61,18 @@ func OwnMounts() error {
 type Contender struct {
 	Name string
 	Args []string
+	As   *User // nil: the user of this program
+}
+
+// Command is it, ready to be started.
+func (c Contender) Command() *exec.Cmd {
+	cmd := exec.Command(c.Args[0], c.Args[1:]...)
+	cmd.Stderr = os.Stderr
+	if c.As != nil {
+		cmd.Dir, cmd.Env = c.As.Home, c.As.env
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: userID, Gid: userID}}
+	}
+	return cmd
 }
 
 // Starts prints a table of how long each takes. The first contender is the one that the others are compared with.
@@ -68,7 +81,7 @@ func Starts(rounds int, contenders []Contender) error {
 	for round := range rounds + 2 {
 		for turn := range contenders {
 			i := (round + turn) % len(contenders)
-			w, c, err := once(contenders[i].Args)
+			w, c, err := once(contenders[i])
 			if err != nil {
 				return err
 			}
@@ -86,14 +99,13 @@ func Starts(rounds int, contenders []Contender) error {
 	return nil
 }
 
-func once(args []string) (wall, cpu float64, err error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
+func once(c Contender) (wall, cpu float64, err error) {
+	cmd := c.Command()
 	began := time.Now()
-	err = cmd.Run()
+	err = do(cmd)
 	took := time.Since(began)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return 0, 0, err
 	}
 	return ms(took), ms(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()), nil
 }

@@ -7,8 +7,9 @@
 //	go run ./final/bench/pull [-n 10] [-memory=false] [-disk=false] [-gocker FILE] FOLDER
 //
 // FOLDER is the image, an OCI layout with the name latest. Debian's own registry serves it from memory, over loopback.
-// These pull: gocker, once with igzip and once without, podman, and skopeo with umoci; the floor is curl for one layer
-// after the other, through gzip -dc into tar -x, which checks nothing, deletes nothing and remembers nothing.
+// These pull: gocker, once with igzip, once without, and once as an ordinary user, podman, and skopeo with umoci; the floor
+// is curl for one layer after the other, through gzip -dc into tar -x, which checks nothing, deletes nothing and remembers
+// nothing.
 //
 // In each round everybody has one turn, and who begins changes, so whatever else the machine does is done to all. The
 // tables have medians, and the median of the rounds' ratios; the first table is of stores in memory, the second of
@@ -27,7 +28,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -67,24 +67,25 @@ func run(rounds int, layout string, inMemory, onDisk bool, gocker string) error 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	// Mounts of our own are gone with us, whatever becomes of us.
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare the mount namespace (this needs root): %w", err)
+	if err := bench.OwnMounts(); err != nil { // they are gone with us, whatever becomes of us
+		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
+	user, err := bench.NewUser(dir)
+	if err != nil {
+		return err
 	}
 	memory := filepath.Join(dir, "memory")
 	if err := errors.Join(os.Mkdir(memory, 0o755), unix.Mount("tmpfs", memory, "tmpfs", 0, "mode=755")); err != nil {
 		return err
 	}
 	defer unix.Unmount(memory, unix.MNT_DETACH)
-	if gocker == "" {
-		gocker = filepath.Join(dir, "gocker")
-		if err := bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
-			return err
-		}
+	program := filepath.Join(dir, "gocker")
+	build := []string{"env", "CGO_ENABLED=0", "go", "build", "-o", program, "gocker/final"}
+	if gocker != "" {
+		build = []string{"cp", gocker, program} // the user may not reach the other
+	}
+	if err := bench.Do(build...); err != nil {
+		return err
 	}
 	registry, image, err := serve(filepath.Join(memory, "registry"), layout)
 	if err != nil {
@@ -106,10 +107,10 @@ func run(rounds int, layout string, inMemory, onDisk bool, gocker string) error 
 			continue
 		}
 		store := filepath.Join(at.dir, "store")
-		if err := measure(at.where, rounds, store, contenders(gocker, image, blobs, store)); err != nil {
+		if err := measure(at.where, rounds, store, contenders(program, image, blobs, store, user)); err != nil {
 			return err
 		}
-		if err := breakdown(gocker, image, store); err != nil {
+		if err := breakdown(program, image, store); err != nil {
 			return err
 		}
 	}
@@ -175,9 +176,10 @@ type contender struct {
 	name string
 	args []string
 	env  []string
+	as   *bench.User // nil: root
 }
 
-func contenders(gocker, image string, blobs []string, store string) []contender {
+func contenders(gocker, image string, blobs []string, store string, user *bench.User) []contender {
 	insecure := "docker://" + image
 	var floor strings.Builder
 	for i, url := range blobs {
@@ -185,13 +187,14 @@ func contenders(gocker, image string, blobs []string, store string) []contender 
 	}
 	root := "GOCKER_ROOT=" + store
 	return []contender{
-		{"gocker pull", []string{gocker, "pull", "-q", image}, []string{root}},
-		{"gocker pull, no igzip", []string{gocker, "pull", "-q", image}, []string{root, "PATH=/nowhere"}},
+		{"gocker pull", []string{gocker, "pull", "-q", image}, []string{root}, nil},
+		{"gocker pull, no igzip", []string{gocker, "pull", "-q", image}, []string{root, "PATH=/nowhere"}, nil},
+		{"gocker pull, a user's", []string{gocker, "pull", "-q", image}, []string{root + "/user"}, user},
 		{"podman pull", []string{"podman", "--root", store, "--runroot", store + "-run", "--storage-driver", "overlay",
-			"pull", "-q", "--tls-verify=false", image}, nil},
+			"pull", "-q", "--tls-verify=false", image}, nil, nil},
 		{"skopeo, umoci", []string{"sh", "-ec", fmt.Sprintf("skopeo copy -q --src-tls-verify=false %s oci:%s/oci:latest\n"+
-			"umoci raw unpack --image %[2]s/oci:latest %[2]s/rootfs", insecure, store)}, nil},
-		{"curl | gzip | tar", []string{"sh", "-ec", floor.String()}, nil},
+			"umoci raw unpack --image %[2]s/oci:latest %[2]s/rootfs", insecure, store)}, nil, nil},
+		{"curl | gzip | tar", []string{"sh", "-ec", floor.String()}, nil, nil},
 	}
 }
 
@@ -224,16 +227,16 @@ func measure(where string, rounds int, store string, contenders []contender) err
 
 // empty leaves an empty folder, and nothing that is still to be written to the disk: the next one would wait for it.
 func empty(store string) error {
-	unix.Unmount(filepath.Join(store, "overlay"), unix.MNT_DETACH) // podman's own mount; it may be missing
-	err := errors.Join(os.RemoveAll(store), os.RemoveAll(store+"-run"), os.Mkdir(store, 0o755))
+	unix.Unmount(filepath.Join(store, "overlay"), unix.MNT_DETACH)                                                      // podman's own mount; it may be missing
+	err := errors.Join(os.RemoveAll(store), os.RemoveAll(store+"-run"), os.Mkdir(store, 0o755), os.Chmod(store, 0o777)) // the user's, too
 	unix.Sync()
 	return err
 }
 
 // once returns seconds, seconds and MiB.
 func once(c contender) (wall, cpu, rss float64, err error) {
-	cmd := exec.Command(c.args[0], c.args[1:]...)
-	cmd.Env = append(os.Environ(), c.env...)
+	cmd := bench.Contender{Args: c.args, As: c.as}.Command()
+	cmd.Env = append(cmd.Environ(), c.env...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	began := time.Now()
