@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/testenv"
 	"gocker/step06-cgroups/cgrouptest"
@@ -154,6 +157,32 @@ gocker rm one
 gocker run --rm --network none sample echo again
 `)
 	testenv.InOrder(t, out, "in there\n", "beside it\n", "without a holder: 1\n", "one exited\n", "one\n", "again\n")
+}
+
+// Where gocker cannot go in, it says why.
+func TestWhoCannotJoinTheNamespacesIsToldWhy(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "unshare")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `
+gocker run -d --name one --network none sample sleep 1000 >/dev/null
+GOCKER_ROOT=$HOME/.local/share/gocker GOCKER_RUN=$HOME/.local/share/gocker/run/gocker unshare --user gocker ps 2>&1; echo status $?
+`)
+	testenv.InOrder(t, out, "gocker: join the namespaces of the process gocker-holder: setns: operation not permitted\n  is gocker in a user namespace", "status 125\n")
+
+	later := filepath.Join(u.Home, "later") // the mount namespace of the user has a mount less
+	if err := errors.Join(os.Mkdir(later, 0o755), unix.Mount("tmpfs", later, "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(later, unix.MNT_DETACH) })
+	program, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(later, "gocker"), program, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out = asUser(t, u, "later/gocker ps 2>&1; echo status $?; gocker rm -f one")
+	testenv.InOrder(t, out, "gocker: execute ", "/later/gocker", " once more, in the user's namespaces: it is not there\n  was it replaced", "status 125\n", "one\n")
 }
 
 // All commands that begin at once are in one pair of namespaces.

@@ -26,9 +26,10 @@ import (
 )
 
 // What package syscall lacks: see the kernel's asm-generic/unistd.h, which has the numbers of newer system calls for all
-// architectures, and poll(2).
+// architectures, asm-generic/fcntl.h, and poll(2).
 const (
 	sysPidfdOpen = 434
+	openPath     = 0o10000000
 	pollIn       = 1
 )
 
@@ -55,7 +56,7 @@ func Systemd(args []string) (folder string, mayAsk bool) {
 // missing, or says so.
 func Early() {
 	args, home := os.Args[min(1, len(os.Args)):], os.Getenv("HOME")
-	if os.Geteuid() == 0 || !IsWanted(args) || home == "" {
+	if os.Geteuid() == 0 || !IsWanted(args) || home == "" || os.Getenv(joining) != "" {
 		return
 	}
 	if _, mayAsk := Systemd(args); mayAsk {
@@ -163,9 +164,30 @@ func NewProgram(name string, calls []tiny.Call) (*os.File, error) {
 	return f, err
 }
 
+// joining is in the environment of the gocker that Join executes. The tiny program has no words for what it meets, so it goes on
+// whatever happens. Package rootless has them.
+const joining = "GOCKER_JOINING"
+
+// How Join has executed gocker: ByFile is after it did not find the file of that name.
+const (
+	ByName = "by name"
+	ByFile = "by file"
+)
+
+// Tried tells how, if Join has executed this program; "" if it has not. Nobody else hears of that.
+func Tried() (how string) {
+	how = os.Getenv(joining)
+	os.Unsetenv(joining)
+	return how
+}
+
 // Join becomes gocker in the namespaces of a process, with these folders. It returns only an error.
 func Join(root, run string, pidfd int, alone bool) error {
 	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	file, err := syscall.Open("/proc/self/exe", openPath, 0) // without O_CLOEXEC
 	if err != nil {
 		return err
 	}
@@ -175,16 +197,20 @@ func Join(root, run string, pidfd int, alone bool) error {
 	folder, _ := os.Getwd() // it may be gone
 	const both = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
 	calls := []tiny.Call{
-		{Number: tiny.Setns, Args: []any{pidfd, both}},
-		{Number: syscall.SYS_CHDIR, Args: []any{cmp.Or(folder, "/")}, Special: tiny.OrNext}, // setns(2) has made it /
+		{Number: tiny.Setns, Args: []any{pidfd, both}, Special: tiny.Tries},
+		{Number: syscall.SYS_CHDIR, Args: []any{cmp.Or(folder, "/")}, Special: tiny.Tries}, // setns(2) has made it /
 		{Number: syscall.SYS_CLOSE, Args: []any{pidfd}},
+		{Number: syscall.SYS_FCNTL, Args: []any{file, syscall.F_SETFD, syscall.FD_CLOEXEC}},
 	}
 	if !alone {
-		calls = append(calls, tiny.Call{Number: syscall.SYS_SETGROUPS, Args: []any{0, 0}}) // the user's other groups have no number in there
+		calls = append(calls, tiny.Call{Number: syscall.SYS_SETGROUPS, Args: []any{0, 0}, Special: tiny.Tries}) // the user's other groups have no number in there
 	}
 	env := append(os.Environ(), "GOCKER_ROOT="+root, "GOCKER_RUN="+run) // as root it would look below /var
+	execute := func(path, how string) tiny.Call {
+		return tiny.Call{Number: syscall.SYS_EXECVE, Args: []any{path, os.Args, slices.Concat(env, []string{joining + "=" + how})}, Special: tiny.Tries}
+	}
 	// By its name: the file that this process executes is of the mount namespace outside, and gocker protects its file by a mount.
-	calls = append(calls, tiny.Call{Number: syscall.SYS_EXECVE, Args: []any{self, os.Args, env}})
+	calls = append(calls, execute(self, ByName), execute("/proc/self/fd/"+strconv.Itoa(file), ByFile), tiny.Call{Number: syscall.SYS_EXIT_GROUP, Args: []any{125}})
 	program, err := NewProgram("gocker-join", calls)
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ type Attachment struct {
 	ear       *ear                 // nil if it has no ports
 	resolver  *sockets
 	connected func() error // waits for the way out; nil if none is wanted
+	unkept    func()       // nobody makes the way out again any more
 }
 
 // Attach gives a container its places on networks, and takes its ports of the host. Nobody else gets them until Leave. If it
@@ -180,8 +181,13 @@ func (a *Attachment) lay(pid int) error {
 	return a.lead()
 }
 
-// Serve answers on the ports, and questions for names, until Leave.
+// Serve answers on the ports, and questions for names, and keeps the way out, until Leave.
 func (a *Attachment) Serve() {
+	if a.connected != nil {
+		var ctx context.Context
+		ctx, a.unkept = context.WithCancel(context.Background())
+		go rootless.KeepUplink(ctx)
+	}
 	if a.listeners != nil {
 		a.listeners.Serve()
 	}
@@ -203,6 +209,9 @@ func (a *Attachment) Leave() error {
 }
 
 func (a *Attachment) leave() (err error) {
+	if a.unkept != nil {
+		a.unkept()
+	}
 	a.ear.close()
 	err = a.unlisten()
 	if a.resolver != nil {

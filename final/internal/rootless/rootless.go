@@ -41,17 +41,22 @@ import (
 // Enter does nothing for root. For others it executes gocker once more, in their namespaces, and returns only an error. "doctor" goes
 // on without: it says what keeps the user out.
 func Enter(args []string) error {
+	tried := enter.Tried()
+	if tried == enter.ByFile {
+		return errNotThere()
+	}
 	if os.Geteuid() == 0 || !enter.IsWanted(args) {
 		return nil
 	}
-	err := begin(args)
+	err := begin(args, tried != "")
 	if args[0] == "doctor" {
 		return nil
 	}
 	return err
 }
 
-func begin(args []string) error {
+// begin joins the namespaces. again says that this failed a moment ago.
+func begin(args []string, again bool) error {
 	if err := whynot.CanOpen(); err != nil {
 		return err
 	}
@@ -65,8 +70,16 @@ func begin(args []string) error {
 	if err != nil {
 		return err
 	}
+	if again { // somebody may have killed the holder at the wrong moment
+		if err := tryJoin(pidfd); err != nil {
+			return err
+		}
+	}
 	return enter.Join(d.Root, d.Run, pidfd, alone)
 }
+
+// entered tells whether this process is in the namespaces: it was a user's who is not root.
+func entered() bool { return os.Geteuid() == 0 }
 
 // Hold has programs that this one starts hold the namespaces, too: the file must stay open in them.
 func Hold() {
@@ -107,7 +120,7 @@ func holder(lock *os.File) (pidfd int, alone bool, err error) {
 		return fd, enter.IsAlone(pid), nil
 	}
 	var left *os.File
-	if line != "" { // else it has ended by itself, as nobody was in there
+	if line != "" && !entered() { // else it has ended by itself, as nobody was in there
 		if left, err = survivor(lock); err != nil {
 			return -1, false, err
 		}
@@ -120,12 +133,27 @@ func holder(lock *os.File) (pidfd int, alone bool, err error) {
 // soon, and to make namespaces takes as long as a third of a container.
 var linger = binary.NativeEndian.AppendUint64([]byte{5, 0, 0, 0, 0, 0, 0, 0}, 0) // struct timespec
 
+// hold is what the holder does.
+var hold = []tiny.Call{
+	{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
+	// What this one has locked, shared, and what files its caller has left open.
+	{Number: unix.SYS_CLOSE_RANGE, Args: []any{3, uintptr(^uint32(0)), 0}},
+	{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
+	{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_UN}},
+	{Number: unix.SYS_NANOSLEEP, Args: []any{string(linger), 0}},
+	{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
+	{Number: unix.SYS_FTRUNCATE, Args: []any{0, 0}}, // nobody is to look for this one any more
+	{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
+}
+
 // startHolder starts the process that holds the namespaces until nobody is in there. Its file 0 is the lock's, opened anew: a lock belongs
-// to what was opened once. If somebody has killed the one before, it goes to who is left in there.
+// to what was opened once. If somebody has killed the one before, it goes to who is left in there, or stays where this process is.
 func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
-	m, err := usernamespace.UserMap()
-	if err != nil {
-		return -1, false, err
+	var m usernamespace.Map
+	if !entered() {
+		if m, err = usernamespace.UserMap(); err != nil {
+			return -1, false, err
+		}
 	}
 	again, err := os.OpenFile(lock.Name(), os.O_RDWR, 0)
 	if err != nil {
@@ -137,19 +165,16 @@ func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 		return -1, false, err
 	}
 	defer alive.Close()
-	calls := []tiny.Call{
-		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, "gocker-holder"}}, // else ps(1) names it after its file, a number
-		// What this one has locked, shared, and what files its caller has left open.
-		{Number: unix.SYS_CLOSE_RANGE, Args: []any{3, uintptr(^uint32(0)), 0}},
-		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
-		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_UN}},
-		{Number: unix.SYS_NANOSLEEP, Args: []any{string(linger), 0}},
-		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
-		{Number: unix.SYS_FTRUNCATE, Args: []any{0, 0}}, // nobody is to look for this one any more
-		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
-	}
+	calls := slices.Clone(hold)
 	start := func(cmd *exec.Cmd) error { return usernamespace.Start(cmd, m) }
-	if left != nil {
+	switch {
+	case entered():
+		start = func(cmd *exec.Cmd) error {
+			err := cmd.Start()
+			go cmd.Wait()
+			return err
+		}
+	case left != nil:
 		calls = slices.Insert(calls, 0, tiny.Call{Number: unix.SYS_SETNS, Args: []any{3, unix.CLONE_NEWUSER | unix.CLONE_NEWNS}})
 		start = func(cmd *exec.Cmd) error {
 			cmd.ExtraFiles = []*os.File{left}

@@ -3,7 +3,6 @@
 package rootless
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -27,8 +26,8 @@ import (
 // What connects the user's network namespace with the machine's is an ordinary program outside: what comes to a device in the
 // namespace, it sends by sockets of its own, as any program of the user's can. There are two such programs, pasta and slirp4netns.
 //
-// It is started when the first container wants a way out, and serves all networks of the user. A tiny program beside it waits for the
-// holder's end, and then ends it.
+// It is started when the first container wants a way out, and serves all networks of the user. It ends with its guard, and that with
+// the holder: see startGuard. If somebody kills one of the three, those who hold containers mend that: see KeepUplink.
 
 // The addresses at both ends of the uplink. Nobody needs a way to link-local addresses of others; but see RFC 3927.
 const (
@@ -101,27 +100,43 @@ func connect() error {
 		return err
 	}
 	defer lock.Close()
-	state := uplinkFile("program")
-	raw, _ := os.ReadFile(state)
-	if _, pidfd, err := enter.Process(string(raw)); err == nil {
+	running, guard := uplink()
+	if _, pidfd, err := enter.Process(running); err == nil {
 		return unix.Close(pidfd)
 	}
+	endGuard(guard)
 	program, err := findUplink()
 	if err != nil {
 		return err
 	}
-	start := startPasta
-	if filepath.Base(program) == "slirp4netns" {
-		start = startSlirp
+	if err := holdAgain(); err != nil {
+		return err
 	}
-	pid, err := start(program)
+	return connectBy(program)
+}
+
+// uplink are the lines of the program that was started last, and of its guard.
+func uplink() (program, guard string) {
+	raw, _ := os.ReadFile(uplinkFile("program"))
+	program, guard, _ = strings.Cut(string(raw), "\n")
+	return program + "\n", guard
+}
+
+// connectBy starts the program and its guard, and writes down which they are.
+func connectBy(program string) error {
+	guard, err := startGuard()
 	if err != nil {
+		return err
+	}
+	pid, err := start(program, guard)
+	if err == nil {
+		err = os.WriteFile(uplinkFile("program"), []byte(enter.LineOf(pid)+enter.LineOf(guard)), 0o600)
+	}
+	if err != nil { // the program ends with its guard
+		endGuard(enter.LineOf(guard))
 		return fmt.Errorf("connect the user's networks with the machine's: %w", err)
 	}
-	if err := guard(pid); err != nil {
-		return errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
-	}
-	return os.WriteFile(state, []byte(enter.LineOf(pid)), 0o600)
+	return nil
 }
 
 // pastaArgs are the words of a command that connects the namespace.
@@ -136,26 +151,6 @@ func pastaArgs() []string {
 		return append(args, "--interface", device, "--address", uplinkAddr6, "--gateway", uplinkRouter6)
 	}
 	return append(args, "--interface", "lo", "--mac-addr", "02:00:00:00:00:01", "--ipv4-only")
-}
-
-// startPasta starts pasta, which goes into the background when the namespace is connected.
-func startPasta(program string) (pid int, err error) {
-	file := uplinkFile("pid")
-	cmd, done, err := command(program, append(pastaArgs(), "--pid", file), 3)
-	if err != nil {
-		return 0, err
-	}
-	defer done()
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Run(); err != nil {
-		return 0, failure("pasta", err, said.String())
-	}
-	raw, err := os.ReadFile(file)
-	if err == nil {
-		_, err = fmt.Sscan(string(raw), &pid)
-	}
-	return pid, err
 }
 
 // deviceWithIPv6 is a device of the machine that has IPv6 beside IPv4's loopback; "" if it has none.
@@ -179,8 +174,8 @@ func slirpArgs(more ...string) []string {
 	return append(append(args, more...), "--netns-type", "path", uplinkFile("netns"), uplinkDevice)
 }
 
-// startSlirp starts slirp4netns, which writes to a file of its own when the namespace is connected.
-func startSlirp(program string) (pid int, err error) {
+// start starts the program, which ends when its guard does. It says in a pipe when the namespace is connected.
+func start(program string, guard int) (pid int, err error) {
 	ready, write, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -192,21 +187,26 @@ func startSlirp(program string) (pid int, err error) {
 		return 0, err
 	}
 	defer log.Close()
-	cmd, done, err := command(program, slirpArgs("--ready-fd", "3"), 4)
+	name := filepath.Base(program)
+	args, keep, stdout := append(pastaArgs(), "--foreground", "--pid", "/dev/stdout"), 3, write // pasta closes all others
+	if name == "slirp4netns" {
+		args, keep, stdout = slirpArgs("--ready-fd", "3"), 4, log // slirp4netns writes more there
+	}
+	cmd, done, err := command(program, args, keep)
 	if err != nil {
 		return 0, err
 	}
 	defer done()
-	cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = []*os.File{write}, log, log
-	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start slirp4netns: %w", err)
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = stdout, log, []*os.File{write}
+	if err := startBelow(guard, cmd); err != nil {
+		return 0, fmt.Errorf("start %s: %w", name, err)
 	}
 	write.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }() // also when it is killed one day, and this process is still there
 	if n, _ := ready.Read(make([]byte, 1)); n == 0 {
 		said, _ := os.ReadFile(log.Name())
-		return 0, failure("slirp4netns", <-ended, string(said))
+		return 0, failure(name, <-ended, string(said))
 	}
 	return cmd.Process.Pid, nil
 }
@@ -239,42 +239,6 @@ func failure(program string, err error, said string) error {
 		}
 	}
 	return advice.Add(fmt.Errorf("%s: %w: %s", program, err, strings.Join(lines, "; ")), "say --network none, or --network host")
-}
-
-// guard starts the program that ends another one when the holder has ended.
-func guard(pid int) error {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("pidfd_open: %w", err)
-	}
-	target := os.NewFile(uintptr(pidfd), "pidfd")
-	defer target.Close()
-	alive, err := os.Open(aliveName(dirs.Default().Run))
-	if err != nil {
-		return err
-	}
-	defer alive.Close()
-	const name = "gocker-uplink"
-	program, err := enter.NewProgram(name, []tiny.Call{
-		{Number: unix.SYS_PRCTL, Args: []any{unix.PR_SET_NAME, name}},
-		closeFrom(4),
-		{Number: unix.SYS_FLOCK, Args: []any{0, unix.LOCK_EX}},
-		{Number: unix.SYS_PIDFD_SEND_SIGNAL, Args: []any{3, int(unix.SIGKILL), 0, 0}},
-		{Number: unix.SYS_EXIT_GROUP, Args: []any{0}},
-	})
-	if err != nil {
-		return err
-	}
-	defer program.Close()
-	cmd := &exec.Cmd{
-		Path: fmt.Sprint("/proc/self/fd/", program.Fd()), Args: []string{name}, Env: []string{}, Dir: "/", Stdin: alive,
-		ExtraFiles: []*os.File{target}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	go cmd.Wait()
-	return nil
 }
 
 // CheckPing finds what keeps the program from passing on what ping(8) sends: see icmp(7).

@@ -16,6 +16,7 @@ const (
 	OrNext = 1 // execve(2): if there is no file that it may execute, the next call is tried
 	Begets = 2 // clone(2): the parent reports the child's number, and ends; the child makes the next calls
 	Waits  = 3 // read(2), of a byte: at the end of the file the process ends
+	Tries  = 4 // its error does not count
 )
 
 // Child is a program that makes calls; the last one executes another program. It reports through socket as the child of a

@@ -48,6 +48,8 @@ begot:
 	JMP  tell
 
 failed:
+	CMPQ R13, $4           // Tries
+	JEQ  on
 	NEGQ AX
 	CMPQ AX, $2            // ENOENT
 	JEQ  missing

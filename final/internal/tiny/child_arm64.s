@@ -47,6 +47,8 @@ begot:
 	B    tell
 
 failed:
+	CMP  $4, R21           // Tries
+	BEQ  on
 	NEG  R0, R0
 	MOVD 48(R20), R9
 	CMP  $2, R0            // ENOENT

@@ -188,6 +188,7 @@ func TestChildBecomesTheCommand(t *testing.T) {
 		"there is none":             {[]tiny.Call{execve("/no/such/file", tiny.OrNext), execve("/no/other", 0)}, []uint32{102, 2, 1}, ""},
 		"one may not be executed":   {[]tiny.Call{execve("/no/such", tiny.OrNext), execve("/etc/passwd", tiny.OrNext), execve("/no/other", 0)}, []uint32{103, 13, 1}, ""},
 		"a call fails before":       {[]tiny.Call{{Number: unix.SYS_CLOSE, Args: []any{1000}}, execve("/bin/sh", 0)}, []uint32{102, 9, 1}, ""},
+		"it was only a try":         {[]tiny.Call{{Number: unix.SYS_CLOSE, Args: []any{1000}, Special: tiny.Tries}, execve("/bin/sh", 0)}, nil, "zero one a"},
 		"what fails for good is it": {[]tiny.Call{execve("/etc/passwd/x", tiny.OrNext), execve("", tiny.OrNext), execve("/proc/self/mem", 0)}, []uint32{104, 13, 1}, ""},
 	} {
 		reports, out := runChild(t, append([]tiny.Call{clone, wait}, tt.calls...)...)
