@@ -159,6 +159,43 @@ gocker run --rm --network none sample echo again
 	testenv.InOrder(t, out, "in there\n", "beside it\n", "without a holder: 1\n", "one exited\n", "one\n", "again\n")
 }
 
+// A doctor who cannot go in says why, and how to mend it.
+func TestTheDoctorSaysWhatKeepsAUserOut(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "setpriv")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `setpriv --no-new-privs gocker doctor 2>&1; echo status $?`)
+	testenv.InOrder(t, out, "MISS  without root ", "newuidmap: exit status 1", "breaks: containers of this user", "mend:   this process has no_new_privs", "Containers cannot run here", "status 1\n")
+}
+
+// systemd ends a user's processes at the last logout, unless root has said something else.
+func TestTheDoctorKnowsWhoseContainersGoOnAfterALogout(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	cover := func(folder string) {
+		t.Helper()
+		if _, err := os.Stat(folder); err != nil {
+			testenv.Lacks(t, folder)
+		}
+		if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "mode=755"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(folder, unix.MNT_DETACH) })
+	}
+	cover("/run")
+	cover("/var/lib")
+	if out := asUser(t, u, "gocker doctor"); strings.Contains(out, "lingering") {
+		t.Errorf("without systemd doctor speaks of lingering:\n%s", out)
+	}
+	if err := errors.Join(os.MkdirAll("/run/systemd/system", 0o755), os.MkdirAll("/var/lib/systemd/linger", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, asUser(t, u, "gocker doctor"), "note  lingering ", "systemd ends what learner has started", "mend:   as root: loginctl enable-linger learner\n")
+	if err := os.WriteFile("/var/lib/systemd/linger/learner", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, asUser(t, u, "gocker doctor"), "ok    lingering ", "the containers of learner go on after a logout\n")
+}
+
 // Where gocker cannot go in, it says why.
 func TestWhoCannotJoinTheNamespacesIsToldWhy(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap", "unshare")

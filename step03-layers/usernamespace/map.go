@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -147,21 +148,61 @@ func newidmap(program string, pid, own int, ranges []Range) error {
 	}
 	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
 		err = fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
-		return advice.Add(err, "is %s setuid root? Does the user's home or this machine forbid setuid programs (nosuid, no_new_privs)?", program)
+		return advice.Add(err, "%s", mend(program))
 	}
 	return nil
 }
 
+// mend says how newuidmap or newgidmap may become root's program again. It is that by its setuid bit, or by capabilities of its file.
+func mend(program string) string {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return err.Error()
+	}
+	var file unix.Stat_t
+	var fs unix.Statfs_t
+	unix.Stat(path, &file) // where these fail, all is 0
+	unix.Statfs(path, &fs)
+	capabilities, _ := unix.Getxattr(path, "security.capability", nil)
+	noNewPrivs, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	switch {
+	case noNewPrivs == 1:
+		return "this process has no_new_privs, as in a sandbox or a service with NoNewPrivileges=: then no program is root's; start it outside"
+	case fs.Flags&unix.ST_NOSUID != 0:
+		return path + " lies on a file system that is mounted with nosuid: then no program is root's; mount it without"
+	case file.Mode&unix.S_ISUID == 0 && capabilities <= 0:
+		return "as root: chmod u+s " + path
+	}
+	return "do two ranges of this user in /etc/subuid or /etc/subgid overlap, or have they the user's own id?"
+}
+
+// Forbidden finds the setting of the machine's that keeps users from making user namespaces, below root, "/": what it is, and how root
+// mends it. Where there is none, both are "".
+func Forbidden(root string) (found, mend string) {
+	program, _ := os.Executable()
+	for _, setting := range []struct{ file, forbids, mend string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; or for this program alone: " + profile(program)},
+		{"/sys/fs/selinux/enforce", "1", "ausearch -m avc -ts recent | audit2allow says which rule of SELinux it needs"},
+	} {
+		if raw, err := os.ReadFile(filepath.Join(root, setting.file)); err == nil && strings.TrimSpace(string(raw)) == setting.forbids {
+			return setting.file + " is " + setting.forbids, setting.mend
+		}
+	}
+	return "", ""
+}
+
+// profile is a command that gives a program a profile of AppArmor which allows user namespaces, and all else: see apparmor.d(5).
+func profile(program string) string {
+	file := "/etc/apparmor.d/" + filepath.Base(program)
+	return fmt.Sprintf(`printf 'abi <abi/4.0>,\nprofile %s "%s" flags=(unconfined) {\n  userns,\n}\n' >%s && apparmor_parser -r %[3]s`, filepath.Base(program), program, file)
+}
+
 // explain says which of the machine's settings keeps a user from making user namespaces.
 func explain(err error) error {
-	for _, setting := range []struct{ file, forbids, allow string }{
-		{"/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000"},
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"},
-		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile of AppArmor for this program"},
-	} {
-		if raw, readErr := os.ReadFile(setting.file); readErr == nil && strings.TrimSpace(string(raw)) == setting.forbids {
-			return advice.Add(fmt.Errorf("%w: %s is %s", err, setting.file, setting.forbids), "as root: %s", setting.allow)
-		}
+	if found, mend := Forbidden("/"); found != "" {
+		return advice.Add(fmt.Errorf("%w: %s", err, found), "as root: %s", mend)
 	}
 	if errors.Is(err, unix.ENOSPC) {
 		return advice.Add(err, "there are too many user namespaces, or one in another in another: see /proc/sys/user/max_user_namespaces")

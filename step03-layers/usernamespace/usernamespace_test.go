@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -140,6 +141,67 @@ func TestAMapThatTheKernelRefusesIsToldAndNothingIsLeft(t *testing.T) {
 	out, err := output(t, u, "ids")
 	if err == nil || !strings.Contains(out, "lesson: newuidmap: exit status 1: newuidmap: write to uid_map failed: Invalid argument\n") {
 		t.Errorf("it ends with %v and %q; want newuidmap's error", err, out)
+	}
+}
+
+// newuidmap is only of use if it is root's program.
+func TestAUserIsToldWhyNewuidmapIsNotRoots(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "setpriv")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	own := t.TempDir()
+	for _, err := range []error{os.Chmod(filepath.Dir(own), 0o755), os.Chmod(own, 0o755), unix.Mount("tmpfs", own, "tmpfs", unix.MS_NOSUID, "mode=755")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { unix.Unmount(own, unix.MNT_DETACH) })
+	found, err := exec.LookPath("newuidmap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(found)
+	copied := filepath.Join(own, "newuidmap")
+	if err := errors.Join(err, os.WriteFile(copied, program, 0o755), os.Chmod(copied, 0o4755)); err != nil {
+		t.Fatal(err)
+	}
+	path := "PATH=" + own + ":" + os.Getenv("PATH")
+	tell := func(env []string, args ...string) string {
+		out, err := u.Command(append(env, beLesson+"=1"), args[0], args[1:]...).CombinedOutput()
+		if err == nil {
+			t.Errorf("%q with %q ended well: %s", args, env, out)
+		}
+		return string(out)
+	}
+	testenv.InOrder(t, tell([]string{path}, "/proc/self/exe", "ids"), "lesson: newuidmap: ", copied+" lies on a file system that is mounted with nosuid")
+	if err := errors.Join(unix.Mount("", own, "", unix.MS_REMOUNT, ""), os.Chmod(copied, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, tell([]string{path}, "/proc/self/exe", "ids"), "lesson: newuidmap: ", "as root: chmod u+s "+copied)
+	lesson := filepath.Join(own, "lesson")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.WriteFile(lesson, self, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	testenv.InOrder(t, tell(nil, "setpriv", "--no-new-privs", lesson, "ids"), "lesson: newuidmap: ", "this process has no_new_privs")
+}
+
+func TestWhatForbidsUserNamespacesIsFound(t *testing.T) {
+	for _, tt := range []struct{ file, text, found, mend string }{
+		{"proc/sys/user/max_user_namespaces", "0\n", "/proc/sys/user/max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=10000"},
+		{"proc/sys/user/max_user_namespaces", "10000\n", "", ""},
+		{"proc/sys/kernel/unprivileged_userns_clone", "0\n", "/proc/sys/kernel/unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n", "/proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1", " && apparmor_parser -r /etc/apparmor.d/"},
+		{"sys/fs/selinux/enforce", "1", "/sys/fs/selinux/enforce is 1", "audit2allow"},
+		{"sys/fs/selinux/enforce", "0", "", ""},
+	} {
+		root := t.TempDir()
+		file := filepath.Join(root, tt.file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(tt.text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if found, mend := usernamespace.Forbidden(root); found != tt.found || !strings.Contains(mend, tt.mend) {
+			t.Errorf("with %s being %q Forbidden = %q, %q; want %q, %q", tt.file, tt.text, found, mend, tt.found, tt.mend)
+		}
 	}
 }
 

@@ -46,10 +46,19 @@ func checkOverlay(folder string) check.Result {
 		return check.Miss(name, folder+" is on an overlay itself, as all files of a container are", breaks,
 			elsewhere+folder)
 	case err == unix.EINVAL: // of the mount itself
-		return check.Miss(name, fmt.Sprintf("the file system of %s cannot be an upperdir: it needs xattrs and d_type", folder), breaks,
-			elsewhere+folder)
+		return check.Miss(name, fmt.Sprintf("%s is on %s, which cannot be an upperdir", folder, kind(fs.Type)), breaks, elsewhere+folder)
 	}
 	return check.Miss(name, err.Error(), breaks, cmp.Or(advice.Of(err), "mounting needs CAP_SYS_ADMIN, and no security module that forbids it"))
+}
+
+// kind names a kind of file systems that are homes and cannot be an upperdir, by its number: see statfs(2). Overlayfs wants one that asks
+// nobody else whether a name is still there, and has xattrs and d_type. And servers know nothing of the ids that a user has.
+func kind(magic int64) string {
+	names := map[int64]string{
+		unix.NFS_SUPER_MAGIC: "NFS", unix.ECRYPTFS_SUPER_MAGIC: "eCryptfs", unix.FUSE_SUPER_MAGIC: "FUSE", unix.V9FS_MAGIC: "9p",
+		unix.CIFS_SUPER_MAGIC: "SMB", unix.SMB2_SUPER_MAGIC: "SMB", unix.AFS_FS_MAGIC: "AFS", unix.MSDOS_SUPER_MAGIC: "FAT",
+	}
+	return cmp.Or(names[magic], fmt.Sprintf("a file system of kind %#x", magic))
 }
 
 // tryMount mounts an overlay in a mount namespace that is gone afterwards, and the mount with it.

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/firewall"
-	"gocker/final/internal/rootless"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/usernamespace"
@@ -33,10 +32,7 @@ func Run(d dirs.Dirs, bridge string) []check.Result {
 	all = append(all, trees.Check(cgroups.Controllers...), limits())
 	all = append(all, propagation(), proc(), inside())
 	all = append(all, withoutRoot(d)...)
-	if usernamespace.Inside() {
-		all = append(all, ownIDs())
-		all = append(all, ownNetworks()...)
-	}
+	all = append(all, ofUser()...)
 	all = append(all, seccomp(), memory())
 	if !usernamespace.Inside() {
 		all = append(all, firewall.Checks(bridge)...)
@@ -81,27 +77,6 @@ func limits() check.Result {
 		return check.Miss(name, err.Error(), "containers have no limits, and none starts that is to have some", advice.Of(err)).Optional()
 	}
 	return check.Miss(name, err.Error(), breaks, mend)
-}
-
-// ownNetworks are the checks for a user, whose networks are in a namespace of the user's own.
-func ownNetworks() []check.Result {
-	err := rootless.CheckNetworks()
-	program := ""
-	if err == nil && rootless.Apart() {
-		program, err = rootless.CheckUplink()
-	}
-	const breaks = "containers reach nothing outside, but with --network host"
-	if err != nil {
-		return []check.Result{check.Miss("way out", err.Error(), breaks, advice.Of(err)).Optional()}
-	}
-	results := []check.Result{firewall.Kernel()}
-	if program != "" {
-		results = append(results, check.Good("way out", "by %s", program).Optional())
-	}
-	if err := rootless.CheckPing(); err != nil {
-		results = append(results, check.Miss("ping", err.Error(), "ping in containers, to other machines", advice.Of(err)).Optional())
-	}
-	return results
 }
 
 // propagation is about / being a shared mount, as systemd makes it. gocker does not mind; a shell command does.

@@ -46,14 +46,8 @@ func userNamespaces(dir string) []check.Result {
 		}
 		return append(results, check.Good("overlay without root", "can be mounted in a user namespace").Optional())
 	}
-	for _, s := range []struct{ file, forbids, mend string }{
-		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"},
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for gocker with the rule userns"},
-	} {
-		if check.Text(s.file) == s.forbids {
-			return miss(fmt.Sprintf("%v: %s is %s", err, s.file, s.forbids), s.mend)
-		}
+	if found, mend := usernamespace.Forbidden("/"); found != "" {
+		return miss(fmt.Sprintf("%v: %s", err, found), mend)
 	}
 	if readOnly("/proc") {
 		return miss(fmt.Sprintf("%v: /proc is read-only, so no id map can be written", err), "mount -o remount,rw /proc")
@@ -137,20 +131,6 @@ func inside() check.Result {
 			"it can forbid what its own host allows, and limits hold only below its own", "run gocker on the host, or give that container what the lines above miss").Optional()
 	}
 	return check.Good("host", "not inside a container").Optional()
-}
-
-// ownIDs tells who is who in the user namespace that this process is in.
-func ownIDs() check.Result {
-	const name = "user namespace"
-	ids, outside := usernamespace.LastGroup(), "?"
-	if words := strings.Fields(check.Text("/proc/self/uid_map")); len(words) > 1 {
-		outside = words[1]
-	}
-	if ids == 0 {
-		return check.Miss(name, "root is user "+outside+" outside, and there is no other user", "images with files of several users, and commands of other users than root",
-			"as root: apt-get install uidmap, and usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; and then end all containers").Optional()
-	}
-	return check.Good(name, "root is user %s outside, and there are %d more ids", outside, ids).Optional()
 }
 
 // leastKernel has mount_setattr(2), by which a bind is read-only before anybody can reach it. close_range(2), without

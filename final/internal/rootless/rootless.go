@@ -50,10 +50,16 @@ func Enter(args []string) error {
 	}
 	err := begin(args, tried != "")
 	if args[0] == "doctor" {
+		barred = err
 		return nil
 	}
 	return err
 }
+
+var barred error
+
+// Barred is what has kept Enter from going in, for "doctor".
+func Barred() error { return barred }
 
 // begin joins the namespaces. again says that this failed a moment ago.
 func begin(args []string, again bool) error {
