@@ -196,6 +196,36 @@ func TestTheDoctorKnowsWhoseContainersGoOnAfterALogout(t *testing.T) {
 	testenv.InOrder(t, asUser(t, u, "gocker doctor"), "ok    lingering ", "the containers of learner go on after a logout\n")
 }
 
+// A user may have a login, with a folder for what runs, and commands beside it that do not know of it, as cron's and su's.
+func TestAUsersSessionsSeeTheSameContainers(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount("/run", unix.MNT_DETACH) })
+	before := asUser(t, u, `gocker run -d --name before --network none sample sleep 1000 >/dev/null 2>&1; gocker ps --format '{{.Names}}'`)
+	login := fmt.Sprint("/run/user/", testenv.UserID)
+	if err := errors.Join(os.MkdirAll(login, 0o700), os.Chmod("/run/user", 0o755), os.Chown(login, testenv.UserID, testenv.UserID)); err != nil {
+		t.Fatal(err)
+	}
+	out := asUser(t, u, `
+say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
+gocker run -d --name one --network none sample sleep 1000 >/dev/null
+export XDG_RUNTIME_DIR=`+login+`
+say login gocker ps --format '{{.Names}}'
+say list gocker ps
+say other gocker exec before true
+say cron env -u XDG_RUNTIME_DIR gocker ps --format '{{.Names}}'
+say su env XDG_RUNTIME_DIR=/root gocker ps --format '{{.Names}}'
+say early env GOCKER_RUN=$HOME/.local/share/gocker/run/gocker gocker rm -f before
+gocker rm -f one
+`)
+	testenv.InOrder(t, before, "before\n")
+	testenv.InOrder(t, out, "login: one\n", "list: gocker: containers of another run folder: 1; to see them: GOCKER_RUN="+u.Home+"/.local/share/gocker/run/gocker gocker ps\n",
+		"other: gocker: no such container: \"before\"\n  it belongs to another run folder: GOCKER_RUN=", "cron: one\n", "su: one\n", "early: before\n", "one\n")
+}
+
 // Where gocker cannot go in, it says why.
 func TestWhoCannotJoinTheNamespacesIsToldWhy(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap", "unshare")

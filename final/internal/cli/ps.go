@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"runtime/debug"
@@ -20,6 +21,7 @@ import (
 	"gocker/final/internal/containers"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/look"
+	"gocker/step04-overlay/story"
 )
 
 // psRow is a row of ps, with docker's names.
@@ -90,6 +92,9 @@ func psCommand(e *engine.Engine) *cobra.Command {
 			if quiet {
 				format, noHeading = "{{.ID}}", true
 			}
+			if format == "" {
+				tellOfOthers(cmd.ErrOrStderr(), e)
+			}
 			return errors.Join(printRows(cmd.OutOrStdout(), format, usual, !noHeading, rows), unread)
 		},
 	}
@@ -104,6 +109,19 @@ func psCommand(e *engine.Engine) *cobra.Command {
 	f.StringVar(&format, "format", "", formatHelp)
 	f.BoolVar(&noHeading, "noheading", false, "print no column names")
 	return cmd
+}
+
+// tellOfOthers says where more containers run that are not in the list.
+func tellOfOthers(w io.Writer, e *engine.Engine) {
+	run := map[string]int{}
+	for _, other := range e.Containers().Others() {
+		if other.Held {
+			run[other.Run]++
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(run)) {
+		fmt.Fprintf(w, "gocker: containers of another run folder: %d; to see them: GOCKER_RUN=%s gocker ps\n", run[folder], story.Quote(folder))
+	}
 }
 
 // psRowOf is a container's row, but for its size.

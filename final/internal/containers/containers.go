@@ -223,7 +223,10 @@ func (store Store) List() ([]State, error) {
 func (store Store) Find(name string) (State, error) {
 	s, err := store.find(name)
 	if errors.Is(err, ErrNoContainer) && store.appear() == nil {
-		return store.find(name)
+		s, err = store.find(name)
+	}
+	if errors.Is(err, ErrNoContainer) && name != "" {
+		err = store.adviseOn(name, err)
 	}
 	return s, err
 }

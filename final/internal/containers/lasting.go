@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gocker/final/internal/logs"
+	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step04-overlay/story"
 )
@@ -119,6 +120,47 @@ func (store Store) appear() error {
 		}
 		if ours[owner] {
 			err = errors.Join(err, store.makeLinks(id))
+		}
+	}
+	return err
+}
+
+// An Other is a container below the same root folder that belongs to another run folder. A user may have two: with and without
+// XDG_RUNTIME_DIR.
+type Other struct {
+	State
+	Run  string
+	Held bool // by a process: it runs, or is about to
+}
+
+// Others finds them. What cannot be read is left out: they are only spoken of.
+func (store Store) Others() (others []Other) {
+	lasting, _ := entries(store.Dirs.AllLasting())
+	linked, _ := entries(store.Dirs.Containers())
+	own := dirs.Resolve(store.Dirs.Containers())
+	for id := range lasting {
+		link, err := os.Readlink(filepath.Join(store.Dirs.Lasting(id), runLink))
+		if linked[id] || err != nil || dirs.Resolve(filepath.Dir(link)) == own {
+			continue
+		}
+		s, err := readState(store.Dirs.Lasting(id))
+		if err != nil {
+			continue
+		}
+		lock, err := dirs.TryLock(store.Dirs.Lasting(id))
+		if err == nil {
+			lock.Close()
+		}
+		others = append(others, Other{s, filepath.Dir(filepath.Dir(link)), errors.Is(err, dirs.ErrLocked)})
+	}
+	return others
+}
+
+// adviseOn says where a container is that was not found here.
+func (store Store) adviseOn(name string, err error) error {
+	for _, other := range store.Others() {
+		if other.Name == name || strings.HasPrefix(other.Whole(), name) {
+			return advice.Add(err, "it belongs to another run folder: GOCKER_RUN=%s gocker …", story.Quote(other.Run))
 		}
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"os"
 	"path"
+	"strconv"
 	"syscall"
 )
 
@@ -17,10 +18,13 @@ func Default(home string) (root, run string) {
 	root, run = "/var/lib/gocker", "/var/run/gocker"
 	if os.Geteuid() != 0 {
 		root = path.Join(cmp.Or(os.Getenv("XDG_DATA_HOME"), path.Join(home, ".local", "share")), "gocker")
-		// XDG_RUNTIME_DIR has no default of its own; what is below root is at least the user's. And su(1) may leave another's.
-		below := os.Getenv("XDG_RUNTIME_DIR")
-		if info, err := os.Stat(below); err != nil || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
-			below = path.Join(root, "run")
+		// A login has /run/user/{uid}, and says so in XDG_RUNTIME_DIR. cron and su(1) may say nothing, or leave another user's. What
+		// is below root is at least the user's.
+		below := path.Join(root, "run")
+		for _, folder := range []string{"/run/user/" + strconv.Itoa(os.Geteuid()), os.Getenv("XDG_RUNTIME_DIR")} {
+			if info, err := os.Stat(folder); err == nil && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid()) {
+				below = folder
+			}
 		}
 		run = path.Join(below, "gocker")
 	}
