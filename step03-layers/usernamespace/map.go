@@ -167,7 +167,7 @@ func mend(program string) string {
 	noNewPrivs, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	switch {
 	case noNewPrivs == 1:
-		return "this process has no_new_privs, as in a sandbox or a service with NoNewPrivileges=: then no program is root's; start it outside"
+		return "this process has no_new_privs, as in a container, or in a service with NoNewPrivileges=: then no program is root's; start it outside"
 	case fs.Flags&unix.ST_NOSUID != 0:
 		return path + " lies on a file system that is mounted with nosuid: then no program is root's; mount it without"
 	case file.Mode&unix.S_ISUID == 0 && capabilities <= 0:

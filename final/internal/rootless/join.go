@@ -50,7 +50,7 @@ func tryJoin(pidfd int) error {
 		err = unix.Errno(report.Error)
 	}
 	return advice.Add(fmt.Errorf("join the namespaces of the process gocker-holder: setns: %w", err),
-		"is gocker in a user namespace or a sandbox, and the user's containers are outside? Start it outside, too; or choose other folders with --root and --run")
+		"is gocker in a user namespace of its own, and the user's containers are outside? Start it outside, too; or choose other folders with --root and --run")
 }
 
 // errNotThere says that enter.Join has not found this program by its name.
