@@ -73,6 +73,22 @@ func writeFile(name string, write func(io.Writer) error) error {
 	return f.CloseAtomicallyReplace()
 }
 
+// readArchive reads from a file, or from standard input, which is "-", if that is no terminal. usage is how to name a file.
+func readArchive(cmd *cobra.Command, file, usage string, read func(io.Reader) error) error {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return read(f)
+	}
+	if f, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return advice.Add(errors.New("standard input is a terminal"), "name a file: %s", usage)
+	}
+	return read(cmd.InOrStdin())
+}
+
 func loadCommand(e *engine.Engine) *cobra.Command {
 	var input string
 	var opts images.LoadOptions
@@ -95,25 +111,10 @@ func loadCommand(e *engine.Engine) *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "Loaded image ID: sha256:%s\n", img.Digest)
 				}
 			}
-			in := cmd.InOrStdin()
-			if input != "" {
-				info, err := os.Stat(input)
-				if err != nil {
-					return err
-				}
-				if info.IsDir() {
-					return e.Images().LoadFolder(ctx, input, opts)
-				}
-				f, err := os.Open(input)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				in = f
-			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker load -i FILE")
+			if info, err := os.Stat(input); err == nil && info.IsDir() {
+				return e.Images().LoadFolder(ctx, input, opts)
 			}
-			return e.Images().Load(ctx, in, opts)
+			return readArchive(cmd, cmp.Or(input, "-"), "gocker load -i FILE", func(in io.Reader) error { return e.Images().Load(ctx, in, opts) })
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `file`, or from a folder, not from standard input")
@@ -152,29 +153,21 @@ func importCommand(e *engine.Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in := cmd.InOrStdin()
-			if opts.From = args[0]; args[0] != "-" {
-				if strings.Contains(args[0], "://") {
-					return advice.Add(fmt.Errorf("import %q: gocker fetches no addresses", args[0]), "let another program do that: curl %s | gocker import -", args[0])
-				}
-				f, err := os.Open(args[0])
+			if strings.Contains(args[0], "://") {
+				return advice.Add(fmt.Errorf("import %q: gocker fetches no addresses", args[0]), "let another program do that: curl %s | gocker import -", args[0])
+			}
+			opts.From = args[0]
+			ctx, stop := interruptible()
+			defer stop()
+			return readArchive(cmd, args[0], "gocker import FILE", func(in io.Reader) error {
+				img, err := e.Images().Import(ctx, in, opts, names...)
 				if err != nil {
 					return err
 				}
-				defer f.Close()
-				in = f
-			} else if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				return advice.Add(errors.New("standard input is a terminal"), "name a file: gocker import FILE")
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			img, err := e.Images().Import(ctx, in, opts, names...)
-			if err != nil {
-				return err
-			}
-			warnLeftOut(img)
-			fmt.Fprintln(cmd.OutOrStdout(), "sha256:"+img.Digest)
-			return nil
+				warnLeftOut(img)
+				fmt.Fprintln(cmd.OutOrStdout(), "sha256:"+img.Digest)
+				return nil
+			})
 		},
 	}
 	f := cmd.Flags()

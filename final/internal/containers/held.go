@@ -81,7 +81,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 		return nil, err
 	}
 	c.State.Annotations = d.Labels
-	if err := c.writeSpec(opts.Isolation.Users); err != nil {
+	if err := c.writeNewSpec(opts.Isolation.Users); err != nil {
 		return nil, err
 	}
 	if err := writeJSON(filepath.Join(f.Dir, stateName), c.State); err != nil {
@@ -200,18 +200,28 @@ func (c *Held) Ready(tell story.Story) error {
 	if err := c.moveElder(); err != nil {
 		return err
 	}
-	view, err := c.View(c.State.ID)
+	err := c.findLayers()
 	if err != nil {
 		return err
 	}
-	c.FS.Lower, c.FS.Tell, c.FS.Volatile = view.Lower, tell, c.State.Options.Remove
 	if c.Spec, err = c.ReadSpec(c.State.ID); err != nil {
 		return err
 	}
+	c.FS.Tell = tell
 	if err := c.FS.Unmount(); err != nil { // a gocker that began to start it may have died
 		return err
 	}
 	return c.FS.Mount()
+}
+
+// findLayers tells the container's file system how to mount it. A process that took the container knows only its folder.
+func (c *Held) findLayers() error {
+	img, err := c.ImageOf(c.State.ID)
+	if err != nil {
+		return err
+	}
+	c.FS.Lower, c.FS.Volatile = img.Stack(c.Dirs), c.State.Options.Remove
+	return nil
 }
 
 // bury takes away what containers whose gocker died have left. Those that are to be kept are kept, as stopped, and kept

@@ -16,9 +16,9 @@ import (
 	"gocker/step01-pull/shared/dirs"
 )
 
-// writeSpec writes config.json of a new container. If it is to have ids of the host that no other has, they are chosen before: while
-// the folder of all containers is locked, nobody else chooses.
-func (c *Held) writeSpec(users describe.Users) error {
+// writeNewSpec writes config.json of a new container. If it is to have ids of the host that no other has, they are chosen before:
+// while the folder of all containers is locked, nobody else chooses.
+func (c *Held) writeNewSpec(users describe.Users) error {
 	if !users.Own() {
 		return c.WriteSpec(c.FS.ID, c.Spec)
 	}
@@ -59,16 +59,14 @@ func mapped(folder string) (used []specs.LinuxIDMapping, err error) {
 	return used, nil
 }
 
-// MountForIts mounts what was mounted already so that the files have the owners that the container's user namespace says.
-func (c *Held) MountForIts() error {
+// MountForUsers mounts the container's files once more, so that they have the owners that its user namespace says.
+func (c *Held) MountForUsers() error {
 	if len(c.Spec.Linux.UIDMappings) == 0 {
 		return nil
 	}
-	view, err := c.View(c.State.ID) // whoever was given the container knows only its folder
-	if err != nil {
+	if err := c.findLayers(); err != nil {
 		return err
 	}
-	c.FS.Lower, c.FS.Volatile = view.Lower, c.State.Options.Remove
 	if err := c.FS.Unmount(); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (life Life) withRoot(container string, do func(tree cp.Tree, spec *specs.Sp
 			return err
 		}
 		as := func(root *os.File) error { // what is mounted for its user namespace shows the host's ids
-			return asRoot(spec.Linux, func() error { return do(cp.InsideFor(root, spec.Linux), spec) })
+			return onThreadOfRoot(spec.Linux, func() error { return do(cp.InsideFor(root, spec.Linux), spec) })
 		}
 		f, err := overlay.Open(life.Containers.Dirs, s.ID)
 		if err == nil {
@@ -117,8 +117,8 @@ func (life Life) withRoot(container string, do func(tree cp.Tree, spec *specs.Sp
 	}
 }
 
-// asRoot calls do on a thread that makes files as the root of a user namespace, if there is one.
-func asRoot(linux *specs.Linux, do func() error) error {
+// onThreadOfRoot calls do on a thread that makes files as the root of a user namespace, if there is one.
+func onThreadOfRoot(linux *specs.Linux, do func() error) error {
 	if len(linux.UIDMappings) == 0 {
 		return do()
 	}

@@ -30,7 +30,7 @@ func (life Life) Rehearse(opts describe.Options, say func(format string, args ..
 	if err := c.tellGiven(); err != nil {
 		return err
 	}
-	if err := c.MountForIts(); err != nil {
+	if err := c.MountForUsers(); err != nil {
 		return err
 	}
 	attached, err := c.attach(ctx)

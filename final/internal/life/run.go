@@ -170,7 +170,7 @@ func (c *container) once(ctx context.Context, streams Streams, signals *signals,
 	if err := errors.Join(c.tellGiven(), c.giveMounts()); err != nil {
 		return -1, err
 	}
-	if err := c.MountForIts(); err != nil {
+	if err := c.MountForUsers(); err != nil {
 		return -1, err
 	}
 	connected, err := c.connect(streams)

@@ -63,7 +63,7 @@ func sysctls(spec *specs.Spec) namespaces.Part {
 			if strings.HasPrefix(name, "net") { // for these the kernel asks for a capability
 				err = write()
 			} else {
-				err = asRoot(spec, write)
+				err = withIDOfRoot(spec, write)
 			}
 			if err != nil {
 				return fmt.Errorf("set the sysctl %q: %w", name, err)

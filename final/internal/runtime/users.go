@@ -150,9 +150,9 @@ func giveQueues(spec *specs.Spec) error {
 	return unix.Fchownat(int(folder.Fd()), "", int(spec.Linux.UIDMappings[0].HostID), int(spec.Linux.GIDMappings[0].HostID), unix.AT_EMPTY_PATH)
 }
 
-// asRoot calls do with the user id that the container's root has on the host: the kernel asks for it where settings of an ipc
+// withIDOfRoot calls do with the user id that the container's root has on the host: the kernel asks for it where settings of an ipc
 // namespace are changed. Package unix would change it for all threads.
-func asRoot(spec *specs.Spec, do func() error) error {
+func withIDOfRoot(spec *specs.Spec, do func() error) error {
 	if !ownsUsers(spec) {
 		return do()
 	}
