@@ -4,6 +4,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -23,9 +24,7 @@ import (
 //	}
 func Divert(from netip.AddrPort, port uint16) error {
 	var c nftables.Conn
-	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "gocker"})
-	c.DelTable(table) // there may be one: then it says the same
-	c.AddTable(table)
+	table := c.CreateTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "gocker"})
 	output := c.AddChain(&nftables.Chain{Name: "output", Table: table, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(-100)})
 	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
@@ -41,5 +40,11 @@ func Divert(from netip.AddrPort, port uint16) error {
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
 		}})
 	}
-	return flush(&c, "lead questions for names to gocker")
+	err := flush(&c, "lead questions for names to gocker")
+	// There is one already, and it says the same. To delete it each time would cost each start ten milliseconds: before a socket that
+	// has deleted something is closed, the kernel waits until no processor reads rules any more.
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }

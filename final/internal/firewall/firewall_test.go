@@ -246,3 +246,25 @@ func TestAnInputChainThatPublishedPortsPassByIsNamed(t *testing.T) {
 		t.Errorf("Bypassed = %v, want the name of the chain of iptables-legacy", err)
 	}
 }
+
+// A container is connected to another network while it runs, and may need the resolver then, or have it already.
+func TestDivertingTwiceIsDivertingOnce(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Needs(t, "nft")
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "ip", "gocker").Run() })
+	for range 2 {
+		if err := firewall.Divert(netip.MustParseAddrPort("127.0.0.11:53"), 47053); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("nft", "list", "table", "ip", "gocker").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, protocol := range []string{"udp", "tcp"} {
+			want := "ip daddr 127.0.0.11 " + protocol + " dport 53 dnat to 127.0.0.11:47053"
+			if n := strings.Count(string(out), want); n != 1 {
+				t.Errorf("%d rules say %q; want 1:\n%s", n, want, out)
+			}
+		}
+	}
+}
