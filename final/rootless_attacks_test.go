@@ -3,12 +3,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +50,103 @@ var attacks = []struct{ name, script string }{
 	{"look into a process of the machine", `ls /host/proc/$HOSTPID/root/etc`},
 	{"rename the machine", `echo mine >/host/proc/sys/kernel/hostname`},
 	{"be root in a program that is setuid on the machine", `/host$SECRETS/setuid /host$SECRETS/secret`},
+	{"read the memory of a process of the machine", `head -c 1 /host/proc/$HOSTPID/mem || cat /host/proc/$HOSTPID/environ || ls /host/proc/$HOSTPID/fd`},
+	// With all capabilities it may: behind the covers is what every user sees.
+	{"uncover what gocker has covered in /proc", `[ -z "$ALL" ] && covers=$(grep -o ' /proc/[^ ]*' /proc/self/mountinfo) && for c in $covers; do umount $c && exit; done; false`},
+	{"uncover it in a namespace below", `[ -z "$ALL" ] && grep -q ' /proc/' /proc/self/mountinfo && unshare --user --map-root-user --mount --pid --fork mount -t proc proc /mnt`},
+	{"set the clock", `date -s @$(date +%s)`},
+	{"set the clock by a call", `/probe attack clock`},
+	{"load a module", `/probe attack module`},
+	{"load another kernel", `/probe attack kexec`},
+	{"swap to a file", `/probe attack swap`},
+	{"read a key of root's", `/probe attack key $KEY`},
+}
+
+// powers are what root of the user's namespaces tries there, outside of any container: it sees all processes of the machine.
+var powers = []struct{ name, script string }{
+	{"kill a process of root's", `kill -0 $HOSTPID`},
+	{"trace a process of root's", `$PROBE attack trace $HOSTPID`},
+	{"look into a process of root's", `ls /proc/$HOSTPID/root/etc`},
+	{"join the namespaces of a process of root's", `nsenter --target $HOSTPID --uts true || nsenter --target $HOSTPID --net true`},
+	{"kill a process of another user's container", `kill -0 $OTHERPID`},
+	{"trace it", `$PROBE attack trace $OTHERPID`},
+	{"see its files", `ls /proc/$OTHERPID/root/etc || ls $OTHERHOME/.local`},
+	{"see its files through another overlay", `mount -t overlay x -o userxattr,lowerdir=$OTHERHOME:/etc /mnt && ls /mnt/.local`},
+	{"join its network", `nsenter --target $OTHERPID --net true`},
+	{"be root in its user namespace", `nsenter --target $OTHERPID --user true`},
+	{"rename the machine", `hostname $(hostname)`},
+	{"set the clock", `date -s @$(date +%s)`},
+	{"load a module", `$PROBE attack module`},
+	{"read a key of root's", `$PROBE attack key $KEY`},
+	{"set a parameter of the machine's kernel", `echo 1 >/proc/sys/kernel/panic`},
+	{"add a device to the machine's network", `ip link add attack0 type veth peer name attack1 || ip link set lo mtu 65535`},
+	{"listen for all packets of the machine", `$PROBE attack packets`},
+}
+
+// inSession executes gocker with a key in its session keyring, whose number is in its environment.
+func inSession(args []string) error {
+	runtime.LockOSThread()
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	key, err := unix.AddKey("user", "gocker-test", []byte("keep out"), unix.KEY_SPEC_SESSION_KEYRING)
+	if err != nil {
+		return err
+	}
+	os.Setenv("BE", "gocker")
+	os.Setenv("KEY", fmt.Sprint(key))
+	return syscall.Exec("/proc/self/exe", append([]string{"gocker"}, args...), os.Environ())
+}
+
+func TestContainersDoNotGetTheKeysOfWhoStartsThem(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	if _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_USER_KEYRING, true); err != nil {
+		testenv.Lacks(t, "keys: "+err.Error())
+	}
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	out := asUser(t, u, `
+unconfined="--network none --security-opt seccomp=unconfined -e BE=probe -v $HOME/gocker:/probe"
+say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
+say own env BE=probe gocker session unshare sh -c 'BE=probe $HOME/gocker attack key $KEY'
+say run env BE=probe gocker session run --rm $unconfined -e KEY sample sh -c '/probe attack key $KEY'
+gocker run -d --name one $unconfined sample sleep 1000 >/dev/null
+say exec env BE=probe gocker session exec -e KEY one sh -c '/probe attack key $KEY'
+gocker rm -f one
+`)
+	testenv.InOrder(t, out, "own: key <nil>\n", "run: ", "key permission denied\nstatus 1\n", "exec: key permission denied\nstatus 1\n", "one\n")
+}
+
+// attack is one that a shell has no program for. It exits with 0 if the kernel has not refused it, whatever else it says.
+func attack(name, argument string) {
+	number, _ := strconv.Atoi(argument)
+	var err error
+	switch name {
+	case "clock":
+		var now unix.Timespec
+		unix.ClockGettime(unix.CLOCK_REALTIME, &now)
+		err = unix.ClockSettime(unix.CLOCK_REALTIME, &now)
+	case "module":
+		err = unix.InitModule([]byte("no module"), "")
+	case "kexec":
+		_, _, errno := unix.Syscall6(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0, 0, 0)
+		err = errno
+	case "swap":
+		path, _ := unix.BytePtrFromString("/etc/passwd")
+		_, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(path)), 0, 0)
+		err = errno
+	case "key":
+		_, err = unix.KeyctlBuffer(unix.KEYCTL_READ, number, make([]byte, 100), 0)
+	case "trace":
+		err = unix.PtraceSeize(number)
+	case "packets":
+		_, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+	}
+	fmt.Println(name, err)
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOKEY) {
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // prepare makes what the attacks are on. It is root's, and the user can come as far as the folders' names.
@@ -76,7 +178,25 @@ func prepare(t *testing.T, u testenv.User) (environment string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	return fmt.Sprintf("-e SECRETS=%s -e USERS=%s -e COVERED=%s -e HOSTPID=%d -v /:/host -v %s:/disk", secrets, users, covered, os.Getpid(), disk)
+	return fmt.Sprintf("-e BE=probe -v %s/gocker:/probe -e KEY=%d -e SECRETS=%s -e USERS=%s -e COVERED=%s -e HOSTPID=%d -v /:/host -v %s:/disk",
+		u.Home, keyOfRoot(t), secrets, users, covered, os.Getpid(), disk)
+}
+
+// keyOfRoot is the number of a key that is root's.
+func keyOfRoot(t *testing.T) int {
+	t.Helper()
+	key, err := unix.AddKey("user", "gocker-test", []byte("keep out"), unix.KEY_SPEC_USER_KEYRING)
+	if errors.Is(err, unix.ENOSYS) {
+		return 1 // no kernel without keys shows one
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.KeyctlInt(unix.KEYCTL_INVALIDATE, key, 0, 0, 0) })
+	if _, err := unix.KeyctlInt(unix.KEYCTL_SETPERM, key, 0x3f3f0000, 0, 0); err != nil { // all is for its owner
+		t.Fatal(err)
+	}
+	return key
 }
 
 func TestRootOfAUsersContainerCannotHarmTheMachine(t *testing.T) {
@@ -84,28 +204,74 @@ func TestRootOfAUsersContainerCannotHarmTheMachine(t *testing.T) {
 	for _, subids := range []string{testenv.Subids(), ""} {
 		u := testenv.OrdinaryUser(t, subids)
 		run := "gocker run --rm --network none " + prepare(t, u)
-		for _, flags := range []string{"", "--privileged"} {
+		for _, flags := range []string{"", "--cap-add ALL --security-opt seccomp=unconfined -e ALL=yes", "--privileged"} {
 			t.Run(fmt.Sprintf("subids %q %s", subids, flags), func(t *testing.T) {
-				var script strings.Builder
-				for i, a := range attacks {
-					fmt.Fprintf(&script, "if ( %s ) >/tmp/out 2>&1; then echo 'succeeded %d:'; cat /tmp/out; fi\n", a.script, i)
-				}
-				script.WriteString("echo all tried\n")
-				file := filepath.Join(u.Home, "attacks")
-				if err := os.WriteFile(file, []byte(script.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				file := tries(t, u, attacks)
 				out := asUser(t, u, fmt.Sprintf("%s %s -v %s:/attacks sample sh /attacks 2>&1", run, flags, file))
-				if !strings.Contains(out, "all tried\n") {
-					t.Errorf("not all was tried:\n%s", out)
-				}
-				for i, a := range attacks {
-					if mark := fmt.Sprintf("succeeded %d:\n", i); strings.Contains(out, mark) {
-						_, what, _ := strings.Cut(out, mark)
-						t.Errorf("root of a container can %s: %s", a.name, strings.SplitN(what, "succeeded", 2)[0])
-					}
-				}
+				noneSucceeded(t, out, attacks)
 			})
+		}
+	}
+}
+
+// Another user has a container, and a home that others may go through, but not read.
+func TestRootOfAUsersNamespacesHasNoPowerOverOthers(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "nsenter", "ip", "hostname")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	asUser(t, u, "gocker pull -q sample")
+	const id = testenv.UserID + 1
+	home := t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(home), 0o755), os.Chown(home, id, id), os.Chmod(home, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(filepath.Dir(u.Home), "gocker") // beside the home, which is closed for others
+	if err := os.Link(filepath.Join(u.Home, "gocker"), program); err != nil {
+		t.Fatal(err)
+	}
+	other := func(script string) string {
+		t.Helper()
+		cmd := testenv.User{Home: home}.Command([]string{"BE=gocker", "PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH")}, "sh", "-c", script)
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: id, Gid: id}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	pid := other("gocker run -d --name victim --network none sample sleep 1000 >/dev/null && gocker inspect -f '{{.State.Pid}}' victim")
+	defer other("gocker rm -f victim")
+	out := asUser(t, u, fmt.Sprintf("gocker unshare env BE=probe PROBE=$HOME/gocker KEY=%d HOSTPID=%d OTHERPID=%s OTHERHOME=%s sh %s 2>&1",
+		keyOfRoot(t), os.Getpid(), pid, home, tries(t, u, powers)))
+	noneSucceeded(t, out, powers)
+	if out := other("gocker ps --format '{{.Names}} {{.State}}'"); out != "victim running" {
+		t.Errorf("the other user's containers are %q", out)
+	}
+}
+
+// tries is a script of attacks, which tells of those that succeed.
+func tries(t *testing.T, u testenv.User, attacks []struct{ name, script string }) (file string) {
+	t.Helper()
+	var script strings.Builder
+	for i, a := range attacks {
+		fmt.Fprintf(&script, "if ( %s ) >$HOME/out 2>&1; then echo 'succeeded %d:'; cat $HOME/out; fi\n", a.script, i)
+	}
+	script.WriteString("echo all tried\n")
+	file = filepath.Join(u.Home, "attacks")
+	if err := os.WriteFile(file, []byte(script.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func noneSucceeded(t *testing.T, out string, attacks []struct{ name, script string }) {
+	t.Helper()
+	if !strings.Contains(out, "all tried\n") {
+		t.Errorf("not all was tried:\n%s", out)
+	}
+	for i, a := range attacks {
+		if mark := fmt.Sprintf("succeeded %d:\n", i); strings.Contains(out, mark) {
+			_, what, _ := strings.Cut(out, mark)
+			t.Errorf("root of a container can %s: %s", a.name, strings.SplitN(what, "succeeded", 2)[0])
 		}
 	}
 }

@@ -27,7 +27,7 @@ import (
 // TEXT and "ping ADDRESS" sends an ICMP echo.
 func probe(args []string) string {
 	patience := 10 * time.Second
-	if len(args) > 2 { // nobody is to answer
+	if len(args) > 2 && args[0] != "attack" && args[0] != "session" { // nobody is to answer
 		patience = time.Second
 	}
 	result := func(answer []byte, err error) string {
@@ -64,6 +64,10 @@ func probe(args []string) string {
 			return result(nil, err)
 		}
 		answer(l, args[1])
+	case "session":
+		return result(nil, inSession(args[1:]))
+	case "attack":
+		attack(args[1], args[len(args)-1])
 	case "ping":
 		return result(nil, ping(netip.MustParseAddr(args[1]).As4(), patience))
 	}

@@ -3,6 +3,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -26,7 +27,7 @@ import (
 // still set up a container.
 func privileges(process *specs.Process) namespaces.Part {
 	return namespaces.Part{Inside: func() error {
-		if err := clearInheritable(); err != nil {
+		if err := errors.Join(clearInheritable(), ownKeys()); err != nil {
 			return err
 		}
 		if process.Capabilities != nil {
@@ -41,6 +42,19 @@ func privileges(process *specs.Process) namespaces.Part {
 		}
 		return nil
 	}}
+}
+
+// ownKeys gives the thread a session keyring of its own: that of whoever started gocker has keys which are not for containers. See
+// session-keyring(7). Where the kernel has no keys, or something denies them, the container gets to none either.
+func ownKeys() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	switch err {
+	case unix.ENOSYS, unix.EPERM, unix.EACCES:
+		return nil
+	case unix.EDQUOT:
+		return advice.Add(fmt.Errorf("make a session keyring: %w", err), "each container has one; as root: sysctl kernel.keys.maxkeys=2000 kernel.keys.maxbytes=200000")
+	}
+	return err
 }
 
 // clearInheritable empties the sets of capabilities that go on to others than root: a program with file capabilities
