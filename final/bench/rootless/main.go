@@ -65,7 +65,7 @@ func run(rounds int, gocker string) (err error) {
 	defer func() { err = cmp.Or(err, user.Do(append(podman, "system", "migrate")...)) }() // ends the process that holds podman's namespaces
 
 	archive := filepath.Join(user.Home, "sample.tar")
-	if err := cmp.Or(user.Do(program, "pull", "sample"), user.Do(program, "save", "-o", archive, "sample"), user.Do(append(podman, "load", "-q", "-i", archive)...)); err != nil {
+	if err := cmp.Or(bench.Do(program, "pull", "-q", "sample"), user.Do(program, "pull", "-q", "sample"), user.Do(program, "save", "-o", archive, "sample"), user.Do(append(podman, "load", "-q", "-i", archive)...)); err != nil {
 		return err
 	}
 	for _, network := range [][]string{{"--network", "none"}, nil} {
