@@ -344,6 +344,38 @@ func TestTheWayOutOfAUserByTheOtherProgramIsMadeAgain(t *testing.T) {
 	noneLeft(t, "gocker-holder", "gocker-uplink", "slirp4netns")
 }
 
+// After the machine started anew, the run folder says what was before, if it is on a disk, or is gone. In its place another folder may
+// be the login's.
+func TestAUserFindsTheTruthAfterTheMachineStartsAnew(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap", "pasta", "pgrep", "pkill")
+	out := inWorld(t)(`
+export XDG_RUNTIME_DIR=$HOME/login
+mkdir login
+off() {
+  pkill -KILL -f '^gocker-(monitor|holder|uplink)'
+  while pgrep -u $(id -u) 'sleep|passt' >/dev/null; do sleep 0.1; done
+}
+gocker network create app >/dev/null
+gocker run -d --name one --network app $probe sample sh -c 'while :; do sleep 1000; done' >/dev/null
+off
+for f in namespaces uplink/program; do echo "$$ 5" >login/gocker/$f; done
+say stays gocker ps -a --format '{{.Names}} {{.State}}'
+say start gocker start one
+say out gocker exec one /probe get 203.0.113.7:80
+off
+rm -r login
+say missing gocker ps -aq
+mkdir login
+say gone gocker ps -a --format '{{.Names}} {{.State}}'
+say again gocker start one
+say out gocker exec one /probe get 203.0.113.7:80
+say check gocker system check
+gocker rm -f one
+`)
+	testenv.InOrder(t, out, "stays: one exited\n", "start: one\n", "out: the world\n", "missing: gone: one exited\n", "again: one\n", "out: the world\n", "are as they should be\n", "one\n")
+	noneLeft(t, "gocker-holder", "gocker-uplink", "passt|passt.av.*")
+}
+
 // isMadeAgain is the script of both. At last it kills all at once. A container that reaches the world says so in a file.
 func isMadeAgain(program string) string {
 	return "program='" + program + `'

@@ -196,6 +196,64 @@ func TestTheDoctorKnowsWhoseContainersGoOnAfterALogout(t *testing.T) {
 	testenv.InOrder(t, asUser(t, u, "gocker doctor"), "ok    lingering ", "the containers of learner go on after a logout\n")
 }
 
+// diskOfUser mounts a file system of the user's, with these flags and options, in a folder of the home.
+func diskOfUser(t *testing.T, folder string, flags uintptr, options string) {
+	t.Helper()
+	err := errors.Join(os.MkdirAll(folder, 0o755), os.Chown(filepath.Dir(folder), testenv.UserID, testenv.UserID),
+		unix.Mount("tmpfs", folder, "tmpfs", flags, fmt.Sprintf("uid=%d,gid=%[1]d,mode=700,%s", testenv.UserID, options)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(folder, unix.MNT_DETACH) })
+}
+
+// A home may be mounted so that no program in it is anybody else's, or even runs. Images lie on an overlay, which is not.
+func TestAHomeWithoutProgramsIsGoodForContainers(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	diskOfUser(t, filepath.Join(u.Home, ".local"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	out := asUser(t, u, `
+say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
+gocker run --name one --network none sample sh -c 'cp /usr/bin/id /id; chmod 4755 /id' >/dev/null 2>&1
+gocker commit one mine:1 >/dev/null
+say setuid gocker run --rm --network none -u 1000 mine:1 /id -u
+say device gocker run --rm --network none sample sh -c 'echo >/dev/null && echo null'
+say volume gocker run --rm --network none -v vol:/v:ro sample sh -c 'touch /v/x 2>/dev/null || echo read-only'
+say program gocker run --rm --network none -v vol:/v sample sh -c 'cp /usr/bin/id /v/id; /v/id'
+gocker rm one
+`)
+	testenv.InOrder(t, out, "setuid: 0\n", "device: null\n", "volume: read-only\n", "program: ", "/v/id: Permission denied\n", "one\n")
+}
+
+// What has ended is seen to have ended, and its removal makes room.
+func TestAUsersDiskMayBeFull(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	asUser(t, u, "gocker pull -q sample")
+	for len(holders(t)) > 0 { // in there nobody sees a new mount of the machine's
+		time.Sleep(10 * time.Millisecond)
+	}
+	diskOfUser(t, filepath.Join(u.Home, ".local/share/gocker/containers"), 0, "size=2m")
+	diskOfUser(t, filepath.Join(u.Home, "small/disk"), 0, "size=4m")
+	out := asUser(t, u, `
+say() { printf '%s: ' "$1"; shift; "$@" 2>&1 || echo "status $?"; }
+gocker run -d --name up --network none sample sleep 1000 >/dev/null
+say write gocker exec up dd if=/dev/zero of=/big bs=64k status=none
+say ps gocker ps -a --format '{{.Names}} {{.State}}'
+say stop gocker stop -t 0 up
+say ended gocker ps -a --format '{{.Names}} {{.State}}'
+say create gocker create --network none sample true
+say rm gocker rm up
+say again gocker run --rm --network none sample echo there is room
+say pull env GOCKER_ROOT=$HOME/small/disk/root gocker pull -q sample
+say left find small/disk -type f -size +4k
+say images env GOCKER_ROOT=$HOME/small/disk/root gocker images -q
+echo end`)
+	testenv.InOrder(t, out, "write: ", "No space left on device\n", "status 1\n", "ps: up running\n", "stop: up\n", "ended: up exited\n",
+		"create: ", "no space left on device\n  the disk is full; to make room: gocker system prune", "rm: up\n", "again: there is room\n",
+		"pull: ", "no space left on device", "left: images: end\n")
+}
+
 // A user may have a login, with a folder for what runs, and commands beside it that do not know of it, as cron's and su's.
 func TestAUsersSessionsSeeTheSameContainers(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap")
