@@ -79,6 +79,17 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	return err
 }
 
+// noteDevice notes a device that was left out. All the same it has replaced what lies below.
+func (u *unpacker) noteDevice(name string) error {
+	if info, _ := merged.Lstat(u.to, name); info != nil {
+		return nil
+	}
+	u.devices[name], u.whiteouts[name] = true, true
+	return u.names.Keep(name)
+}
+
+func (u *unpacker) keepDevices() error { return merged.KeepDevices(u.to, u.devices) }
+
 // resolve follows the links that a folder's name goes through, as the container will: "bin/x" is "usr/bin/x" where
 // this layer or one below has the link bin -> usr/bin. Entries of one folder come together, so the last is kept.
 func (u *unpacker) resolve(dir string) (string, error) {

@@ -41,7 +41,7 @@ func (u *unpacker) linkTarget(header *tar.Header) error {
 		if err := u.waitForBelow(); err != nil {
 			return err
 		}
-		if missing, err = u.leftOutBelow(target); err != nil {
+		if missing, err = u.below.HasLeftOut(target); err != nil {
 			return err
 		}
 	}
