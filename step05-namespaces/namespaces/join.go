@@ -55,7 +55,7 @@ func (p *Process) join(pid int, process *specs.Process) error {
 	if err := p.addCommand(process); err != nil {
 		return err
 	}
-	// At the very end: who is not the machine's root cannot go back. A part that has ended the list has the child do that.
+	// At the very end: a user who is not the machine's root cannot go back. A part that has ended the list has the child do that.
 	if !p.byPart {
 		if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
 			return fmt.Errorf("join the pid namespace of process %d: %w", pid, err)

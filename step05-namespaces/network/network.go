@@ -42,8 +42,8 @@ type Bridge struct {
 	Addr netip.Prefix // the bridge's own address, and the subnet: "10.83.0.1/24"
 }
 
-// Make makes the bridge. If it fails, nothing of it is left. What it cannot take back is net.ipv4.ip_forward: who else
-// relies on it meanwhile, nobody knows.
+// Make makes the bridge. If it fails, nothing of it is left. But it does not set net.ipv4.ip_forward back: others may
+// rely on it meanwhile.
 func (b Bridge) Make() (err error) {
 	if err := (Switch{Name: b.Name, Addrs: []netip.Prefix{b.Addr}}).Make(); err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 
 // Exit statuses as docker has them.
 const (
-	exitFailed = 1   // a command, but not run, failed
+	exitFailed = 1   // a command other than run failed
 	exitGocker = 125 // gocker run failed, not the container, or there is no such flag; see also life.NotStarted
 )
 
@@ -170,7 +170,7 @@ func failedStatus(err error, other int) int {
 	return life.NotStarted(err, other)
 }
 
-// help is what a command does that only has others below it: Args has refused a name that none of them has.
+// help is what a command does that only groups others: Args has refused a name that none of them has.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // each calls do for every argument, prints those that went well, and goes on after an error; the errors are joined.

@@ -49,7 +49,8 @@ To have it always, write the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/con
 	}
 }
 
-// bashWords is instead of a function of cobra's script that wants the package bash-completion. Where that is, it is not called.
+// bashWords replaces a function of cobra's script that wants the package bash-completion. If that package is there, nothing calls
+// bashWords.
 const bashWords = `
 # The words of the line up to the cursor. Readline also splits them at = and : and this puts them together again. What is
 # behind > or < is no word for gocker: there bash itself completes files.

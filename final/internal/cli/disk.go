@@ -111,7 +111,7 @@ type (
 		Links int
 		Size  string
 	}
-	// cacheUsageRow is docker's, of what gocker has not.
+	// cacheUsageRow is docker's row for a build cache, which gocker has not.
 	cacheUsageRow struct {
 		ID            string `header:"CACHE ID"`
 		CacheType     string `header:"CACHE TYPE"`

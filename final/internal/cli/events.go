@@ -49,7 +49,7 @@ func eventsCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-// eventFilter makes of filters what they want: of one key any value, of all keys.
+// eventFilter reads filters. An event passes if for every key it has one of the values.
 func eventFilter(filters []string) (wanted func(events.Event) bool, err error) {
 	keys := map[string][]string{}
 	for _, text := range filters {

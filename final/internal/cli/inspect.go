@@ -109,7 +109,7 @@ func inspectOne(e *engine.Engine, kind, name string, size bool) (any, error) {
 	return inspectVolume(e, name)
 }
 
-// isMissing tells whether an error says that nothing has a name, or can have it.
+// isMissing tells whether an error says that nothing has this name, or that nothing can have it.
 func isMissing(err error) bool {
 	for _, missing := range []error{containers.ErrNoContainer, local.ErrNoImage, pull.ErrReference, networks.ErrNoNetwork, volumes.ErrNoVolume} {
 		if errors.Is(err, missing) {

@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// elsewhere is how to do what docker has a command for, and gocker has none.
+// elsewhere says how to do what docker has a command for and gocker has none.
 var elsewhere = map[string]string{
 	"build":   "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"buildx":  "to build an image: podman build -t NAME . && podman save NAME | gocker load; or change a container, and: gocker commit",
 	"compose": "gocker runs one container at a time: a script of gocker run lines does it",
 }
 
-// A missingFlag is one or several of docker's and podman's that gocker has not, and what there is instead.
+// A missingFlag is one or several flags of docker or podman that gocker has not, and what to do instead.
 type missingFlag struct {
 	names   []string
 	instead string

@@ -136,7 +136,7 @@ func watchPull(out io.Writer, ref pull.Reference) (progress func(layer v1.Descri
 	}
 }
 
-// watched is what containers do, with pulls shown on standard error. The sample comes from this machine, in a moment.
+// watched is a Life that shows pulls on standard error. It does not show that of the sample, which takes only a moment.
 func watched(e *engine.Engine, quiet bool) life.Life {
 	l := e.Life()
 	l.Images.Watch = func(ref pull.Reference) (func(v1.Descriptor, int64), func(images.Pulled, error)) {
@@ -178,7 +178,7 @@ func (b byteSize) Type() string   { return "bytes" }
 
 func (b byteSize) Set(s string) (err error) {
 	if *b.bytes, err = units.RAMInBytes(s); err == nil && *b.bytes <= 0 {
-		err = errors.New("it is no more than nothing")
+		err = errors.New("want a number above 0")
 	}
 	return err
 }
@@ -200,7 +200,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 }
 
-// bars show how layers come along: as bars on a terminal, elsewhere as a line for each that is done.
+// bars show how layers come in: as bars on a terminal, elsewhere as a line for each layer that is done.
 type bars struct {
 	out            io.Writer
 	complete, kept string

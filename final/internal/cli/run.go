@@ -98,8 +98,8 @@ func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, advice.Printable(fmt.Sprintf(format, args...)))
 }
 
-// runFlags registers the flags that create and run have in common, and has the command do with what they say. With --explain=sh
-// it prints a script instead. failed is the status if gocker cannot do that.
+// runFlags registers the flags that create and run have in common. The command calls do with what they say. With --explain=sh it
+// prints a script instead. failed is the exit status if gocker cannot do that.
 func runFlags(e *engine.Engine, cmd *cobra.Command, failed int, do func(life.Life, describe.Options, sayer, story.Story) error) {
 	var opts describe.Options
 	var explained explainFlag

@@ -150,7 +150,7 @@ func infoCommand(e *engine.Engine) *cobra.Command {
 	return cmd
 }
 
-// inform counts; unread tells of what cannot be read, and is not counted.
+// inform counts. unread names what cannot be read: that is not counted.
 func inform(e *engine.Engine) (i information, unread, err error) {
 	states, statesErr := e.Containers().List()
 	images, imagesErr := e.Images().List(nil, false)

@@ -298,8 +298,8 @@ func (store Store) Running(name string) (State, error) {
 	return s, err
 }
 
-// Still is an error if a container does not run any more as the process that it was: who opened that by its number asks
-// afterwards, as the number may have become another process's.
+// Still is an error if a container does not run any more as the process that it was. A caller that has opened the process
+// by its number asks afterwards: the number may be another process's by then.
 func (store Store) Still(s State) error {
 	if now, err := store.Running(s.ID); err != nil || now.Pid != s.Pid {
 		return errors.Join(fmt.Errorf("%w: %s", ErrNotRunning, s.Name), err)

@@ -192,7 +192,7 @@ func removeEmpty(folder string) {
 	}
 }
 
-// makeLinks makes the links of one container. The one of its name comes first: who sees the container finds it by its name, too.
+// makeLinks makes the links of one container. The one of its name comes first: a command that sees the container finds it by its name, too.
 func (store Store) makeLinks(id string) error {
 	folder, err := filepath.Abs(store.Dirs.Lasting(id))
 	if err != nil {

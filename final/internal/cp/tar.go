@@ -189,8 +189,8 @@ func unpack(r io.Reader, folder *os.File, opts Options, target Tree) error {
 // mayReplace keeps a folder that is there, and links like /bin -> usr/bin, from being taken away by a folder or file of
 // the same name. Docker refuses it, too.
 //
-// Nor is a file that is mounted there replaced, such as /etc/hosts. The kernel would do so for us, who are not in the
-// container's mount namespace, and unmount it first.
+// It also keeps a file that is mounted there, such as /etc/hosts. This process is not in the container's mount namespace, so the
+// kernel would unmount the file, and replace it.
 func mayReplace(w *untar.Writer, name string, withFolder bool) error {
 	old, err := w.Lstat(name)
 	switch {

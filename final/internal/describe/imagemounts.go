@@ -34,7 +34,7 @@ func provideImage(f *overlay.FS, w *wish, img layers.Image, link string, d dirs.
 	if err != nil {
 		return err
 	}
-	lock, err := dirs.LockShared(folder) // who removes it waits for the link
+	lock, err := dirs.LockShared(folder) // a command that removes it waits for the link
 	if err != nil {
 		return advice.Add(fmt.Errorf("mount image %s: %w", w.Source, err), "the image was removed a moment ago; pull it again")
 	}

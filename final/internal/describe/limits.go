@@ -25,7 +25,7 @@ import (
 type Limits struct {
 	resources.Limits
 	CgroupParent string   // the cgroup that its own is made in, from the root; "": that of the gocker that makes it
-	OOMScoreAdj  int      // -1000 to 1000: what it has of it, is sooner killed when the machine has no memory left
+	OOMScoreAdj  int      // -1000 to 1000: when memory runs out, the kernel kills processes with high numbers first
 	Devices      []string // HOST[:CONTAINER][:rwm]
 	DeviceRules  []string // "c 189:* rwm"
 }

@@ -273,8 +273,8 @@ func compares(rule []byte, device string) bool {
 	return false
 }
 
-// mend is how to let a bridge through. What keeps rules somewhere else has to be told there, or they are gone the next time
-// that it starts.
+// mend is the command that lets a bridge through. Some programs write all their rules anew when they start. Such a program has a
+// command or a chain of its own for rules that last.
 func mend(d dropping, bridge string) string {
 	command := d.accept
 	for _, known := range []struct{ chain, command string }{

@@ -33,8 +33,8 @@
 // other. All else is dropped: networks do not reach each other, and nobody outside reaches a port that is not published. What
 // it accepts, another table may still drop.
 //
-// What comes from a container to a port of the host is not led on by these rules. The host's socket on that port has it: see
-// package published. For else a container would get the answer of a neighbour, or of itself, from an address that it never asked.
+// These rules do not lead on what comes from a container to a port of the host. The host's socket on that port gets it: see
+// package published. By a rule a container would get the answer of a neighbour, or of itself, from an address that it never asked.
 //
 // IPv6 has the same maps and rules. See https://wiki.nftables.org and nft(8).
 package firewall
@@ -58,7 +58,7 @@ import (
 	"gocker/step05-namespaces/network"
 )
 
-// A Network is what the rules have to know of one.
+// A Network is what the rules have to know of a network.
 type Network struct {
 	Bridge     string         // the device
 	Subnets    []netip.Prefix // of IPv4 and IPv6

@@ -75,7 +75,7 @@ func closeAll(verified map[string]store.Verified) {
 	}
 }
 
-// holdLayers keeps everything that is in the store there.
+// holdLayers keeps others from removing images and layers.
 func (s Store) holdLayers() (*os.File, error) {
 	if err := os.MkdirAll(s.Dirs.Layers(), 0o755); err != nil {
 		return nil, err

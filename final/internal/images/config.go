@@ -15,7 +15,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// ErrChange says that a change of an image's config is none.
+// ErrChange says that a line does not describe a change of an image's config.
 var ErrChange = errors.New("not a change of a config")
 
 // Change is what a line of a Dockerfile does to a config: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER,

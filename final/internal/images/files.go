@@ -36,7 +36,7 @@ func (h FileHistory) Layer() int {
 type FileChange struct {
 	Layer int    // 1 is the lowest
 	Kind  string // added, updated, deleted
-	Type  string // as ls -l begins: -, d, l, …; "" of what is deleted
+	Type  string // the first letter of ls -l: -, d, l, …; "" if it is deleted
 	Size  int64  // bytes of a file
 }
 

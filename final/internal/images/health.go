@@ -16,7 +16,7 @@ import (
 	"gocker/step03-layers/layers"
 )
 
-// A Config is that of an image. v1.Config does not know a health check's start interval, which docker has added later.
+// A Config is an image's config. v1.Config does not know a health check's start interval, which docker has added later.
 type Config struct {
 	v1.Config
 	Healthcheck *docker.HealthConfig `json:",omitempty"`

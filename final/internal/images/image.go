@@ -142,7 +142,7 @@ type LayerHashes struct {
 	Folder string
 }
 
-// Hashes tells an image's digests. To verify recomputes them all, from the bytes, and compares the files with the blobs.
+// Hashes tells an image's digests. With verify it recomputes them all, and compares the files with the blobs.
 func (s Store) Hashes(ref pull.Reference, verify bool) (h Hashes, err error) {
 	lock, err := s.holdLayers()
 	if err != nil {
@@ -207,7 +207,7 @@ func ParsePrune(filters []string) (unwanted func(Named) bool, err error) {
 	}, err
 }
 
-// Prune removes images that have no name, or with all those that no container uses, if they pass the filters:
+// Prune removes images without a name, or with all every image that no container uses, if they pass the filters:
 // until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]. It also removes what crashes and broken pulls have left.
 func (s Store) Prune(all bool, filters []string) (p Pruned, err error) {
 	unwanted, err := ParsePrune(filters)

@@ -29,8 +29,8 @@ import (
 type Store struct {
 	Dirs dirs.Dirs
 
-	// Watch is called when Get begins to pull an image. progress is told of the layers, as PullOptions has it, and end what came of
-	// it. nil: nobody watches.
+	// Get calls Watch when it begins to pull an image. progress hears of the layers, as PullOptions has it, and end of the
+	// outcome. nil: nobody watches.
 	Watch func(ref pull.Reference) (progress func(layer v1.Descriptor, done int64), end func(Pulled, error))
 }
 
@@ -39,7 +39,8 @@ func (s Store) Note(action string, img layers.Image, id, name string) {
 	events.Log{Dirs: s.Dirs}.Note("image", action, id, img.Config.Config.Labels, "name", name)
 }
 
-// LeftOut says, a line for a layer that was just unpacked, what it has that has no place in the file system or that only root may make.
+// LeftOut has a line for each layer that was just unpacked without all its files: the file system has no place for them, or only
+// root may make them.
 func LeftOut(img layers.Image) (lines []string) {
 	for _, layer := range img.Layers {
 		if layer.LeftOut != "" {
@@ -60,13 +61,13 @@ type Named struct {
 	Digests         []string // what registries call it: the manifest's, or the index's
 }
 
-// none is what docker shows where a name is missing.
+// none is docker's word for a missing name.
 const none = "<none>"
 
 // List lists the images that are here and that pass all filters, the newest first: a row for each name, and one for an
 // image that has none. Filters are docker's: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE,
-// label=KEY[=VALUE]. Digests are read only if they are wanted. An error tells of images that cannot be read; all others are
-// in the list.
+// label=KEY[=VALUE]. Digests are read only if they are wanted. An error names the images that cannot be read. All others
+// are in the list.
 func (s Store) List(filters []string, digests bool) ([]Named, error) {
 	passes, err := s.filter(filters)
 	if err != nil {
@@ -234,7 +235,7 @@ func (s Store) Untag(ref pull.Reference) error {
 	return err
 }
 
-// UntagAll takes all names off an image, as podman does. Of one that cannot be read only this name is known.
+// UntagAll takes all names off an image, as podman does. Of an image that cannot be read, only this name is known.
 func (s Store) UntagAll(ref pull.Reference) error {
 	i, err := s.Inspect(ref)
 	if err != nil {
@@ -251,7 +252,7 @@ func (s Store) UntagAll(ref pull.Reference) error {
 }
 
 // Remove removes a name, and with its last name the image. With force an image that is named by its id loses all names, and
-// one that is not here is no error. One that a container uses stays in any case.
+// a missing image is no error. An image that a container uses stays in any case.
 func (s Store) Remove(ref pull.Reference, force bool) (untagged, deleted []string, err error) {
 	names, err := layers.List(s.Dirs)
 	if err == nil {

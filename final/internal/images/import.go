@@ -67,7 +67,7 @@ func (s Store) Import(ctx context.Context, archive io.Reader, opts ImportOptions
 	return img, nil
 }
 
-// keepLayer writes an archive as it comes into a folder, and finds out its digests.
+// keepLayer writes an archive into a folder as it arrives, and computes its digests.
 func keepLayer(archive io.Reader, folder string, limits budget.Limits) (layer NewLayer, err error) {
 	layer.Folder, layer.Name = folder, "layer.tar"
 	f, err := os.OpenFile(filepath.Join(folder, layer.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

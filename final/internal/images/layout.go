@@ -28,7 +28,7 @@ type layout struct {
 	blob, manifest func(v1.Hash) string // names of files
 }
 
-// ociLayout is OCI's. See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
+// ociLayout is the OCI image layout. See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 func ociLayout(dir string) layout { return layout{dir, blobName, blobName} }
 
 // skopeoFolder is skopeo's "dir:".
@@ -36,7 +36,7 @@ func skopeoFolder(dir string) layout {
 	return layout{dir, func(h v1.Hash) string { return h.Hex }, func(h v1.Hash) string { return h.Hex + ".manifest.json" }}
 }
 
-// Manifest is of registry.Documents.
+// Manifest is a method of registry.Documents.
 func (l layout) Manifest(digest v1.Hash) (raw []byte, mediaType types.MediaType, err error) {
 	if raw, err = l.read(l.manifest, digest); err == nil {
 		mediaType, err = registry.MediaTypeOf(raw, "")
@@ -44,7 +44,7 @@ func (l layout) Manifest(digest v1.Hash) (raw []byte, mediaType types.MediaType,
 	return raw, mediaType, err
 }
 
-// Config is of registry.Documents.
+// Config is a method of registry.Documents.
 func (l layout) Config(desc v1.Descriptor) ([]byte, error) { return l.read(l.blob, desc.Digest) }
 
 // read reads a document, and compares it with its digest.
@@ -62,8 +62,8 @@ func (l layout) read(name func(v1.Hash) string, digest v1.Hash) ([]byte, error) 
 	return raw, nil
 }
 
-// readLayout reads an OCI layout. Of what has several platforms under one name it takes the image for one of them.
-// leftOut says what else is in it.
+// readLayout reads an OCI layout. If a name stands for images for several platforms, it takes one of them. leftOut
+// hears what else the layout has.
 func readLayout(dir string, wanted *v1.Platform) (packages []pack, leftOut []string, err error) {
 	index, err := readIndex(dir)
 	if err != nil {
@@ -124,7 +124,7 @@ func readIndex(dir string) (index v1.IndexManifest, err error) {
 	return index, nil
 }
 
-// byName puts those together that have the same name. One without a name is alone.
+// byName puts the descriptors of one name together. A descriptor without a name is alone.
 func byName(all []v1.Descriptor) (groups [][]v1.Descriptor) {
 	at := map[string]int{}
 	for _, desc := range all {
@@ -139,7 +139,7 @@ func byName(all []v1.Descriptor) (groups [][]v1.Descriptor) {
 	return groups
 }
 
-// nameOf is the name that a descriptor gives an image. OCI's own annotation may be a tag only, and of what nobody knows.
+// nameOf is the name that a descriptor gives an image. OCI's own annotation may be only a tag: then the repository is unknown.
 func nameOf(desc v1.Descriptor) string {
 	if name, ok := desc.Annotations[imageName]; ok {
 		return name
@@ -150,7 +150,8 @@ func nameOf(desc v1.Descriptor) string {
 	return ""
 }
 
-// take reads the image that a name stands for: what it lists is for several platforms, or an index does.
+// take reads the image that a name stands for. all are the descriptors of that name: images for several platforms, or one image
+// or index.
 func (l layout) take(all []v1.Descriptor, wanted *v1.Platform) (p pack, err error) {
 	top := all[0]
 	if len(all) > 1 {
@@ -224,7 +225,8 @@ func (l layout) image(raw []byte, top v1.Descriptor, wanted *v1.Platform) (p pac
 	return p, nil
 }
 
-// choose finds an image in an index. Docker saves an index as it came with the images that it has of it, which may be one.
+// choose finds an image in an index. Docker saves an index as it came, and of its images only those
+// that it has. That may be one.
 // If no platform is wanted, a single one is taken, whatever it is for.
 func (l layout) choose(raw []byte, wanted *v1.Platform) (v1.Hash, error) {
 	var index v1.IndexManifest

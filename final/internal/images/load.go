@@ -29,7 +29,7 @@ import (
 	"gocker/step03-layers/layers"
 )
 
-// ErrArchive says that what was to be loaded is no archive of images.
+// ErrArchive says that a file or folder is no archive of images.
 var ErrArchive = errors.New("not an archive of images")
 
 // maxLoaded is how many images, and how many names of one, an archive may have.
@@ -41,13 +41,13 @@ type Loaded struct {
 	Names []pull.Reference
 }
 
-// LoadOptions are the flags of "gocker load", and functions that are told what comes of it.
+// LoadOptions are the flags of "gocker load", and functions that hear what comes of it.
 type LoadOptions struct {
 	Limits   budget.Limits
-	Platform *v1.Platform // of what is there for several; nil: this machine's
+	Platform *v1.Platform // of a name with images for several platforms; nil: this machine's
 
-	Loaded  func(Loaded)      // of each image that is here
-	LeftOut func(what string) // of what is in the archive and no image for this platform
+	Loaded  func(Loaded)      // hears of each image that is here now
+	LeftOut func(what string) // hears of what is no image for this platform
 }
 
 // Load enters the images of an archive: docker's, or an OCI layout in a tar, compressed or not. Nothing that the archive
@@ -122,8 +122,7 @@ func (s Store) load(ctx context.Context, fill func(to string) error, opts LoadOp
 	return nil
 }
 
-// inTime calls read, and does not wait for it longer than for ctx: standard input may not come for hours, and nothing ends
-// a read.
+// inTime calls read, and waits for it until ctx ends: standard input may send nothing for hours, and nothing ends a read.
 func inTime(ctx context.Context, read func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- read() }()
@@ -157,7 +156,7 @@ type pack struct {
 	documents map[string][]byte
 }
 
-// isArchive says why a folder is none that can be loaded.
+// isArchive is an error if a folder cannot be loaded. It says why.
 func isArchive(dir string) error {
 	if isFile(dir, "manifest.json") || isFile(dir, "index.json") && isFile(dir, "oci-layout") {
 		return nil
@@ -254,7 +253,7 @@ func readDocker(dir string, wanted *v1.Platform) (packages []pack, leftOut []str
 	return packages, leftOut, nil
 }
 
-// better tells whether one platform is not worse than another where want is wanted.
+// better tells whether one platform serves want at least as well as another.
 func better(one, other, want v1.Platform) bool {
 	rank := func(p v1.Platform) uint { return uint(platform.Rank(p, want)) } // none is the last
 	return rank(one) <= rank(other)

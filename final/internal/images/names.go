@@ -76,7 +76,7 @@ func (s Store) repoDigests(id string) ([]string, error) {
 	origins, err := s.origins(id)
 	var digests []string
 	for _, origin := range origins {
-		if ref, err := pull.ParseReference(origin.Reference); err == nil { // not what was loaded
+		if ref, err := pull.ParseReference(origin.Reference); err == nil { // a loaded archive has none
 			digests = append(digests, ref.Name+"@"+origin.Digest, ref.Name+"@"+origin.Manifest)
 		}
 	}

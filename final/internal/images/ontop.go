@@ -17,13 +17,13 @@ import (
 	"gocker/step03-layers/layers"
 )
 
-// A NewLayer is one that is packed, a file in a folder, and in no image yet.
+// A NewLayer is a packed layer, a file in a folder, that no image has yet.
 type NewLayer struct {
 	Folder, Name   string
 	Digest, DiffID v1.Hash
 }
 
-// AddOnTop enters an image that has the layers of base, and one more on top. config is what it is to have, but for that
+// AddOnTop enters an image that has the layers of base, and one more on top. config is the new image's, but for that
 // layer's diffID.
 func (s Store) AddOnTop(ctx context.Context, base layers.Image, layer NewLayer, config ConfigFile, names ...pull.Reference) (layers.Image, error) {
 	return s.addOnTop(ctx, base, layer, config, budget.None, names...)

@@ -31,9 +31,9 @@ import (
 type PullOptions struct {
 	registry.Options
 	Platform *v1.Platform  // nil: this machine's
-	Limits   budget.Limits // of what it unpacks to
+	Limits   budget.Limits // of the unpacked image
 
-	// Progress is told, by several goroutines, how many of a layer's bytes are here; Kept where all were. It may be nil.
+	// Several goroutines tell Progress how many bytes of a layer are here, or Kept if all of them were. It may be nil.
 	Progress func(layer v1.Descriptor, done int64)
 }
 
@@ -56,9 +56,8 @@ type Origin struct {
 	Platform  string // what was chosen of the index
 }
 
-// Pull fetches an image. Where the registry's name still stands for what is here, that takes one request. Layers that are
-// here are not asked for, and one that a broken pull has begun goes on where that one ended: what has come of it stays
-// in tmp/{image}.
+// Pull fetches an image. If the registry's name still stands for the image that is here, that takes one request. Pull asks
+// for no layer that is here. If a broken pull has left a part of a layer in tmp/{image}, it continues from there.
 func (s Store) Pull(ctx context.Context, ref pull.Reference, opts PullOptions) (Pulled, error) {
 	img, err := s.pull(ctx, ref, opts)
 	if err == nil {
@@ -138,7 +137,7 @@ func (s Store) pull(ctx context.Context, ref pull.Reference, opts PullOptions) (
 		return Pulled{}, err
 	}
 	defer lock.Close()
-	before, _ := local.Lookup(s.Dirs, ref) // none is another one, too
+	before, _ := local.Lookup(s.Dirs, ref) // no image is another one, too
 	origin := Origin{ref.String(), found.Digest.String(), found.ManifestDigest.String(), opts.Platform.String()}
 	img, err := s.add(ctx, ref, found, origin, tmp, opts)
 	if errors.Is(err, layers.ErrDigest) && found.Discard() {

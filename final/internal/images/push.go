@@ -21,11 +21,11 @@ import (
 type PushOptions struct {
 	registry.Options
 
-	// Progress is told, by several goroutines, how many of a layer's bytes are sent; Kept where the registry had it.
+	// Several goroutines tell Progress how many bytes of a layer are sent, or Kept if the registry had it.
 	Progress func(layer v1.Descriptor, done int64)
 }
 
-// Tags are those that the images of a repository have here.
+// Tags are the tags that a repository has here.
 func (s Store) Tags(ref pull.Reference) (tags []string, err error) {
 	names, err := layers.List(s.Dirs)
 	for tag := range names[ref.Name] {

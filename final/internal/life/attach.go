@@ -88,7 +88,7 @@ func detachKeys(named string) ([]byte, error) {
 	return keys, nil
 }
 
-// consoleSize is that of the user's terminal, if there is one.
+// consoleSize is the size of the user's terminal, if there is one.
 func consoleSize(streams Streams) *specs.Box {
 	for _, stream := range []any{streams.Stdin, streams.Stdout} {
 		if f, ok := stream.(*os.File); ok && f != nil {
@@ -104,7 +104,7 @@ func consoleSize(streams Streams) *specs.Box {
 func followSize(conn attach.Conn, streams Streams) (stop func()) {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, unix.SIGWINCH)
-	resized <- unix.SIGWINCH // it may be another size than that of the one before
+	resized <- unix.SIGWINCH // the terminal may have another size than the user's last one
 	go func() {
 		for range resized {
 			if size := consoleSize(streams); size != nil {
@@ -179,7 +179,7 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
-// signalled is a container that somebody else runs, and that is sent signals.
+// signalled sends signals to a container that another process runs.
 type signalled struct {
 	life Life
 	id   string

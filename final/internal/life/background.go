@@ -20,20 +20,20 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// gocker has no daemon. Work that continues after the end of a command is done by this program, started once more by another name:
-// it is told on standard input what to do, and says on standard output what it does, until it has begun.
+// gocker has no daemon. If work continues after the end of a command, this program does it, started once more by another name.
+// It reads on standard input what to do. Until it has begun, it says on standard output what it does.
 
-// A reply is what a program in the background does meanwhile, or, at last, that it has begun, or why not.
+// A reply says what a program in the background does. The last one says that it has begun, or why it has not.
 type reply struct {
 	Line    *story.Line
 	Failure *whynot.Failure
 }
 
-// extraFiles is the first of the files that it gets.
+// extraFiles is the number of the first file that it gets.
 const extraFiles = 3
 
-// inBackground starts this program by another name, and waits until that has begun with what it is to do. It is told that, as
-// JSON, and gets files. If ctx ends before that, it is asked to end: so catchSignals.
+// inBackground starts this program by another name, and waits until it has begun. The program gets files, and what to do, as
+// JSON. If ctx ends before that, inBackground asks it to end: see catchSignals.
 func inBackground(ctx context.Context, name string, what any, files []*os.File, tell story.Story) (*os.Process, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe",

@@ -11,9 +11,9 @@ import (
 	"gocker/final/internal/containers"
 )
 
-// Boot starts the containers that are to run after a start of the machine, by their restart policies, the oldest first. Those that
-// one needs are started before it: containers whose namespaces it joins, and those that it is linked to. What fails is told, and
-// the others are started all the same.
+// Boot starts the containers that are to run after a start of the machine, by their restart policies, the oldest first. If a
+// container joins the namespaces of others, or is linked to them, Boot starts those first. If one does not start, failed
+// hears why, and Boot starts the others all the same.
 func (life Life) Boot(started func(name string), failed func(error)) {
 	all, err := life.Containers.List()
 	if err != nil {

@@ -64,7 +64,7 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 	f, err := overlay.Open(life.Containers.Dirs, s.ID)
 	if err == nil {
 		defer f.Close() // it cannot be removed meanwhile
-	} else if !errors.Is(err, dirs.ErrLocked) { // that one runs
+	} else if !errors.Is(err, dirs.ErrLocked) { // a container that runs is locked
 		return none, err
 	}
 	base, err := life.Containers.ImageOf(s.ID)
@@ -108,7 +108,7 @@ func (life Life) commit(ctx context.Context, s containers.State, opts CommitOpti
 	return img, err
 }
 
-// standStill pauses a container, if it runs and is to, until goOn is called.
+// standStill pauses a container until goOn is called, if it runs and pause is true.
 func (life Life) standStill(s containers.State, pause bool) (goOn func() error, err error) {
 	ended := func(err error) bool {
 		return errors.Is(err, containers.ErrNotRunning) || errors.Is(err, containers.ErrNoContainer)

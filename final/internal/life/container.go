@@ -14,5 +14,5 @@ type container struct {
 	life   Life
 	log    *logs.Log      // nil if it has none
 	server *attach.Server // nil if nobody can be attached
-	kept   bool           // a process stays that starts it again
+	kept   bool           // a process stays, and starts it again
 }

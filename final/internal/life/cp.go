@@ -26,8 +26,8 @@ import (
 // CopyOptions are the flags of "gocker cp".
 type CopyOptions struct {
 	Follow bool // a source that is a link stands for what it leads to
-	// Archive: what goes into a container is its user's, if it has one but root, and what comes out keeps its owners. Else
-	// what goes in keeps the numbers of its owners, and what comes out is the caller's.
+	// With Archive, copies into a container belong to its user, unless that is root, and copies out of it keep their owners.
+	// Without it, copies into a container keep the numbers of their owners, and copies out of it belong to the caller.
 	Archive bool
 }
 
@@ -45,7 +45,7 @@ func (life Life) CopyFrom(container, from, to string, output io.Writer, opts Cop
 	})
 }
 
-// Export writes all files of a container as a tar archive, but for what is mounted in it.
+// Export writes all files of a container as a tar archive, without those of mounts.
 func (life Life) Export(container string, output io.Writer) error {
 	err := life.withRoot(container, func(tree cp.Tree, _ *specs.Spec) error {
 		return cp.Pack(output, tree, "/", cp.Options{Bare: true})
@@ -74,8 +74,8 @@ func (life Life) CopyTo(from string, input io.Reader, container, to string, opts
 	})
 }
 
-// withRoot calls do with the root folder of a container, as the container sees it, which may run. Nothing of the container
-// is executed.
+// withRoot calls do with the root folder of a container, as the container sees it. The container may run. Nothing of it is
+// executed.
 func (life Life) withRoot(container string, do func(tree cp.Tree, spec *specs.Spec) error) error {
 	for began := time.Now(); ; {
 		s, err := life.Containers.Find(container)

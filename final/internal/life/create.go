@@ -19,8 +19,8 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// Create makes a container, and no process. Start starts it. say hears what is done on the way, and tell what is asked of the
-// kernel; tell may be nil, as in all that follows.
+// Create makes a container, and no process. Start starts it. say hears what Create does, and tell what it asks of the kernel.
+// tell may be nil here and in the functions below.
 func (life Life) Create(opts describe.Options, say func(format string, args ...any), tell story.Story) (id string, err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()
@@ -31,7 +31,7 @@ func (life Life) Create(opts describe.Options, say func(format string, args ...a
 	return c.State.Whole(), errors.Join(c.Change(func(s *containers.State) { s.Status = specs.StateCreated }), c.Close())
 }
 
-// create makes a container of what opts say, after it has looked at all of that. If it fails, nothing is left.
+// create checks opts, and makes the container that they describe. If it fails, nothing is left.
 func (life Life) create(ctx context.Context, opts describe.Options, say func(format string, args ...any), tell story.Story) (*container, error) {
 	if _, err := opts.Limits.Resources(); err != nil { // before anything is pulled
 		return nil, err
@@ -87,7 +87,7 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	return c, nil
 }
 
-// mountedImages are the images that a container is to have mounted. What is not here is pulled.
+// mountedImages are the images that a container mounts. It pulls those that are missing.
 func (life Life) mountedImages(ctx context.Context, opts describe.Options, say func(format string, args ...any)) (map[string]layers.Image, error) {
 	names, err := opts.Mounts.Images()
 	if err != nil {
@@ -106,7 +106,7 @@ func (life Life) mountedImages(ctx context.Context, opts describe.Options, say f
 	return images, nil
 }
 
-// writeID makes the file of --cidfile, which may not be there.
+// writeID makes the file of --cidfile. If the file exists, that is an error.
 func writeID(name, id string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {

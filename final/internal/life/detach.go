@@ -34,7 +34,7 @@ func (life Life) Detach(opts describe.Options, say func(format string, args ...a
 	return c.State.Whole(), nil
 }
 
-// Start starts a container that does not run, in the background. One that runs is no error.
+// Start starts a container in the background. If it runs already, that is no error.
 func (life Life) Start(name string, tell story.Story) error {
 	h, err := life.Containers.Take(name)
 	if errors.Is(err, containers.ErrRunning) {
@@ -82,10 +82,10 @@ func (c *container) start(tell story.Story, handOver func() error) error {
 	return c.didNotStart(err)
 }
 
-// didNotStart keeps a container whose command did not start, and notes why, as docker does. One that is to be removed at its
-// end goes at once.
+// didNotStart keeps a container whose command did not start, and notes why, as docker does. A container with
+// --rm is removed.
 func (c *container) didNotStart(err error) error {
-	// The user of "run" who has changed their mind wants none.
+	// If a user has interrupted "run", they want no container.
 	if interrupted := errors.As(err, &Interrupted{}); c.State.Options.Remove || interrupted && c.State.Status == specs.StateCreating {
 		return errors.Join(err, c.Remove(true))
 	}
@@ -110,8 +110,8 @@ func NotStarted(err error, other int) int {
 	return other
 }
 
-// detach hands a container over to a monitor, and returns when its command has started. If that fails, it is ours again. The end
-// of ctx ends it as long as the command has not started.
+// detach hands a container over to a monitor, and returns when its command has started. If that fails, this
+// process holds it again. Until the command has started, the end of ctx ends the container.
 func (c *container) detach(ctx context.Context, watcher *os.File, console *specs.Box) error {
 	at, err := c.life.absolute()
 	if err != nil {

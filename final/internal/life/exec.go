@@ -40,7 +40,7 @@ type ExecOptions struct {
 	User        string
 	Terminal    bool
 	Interactive bool
-	DetachKeys  string // that leave it, with a terminal; it goes on
+	DetachKeys  string // that leave it, with a terminal; the command continues
 	Privileged  bool   // with all capabilities; the container's filter of system calls holds all the same
 	quiet       bool   // the events do not tell of it
 }
@@ -50,7 +50,7 @@ func (life Life) Exec(name string, opts ExecOptions, streams Streams, tell story
 	return life.exec(name, opts, streams, tell, func(*namespaces.Process) {})
 }
 
-// ExecDetached is Exec in the background: it returns when the command has started, and what that writes is lost.
+// ExecDetached is Exec in the background: it returns when the command has started, and the command's output is lost.
 func (life Life) ExecDetached(name string, opts ExecOptions, tell story.Story) error {
 	if opts.Terminal || opts.Interactive {
 		return advice.Add(errors.New("exec --detach does not go with --tty or --interactive"), "leave one of them out")
@@ -70,7 +70,7 @@ func (life Life) ExecDetached(name string, opts ExecOptions, tell story.Story) e
 	return process.Release()
 }
 
-// waiterName is what waits for a command that Exec runs in the background.
+// waiterName is the name of the program that waits for a command in the background.
 const waiterName = "gocker-exec"
 
 type waiterRequest struct {
@@ -179,7 +179,7 @@ func (life Life) describeExec(s containers.State, opts ExecOptions) (*specs.Spec
 		return nil, err
 	}
 	for i, ns := range spec.Linux.Namespaces {
-		if ns.Type == specs.PIDNamespace && s.SharesPids { // what the others may do is not said in here
+		if ns.Type == specs.PIDNamespace && s.SharesPids { // config.json does not say what the others may do
 			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/pid", s.Pid)
 		}
 	}
@@ -218,8 +218,8 @@ func (l leaving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// keepTerminal sees that what uses a terminal goes on: if nobody had its other side, it would get SIGHUP, and what it writes
-// would be an error.
+// keepTerminal keeps a terminal open that its user has left. If nobody had its other side, the programs that use it would get
+// SIGHUP, and could not write to it.
 func keepTerminal(master *os.File) error {
 	process, err := inBackground(context.Background(), keeperName, struct{}{}, []*os.File{master}, nil)
 	if err != nil {
@@ -228,7 +228,7 @@ func keepTerminal(master *os.File) error {
 	return process.Release()
 }
 
-// keeperName is what keeps a terminal whose user has left it.
+// keeperName is the name of the program that keeps such a terminal open.
 const keeperName = "gocker-terminal"
 
 // KeepTerminal does nothing, unless this process is to read a terminal until its end: then it never returns.

@@ -33,7 +33,7 @@ const (
 	probeTimeout       = 30 * time.Second
 )
 
-// orElse is a time of a health check. An image may have one that no user may choose.
+// orElse is a time of a health check. An image may have a shorter one than a user may choose: then it is the other.
 func orElse(chosen, other time.Duration) time.Duration {
 	if chosen < time.Millisecond {
 		return other
@@ -97,7 +97,7 @@ func (life Life) Probe(ctx context.Context, name string) (healthy bool, err erro
 	return life.probe(ctx, s)
 }
 
-// waitHealth waits until a container that runs, or will, is healthy or not.
+// waitHealth waits until a container that runs, or will run, is healthy or unhealthy.
 func (life Life) waitHealth(s containers.State, wanted docker.HealthStatus) (err error) {
 	for {
 		switch {
@@ -115,7 +115,7 @@ func (life Life) waitHealth(s containers.State, wanted docker.HealthStatus) (err
 	}
 }
 
-// probe asks a container, and notes what it says. Where it is paused, or ctx ends meanwhile, there is nothing to note.
+// probe asks a container, and notes what it says. If the container is paused, or ctx ends meanwhile, it notes nothing.
 func (life Life) probe(ctx context.Context, s containers.State) (healthy bool, err error) {
 	var output firstBytes
 	var late atomic.Bool
@@ -144,7 +144,7 @@ func (life Life) probe(ctx context.Context, s containers.State) (healthy bool, e
 	return r.ExitCode == 0, life.Containers.NoteProbe(s, r)
 }
 
-// endProbe kills a probe, and what it has started, if ctx ends first or it is late. One that is paused cannot hurry.
+// endProbe kills a probe, and what it has started, if ctx ends first or it is late. In a paused container it gets more time.
 func (life Life) endProbe(ctx context.Context, id string, p *namespaces.Process, timeout time.Duration, late *atomic.Bool) {
 	for {
 		select {

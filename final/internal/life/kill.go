@@ -26,9 +26,9 @@ import (
 // killTime is how long a killed container may take to be cleaned up.
 const killTime = 10 * time.Second
 
-// Kill sends a signal, "SIGTERM", "TERM" or "15", to a container's first process. One that has no handler for it does
-// not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). One that is to end it ends it for good: its restart
-// policy does not start it again.
+// Kill sends a signal, "SIGTERM", "TERM" or "15", to a container's first process. A process without a handler
+// for it does not get it, unless it is SIGKILL or SIGSTOP: see pid_namespaces(7). After SIGKILL or its stop signal the restart
+// policy does not start the container again.
 func (life Life) Kill(name, signal string) error {
 	sig, err := signame.Parse(signal)
 	if err != nil {
@@ -99,7 +99,7 @@ type StopOptions struct {
 	Halt    bool // no user stops it, but the machine is about to stop: see Halt
 }
 
-// stopSeconds is how long docker waits for a container that nobody has given another time.
+// stopSeconds is how long docker waits if nobody has said another time.
 const stopSeconds = 10
 
 // Stop asks a container to end, by its stop signal, and kills it if it has not ended in time.

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package life is what containers do, and what is done to them: they are made, run, entered, stopped, removed.
+// Package life makes, runs, enters, stops and removes containers.
 package life
 
 import (
@@ -9,7 +9,7 @@ import (
 	"gocker/step01-pull/shared/dirs"
 )
 
-// A Life is that of the containers of one pair of folders.
+// A Life works on the containers of one pair of folders.
 type Life struct {
 	Containers containers.Store
 	Images     images.Store

@@ -15,16 +15,16 @@ import (
 	"gocker/step04-overlay/story"
 )
 
-// A detached container has no daemon, but somebody must wait for it, write its log and clean up after it: a monitor, which
-// runs it in the background as Run does.
+// gocker has no daemon. But a process must wait for a detached container, write its log and clean up after it: a monitor. It
+// runs the container in the background as Run does.
 const monitorName = "gocker-monitor"
 
-// A monitorRequest is what the monitor is to do. It gets the container's lock, and one end of a connection of somebody
-// who wants to see all of it.
+// A monitorRequest says what the monitor is to do. The monitor also gets the container's lock and, if a user wants to see the
+// container's output, one end of a connection.
 type monitorRequest struct {
 	Dirs    dirs.Dirs
 	ID      string
-	Console *specs.Box // the size of that one's terminal
+	Console *specs.Box // the size of that user's terminal
 	Watched bool       // there is such a connection
 	Tells   bool       // what it does
 }
@@ -86,8 +86,8 @@ func (c *container) again(s *containers.State, status int) bool {
 	}
 }
 
-// keep runs a container as often as its restart policy wants. It tells what became of the first start; if that failed,
-// the container is again the one's who asked for it.
+// keep runs a container as often as its restart policy wants. It tells what became of the first start. If that
+// failed, the process that asked for it holds the container again.
 func (c *container) keep() {
 	ctx, signals := catchSignals()
 	c.kept = true

@@ -18,7 +18,7 @@ import (
 	"gocker/step04-overlay/overlay"
 )
 
-// warn says what keeps a container from the world that it is to reach, or the world from rules that somebody made.
+// warn says what the user should know of the host before a container is connected: see networks.Store.Obstacles.
 func (life Life) warn(opts describe.Options, say func(format string, args ...any)) {
 	if opts.Network.Publish != nil && len(opts.Network.Wants) == 0 {
 		say("warning: with --network %s no port is published", opts.Isolation.Network)
@@ -32,8 +32,8 @@ func (life Life) warn(opts describe.Options, say func(format string, args ...any
 	}
 }
 
-// attach gives a container its places on networks, and writes them into its files. One that has no network of its own has an
-// empty Attachment.
+// attach gives a container its places on networks, and writes them into its files. A container without a network of its own
+// has an empty Attachment.
 func (c *container) attach(ctx context.Context) (*networks.Attachment, error) {
 	opts := c.State.Options
 	if opts.Isolation.Network != "" {
@@ -62,7 +62,7 @@ func (c *container) attach(ctx context.Context) (*networks.Attachment, error) {
 	return a, nil
 }
 
-// nameNetworks puts the names of networks in the place of what the user has typed of their ids.
+// nameNetworks replaces ids of networks, and beginnings of ids, by the networks' names.
 func (life Life) nameNetworks(wanted *describe.Network) error {
 	for i, want := range wanted.Wants {
 		if want.Name == networks.Default {
@@ -77,10 +77,10 @@ func (life Life) nameNetworks(wanted *describe.Network) error {
 	return nil
 }
 
-// namesOf are what others on its networks know a container by.
+// namesOf are the names by which others on its networks find a container.
 func namesOf(s containers.State, hostname string) []string { return []string{s.Name, s.ID, hostname} }
 
-// What the errors say that docker has, too.
+// These errors are docker's, in its words.
 var (
 	errShared = errors.New("container sharing network namespace with another container or host cannot be connected to any other network")
 	errHost   = errors.New("container cannot be disconnected from host network or connected to host network")
@@ -166,7 +166,7 @@ func (life Life) Disconnect(name, network string) error {
 	})
 }
 
-// DisconnectGone takes off a network what a container has left there that is gone.
+// DisconnectGone removes from a network what a container that is gone has left there.
 func (life Life) DisconnectGone(name, network string) error {
 	n, err := life.findNetwork(network)
 	if err != nil {
@@ -181,8 +181,8 @@ func (life Life) DisconnectGone(name, network string) error {
 	return errors.Join(fmt.Errorf("container %s: %w %s", name, networks.ErrNotOn, n.Name), err)
 }
 
-// changeNetworks changes the networks that a container wants. If it runs, it also has now be called, and then its names
-// follow. A container that is about to start or to end is waited for: so it has what it wants.
+// changeNetworks changes the networks that a container wants. If it runs, changeNetworks also calls now, and updates
+// its names. It waits for a container that is about to start or to end, so that the container has what it wants.
 func (life Life) changeNetworks(id string, change func(*containers.State) error, now func(containers.State, string) error) error {
 	for {
 		err := life.tryNetworks(id, change, now)
@@ -192,7 +192,7 @@ func (life Life) changeNetworks(id string, change func(*containers.State) error,
 	}
 }
 
-// tryNetworks is containers.ErrRunning or ErrNotRunning if the container has been started or has ended meanwhile.
+// tryNetworks returns containers.ErrRunning or ErrNotRunning if the container has been started or has ended meanwhile.
 func (life Life) tryNetworks(id string, change func(*containers.State) error, now func(containers.State, string) error) error {
 	s, err := life.Containers.Find(id)
 	if err != nil {
@@ -234,7 +234,7 @@ func (life Life) tryNetworks(id string, change func(*containers.State) error, no
 	return life.rewriteNames(wanted, hostname, endpoints)
 }
 
-// rewriteNames has the files of a container that runs say what its networks are now.
+// rewriteNames writes into the files of a running container what its networks are now.
 func (life Life) rewriteNames(s containers.State, hostname string, endpoints []networks.Endpoint) error {
 	linked, err := life.Containers.Networks().Linked(endpoints)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"gocker/final/internal/networks"
 )
 
-// Prune removes the containers that do not run. Filters are those of filter.Prune. One that cannot be read is
-// kept.
+// Prune removes the containers that do not run. Filters are those of filter.Prune. A container that cannot be
+// read is kept.
 func (life Life) Prune(filters []string, removed func(id string)) (bytes int64, err error) {
 	unwanted, err := filter.Prune(filters, true)
 	if err != nil {
@@ -67,7 +67,7 @@ func (life Life) NetworkUsers() (map[string][]string, error) {
 }
 
 // PruneNetworks removes the networks that no container has, running or not, and takes out of the kernel what nobody uses of the
-// default one. One that cannot be read is kept.
+// default one. A network that cannot be read is kept.
 func (life Life) PruneNetworks(filters []string, removed func(name string)) error {
 	unwanted, err := filter.Prune(filters, true)
 	if err != nil {

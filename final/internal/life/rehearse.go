@@ -13,7 +13,7 @@ import (
 )
 
 // Rehearse makes a container as Run does, up to the point before its command is executed, and takes all of it away
-// again: for tell to hear what that takes. The owners of files of the host stay.
+// again. So tell hears what a run asks of the kernel. Files of the host keep their owners.
 func (life Life) Rehearse(opts describe.Options, say func(format string, args ...any), tell story.Story) (err error) {
 	ctx, signals := catchSignals()
 	defer signals.stop()

@@ -19,7 +19,7 @@ type RmOptions struct {
 	Stop    StopOptions
 }
 
-// Remove removes a container. One that runs is containers.ErrRunning, unless opts say to end it first.
+// Remove removes a container. If it runs, that is containers.ErrRunning, unless opts say to end it first.
 func (life Life) Remove(name string, opts RmOptions) error {
 	s, err := life.Containers.Find(name)
 	if errors.Is(err, dirs.ErrDamaged) && opts.Force {

@@ -33,7 +33,7 @@ import (
 	"gocker/step05-namespaces/terminal"
 )
 
-// Streams are what a container reads and writes. A nil one is nothing.
+// Streams are what a container reads and writes. nil: nothing to read, and nowhere to write.
 type Streams struct {
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
@@ -42,8 +42,8 @@ type Streams struct {
 // Run makes a container and runs it to its end. status is that of its command. On every way out the container's
 // processes, mounts and cgroup are gone, and with opts.Remove its folder too.
 //
-// Where that can be, its process is our child, and its streams are copied to ours. Where the container may outlive us, because
-// somebody may leave it by detach keys, or because it may be started again, it is a monitor's.
+// Mostly its process is our child, and its streams are copied to ours. But a user may leave the container by detach keys, or
+// its restart policy may start it again. Then it may outlive us, and a monitor runs it.
 func (life Life) Run(opts describe.Options, attached AttachOptions, streams Streams, say func(format string, args ...any), tell story.Story) (status int, err error) {
 	// From here on a signal cancels ctx, and once the container runs, it is passed on to it instead.
 	ctx, signals := catchSignals()
@@ -147,8 +147,8 @@ func (c *container) findUser() error {
 	return c.WriteSpec(c.ID(), c.Spec)
 }
 
-// borrow takes what is others': their namespaces, which are gone if still is an error, and volumes, until unused is called. Before
-// that it finds the container's user.
+// borrow finds the container's user, and takes what belongs to others: namespaces, and volumes until unused is called. If still
+// returns an error, the namespaces are gone.
 func (c *container) borrow() (still, unused func() error, err error) {
 	if err := c.findUser(); err != nil {
 		return nil, nil, err
@@ -283,8 +283,7 @@ func (c *container) hasEnded(p *runtime.Container, status int, runErr error, str
 	return err
 }
 
-// connect says where the streams of a container's process come from and lead: the user, or all who are to have what goes
-// through.
+// connect connects the streams of a container's process: with the user alone, or with attached clients, the log and the user.
 func (c *container) connect(streams Streams) (*terminal.Streams, error) {
 	if c.server == nil {
 		connected, _, err := connect(c.Spec, c.State.Options.Interactive, streams)

@@ -16,7 +16,7 @@ import (
 )
 
 // AlsoTo sends all lines to the journal or to syslog, too, if the driver says so. As with docker, a line that cannot be sent is
-// not sent, and where nobody reads the container waits.
+// lost, and if nobody reads, the container waits.
 func (l *Log) AlsoTo(driver describe.LogDriver, of describe.LogTag) (err error) {
 	tag, err := driver.Tag(of)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 // log.json.1, that one log.json.2, and so on.
 const name = "log.json"
 
-// Files are those that a log has in the container's folder.
+// Files are the names of a log's files in the container's folder.
 var Files = []string{name + "*"}
 
 // Name is the file that is written to.

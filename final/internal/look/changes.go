@@ -15,12 +15,12 @@ import (
 // A Change is one name that a container changed, and where the original is.
 type Change struct {
 	overlay.Change
-	Type     string       // as ls -l begins: -, d, l, …; of what is deleted that of the original
+	Type     string       // the first letter of ls -l: -, d, l, …; if it is deleted, the original's
 	Size     int64        // bytes of a file
-	Original layers.Layer // none of what is added
+	Original layers.Layer // empty if it is added
 }
 
-// Changes lists what a container changed, by the names.
+// Changes lists what a container changed, sorted by name.
 func (look Look) Changes(name string) ([]Change, error) {
 	s, err := look.Containers.Find(name)
 	if err != nil {

@@ -27,27 +27,27 @@ type DiskUsage struct {
 	Volumes    []VolumeUsage
 }
 
-// ImageUsage is that of one image, which may have several names.
+// An ImageUsage is what one image has on disk. The image may have several names.
 type ImageUsage struct {
 	images.Named
-	Shared, Unique int64 // bytes of the files in layers that others have, too, and of those that nobody else has
+	Shared, Unique int64 // bytes of files: in layers that other images have, too, and in layers of this image only
 	Containers     int
 }
 
-// ContainerUsage is that of one container.
+// A ContainerUsage is what one container has on disk.
 type ContainerUsage struct {
 	Listed
 	Bytes int64
 }
 
-// VolumeUsage is that of one volume.
+// A VolumeUsage is what one volume has on disk.
 type VolumeUsage struct {
 	volumes.Volume
 	Bytes      int64
 	Containers int
 }
 
-// DiskUsage counts. An error tells of what cannot be read, and is not counted.
+// DiskUsage counts. An error names what it cannot read. It does not count that.
 func (look Look) DiskUsage() (u DiskUsage, err error) {
 	u.Containers, err = look.containerUsage()
 	named, imagesErr := look.Images.List(nil, false)

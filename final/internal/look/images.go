@@ -11,7 +11,7 @@ import (
 	"gocker/step03-layers/local"
 )
 
-// An Image is one that has several names, maybe: a branch of "gocker images --tree".
+// An Image is an image with all its names: a branch of "gocker images --tree".
 type Image struct {
 	images.Named
 	Names    []string
@@ -21,7 +21,7 @@ type Image struct {
 	Used     bool  // a container needs it
 }
 
-// ImageTree lists images by filters, as images.Store.List has them. An error tells of those that cannot be read.
+// ImageTree lists images by filters, as images.Store.List has them. An error names those that cannot be read.
 func (look Look) ImageTree(filters []string) (all []Image, err error) {
 	named, err := look.Images.List(filters, false)
 	for _, n := range named {

@@ -99,7 +99,7 @@ func topmostFirst(stack []string) (folders []string) {
 	return folders
 }
 
-// inspectState has docker's flags: one that is paused or waits for its restart counts as running, too.
+// inspectState has docker's flags: a container that is paused or waits for its restart counts as running, too.
 func inspectState(s containers.State) *docker.State {
 	condition := s.Condition()
 	return &docker.State{
@@ -244,7 +244,7 @@ func rates(written []string, devices []specs.LinuxThrottleDevice) (all []*blkiod
 	return all
 }
 
-// value is 0 where nothing is said.
+// value is what p points to, or 0 for nil.
 func value[T any](p *T) (v T) {
 	if p != nil {
 		v = *p

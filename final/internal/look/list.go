@@ -51,7 +51,7 @@ type ListOptions struct {
 	Details bool
 }
 
-// List lists containers, the newest first. An error tells of what cannot be read; all others are in the list.
+// List lists containers, the newest first. An error names the containers that cannot be read. All others are in the list.
 func (look Look) List(opts ListOptions) (listed []Listed, err error) {
 	passes, all, err := look.listFilter(opts.Filters)
 	if err != nil {
@@ -185,7 +185,7 @@ type Size struct {
 	Root    int64 // with those of its image
 }
 
-// Size counts.
+// Size counts the bytes of a container's files.
 func (look Look) Size(s containers.State) (size Size, err error) {
 	image, err := store.Summarize(look.Containers.Dirs, dirs.Short(s.ImageID))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"gocker/step01-pull/shared/advice"
 )
 
-// Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. What is damaged it leaves out, and
+// Logs writes what a container wrote, stdout and stderr apart; with Follow, until it ends. It leaves out damaged lines, and
 // says so.
 func (look Look) Logs(name string, opts logs.Options, stdout, stderr io.Writer, say func(format string, args ...any)) error {
 	s, err := look.Containers.Find(name)
@@ -26,7 +26,7 @@ func (look Look) Logs(name string, opts logs.Options, stdout, stderr io.Writer, 
 	})
 	defer log.Close()
 	for {
-		// Ask before reading: what is written after its end is not there to be read.
+		// Ask before reading: a container that has ended writes nothing after that, so this read finds all.
 		running := look.Containers.IsHeld(s.ID)
 		found, err := log.Read()
 		if err != nil {

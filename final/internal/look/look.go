@@ -10,7 +10,7 @@ import (
 	"gocker/final/internal/volumes"
 )
 
-// A Look is at the containers of one pair of folders, and at what they are made of.
+// A Look reads the containers of one pair of folders, and what they are made of.
 type Look struct {
 	Containers containers.Store
 	Images     images.Store

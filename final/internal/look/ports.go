@@ -17,14 +17,14 @@ import (
 	"gocker/final/internal/networks"
 )
 
-// A Port of a container that runs: it has one of the host, or is exposed only.
+// A Port is one of a running container. A port of the host leads to it, or it is only exposed.
 type Port struct {
 	Container uint16
 	Protocol  string
-	Host      netip.AddrPort // the zero one: it is exposed only
+	Host      netip.AddrPort // zero: the port is only exposed
 }
 
-// String is the container's, "80/tcp".
+// String is the container's port, "80/tcp".
 func (p Port) String() string { return strconv.Itoa(int(p.Container)) + "/" + p.Protocol }
 
 // portsOf are the ports of a container in docker's order.
@@ -42,7 +42,7 @@ func portsOf(s containers.State, endpoints []networks.Endpoint) (ports []Port) {
 			add(Port{p.Container, p.Protocol, p.Host})
 		}
 	}
-	// What no network publishes is exposed only.
+	// A port that no network publishes is only exposed.
 	for _, p := range s.Options.Network.Publish {
 		if exposed := (Port{Container: p.Port, Protocol: p.Protocol}); !shown[exposed.String()] {
 			add(exposed)

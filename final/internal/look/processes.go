@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// readProcesses shows processes as ps -ef does, with a row for the names of the columns: see proc_pid_stat(5). One that has
-// ended in the meantime is left out.
+// readProcesses shows processes as ps -ef does, with a row for the names of the columns: see proc_pid_stat(5). It leaves
+// out a process that has ended in the meantime.
 func readProcesses(pids []int) ([][]string, error) {
 	booted, err := bootTime()
 	if err != nil {

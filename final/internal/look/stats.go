@@ -26,7 +26,7 @@ type Usage struct {
 	At              time.Time // when it was read
 }
 
-// Stats reads what a container uses. One that does not run uses nothing.
+// Stats reads what a container uses. A container that does not run uses nothing.
 func (look Look) Stats(name string) (Usage, error) {
 	s, err := look.Containers.Find(name)
 	if err != nil {

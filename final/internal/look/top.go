@@ -80,8 +80,8 @@ func pidsOf(first int, cg cgroups.Cgroup) (pids []int, err error) {
 	return pids, err
 }
 
-// ps runs the host's ps. By itself it may list only what runs at its own terminal, so it is told which processes: as docker
-// does it by -q, or, where an option forbids that, by -e. The ps of busybox knows neither, and lists all.
+// ps runs the host's ps. By itself ps may list only the processes of its own terminal. So gocker names the processes by -q, as
+// docker does. If an option forbids -q, it says -e. The ps of busybox knows neither, and lists all.
 func ps(pids []int, options []string) (string, error) {
 	q := "-q" + strings.ReplaceAll(strings.Trim(fmt.Sprint(pids), "[]"), " ", ",")
 	var err error

@@ -49,10 +49,10 @@ func (s Store) newSockets(r Request) *sockets {
 	return n
 }
 
-// NeedsResolver tells whether the questions for names of a container on these networks are answered by gocker. The resolvers of
-// the host do not know its neighbours, on networks that users have made. Those that the host has at a loopback address, or at one
-// of IPv6, the container does not reach from the default network. dns are others, which the user has chosen. For a user who is not
-// root gocker asks from where it is itself, which is shorter than the way out.
+// NeedsResolver tells whether gocker answers the questions for names of a container on these networks. On a network that a user
+// has made, the host's resolvers do not know the container's neighbours. From the default network, the container does not reach a
+// resolver at a loopback address of the host, or at one of IPv6. dns are resolvers that the user has chosen instead. For a user
+// who is not root, gocker asks from where it is itself: that is shorter than the way out.
 func NeedsResolver(wants []Want, dns []string) bool {
 	if rootless.Apart() || slices.ContainsFunc(wants, func(w Want) bool { return w.Name != Default }) {
 		return true
@@ -61,7 +61,7 @@ func NeedsResolver(wants []Want, dns []string) bool {
 	return len(dns) == 0 && slices.ContainsFunc(conf.Servers, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() || a.Addr().Is6() })
 }
 
-// upstream are the resolvers that answer what is no container's name: those that the user has chosen, or the host's. From a
+// upstream are the resolvers for all names but those of containers: those that the user has chosen, or the host's. From a
 // network that nothing leads out of, no question goes out either.
 func (n *sockets) upstream(chosen []string) (servers []netip.AddrPort) {
 	own, err := n.store.Of(n.container)
@@ -148,8 +148,8 @@ type neighbourhood struct {
 	all []Endpoint
 }
 
-// neighbours are all that are on the container's networks now, but for the default one. What a folder says is read again only
-// if it has changed.
+// neighbours are all containers on the container's networks now, but for the default one. It reads a folder again only if the
+// folder has changed.
 func (n *sockets) neighbours() (found []neighbourhood) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -102,7 +102,7 @@ func (e Endpoint) cable(pid int, bridge string) network.Cable {
 	}
 }
 
-// On lists who is on a network, by the container's id.
+// On lists the containers on a network, by their ids.
 func (s Store) On(n Network) ([]Endpoint, error) { return readEndpoints(s.members(n.ID), "*.json") }
 
 // Of lists the networks that a container is on, in the order of its devices.
@@ -112,7 +112,7 @@ func (s Store) Of(container string) ([]Endpoint, error) {
 	return endpoints, err
 }
 
-// All lists who is on any network, by the container's id.
+// All lists the containers on any network, by their ids.
 func (s Store) All() (map[string][]Endpoint, error) {
 	endpoints, err := readEndpoints(s.running(), "*/*.json")
 	of := map[string][]Endpoint{}
@@ -235,8 +235,8 @@ func (e *Endpoint) address(n Network, want Want, on []Endpoint) error {
 	if want.IP6.IsValid() && !n.IPv6 {
 		return fmt.Errorf("network %s: %w: %s: the network has no IPv6", n.Name, ErrAddress, want.IP6)
 	}
-	// A neighbour remembers for a while which device has an address. One that is made of the address is the same for the next
-	// container that has it.
+	// A neighbour remembers for a while which hardware address belongs to an IP address. So gocker makes the one of the other: the
+	// next container with this IP address has the same.
 	ip := e.Addrs[0].Addr().AsSlice()
 	e.MAC = cmp.Or(want.MAC, net.HardwareAddr(append([]byte{0x02, 0x42}, ip[len(ip)-4:]...)).String())
 	for _, other := range on {
@@ -322,7 +322,7 @@ func (s Store) unpublish(e Endpoint, write func() error) error {
 		for _, addr := range e.Addrs {
 			addrs = append(addrs, addr.Addr())
 		}
-		if err := published.Forget(nil, addrs...); err != nil { // else the next who has them gets what clients go on to send
+		if err := published.Forget(nil, addrs...); err != nil { // else what clients still send goes to the next container that has them
 			return err
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package networks holds the networks that connect containers: bridges, addresses, and who has them.
+// Package networks holds the networks that connect containers: bridges, addresses, and which container has which.
 package networks
 
 import (
@@ -32,7 +32,7 @@ import (
 	"gocker/step05-namespaces/network"
 )
 
-// What can be wrong with a network.
+// These errors say what is wrong with a network.
 var (
 	ErrNoNetwork = errors.New("no such network")
 	ErrUsed      = errors.New("the network is in use")
@@ -75,9 +75,9 @@ const (
 
 // A Store is the networks of one pair of folders.
 //
-// A network lies in {root}/networks/{name}. Who is on it is known below the run folder: {run}/networks/{network's id} has a
-// file for each container, {container's id}.json. It is there from before the container's start until after its end. All who
-// change networks, or who is on them, hold the lock of {run}/networks for that moment.
+// A network lies in {root}/networks/{name}. The run folder says which containers are on it: {run}/networks/{network's id} has a
+// file for each of them, {container's id}.json. It is there from before the container's start until after its end. A process that
+// changes networks, or which containers are on them, holds the lock of {run}/networks for that moment.
 type Store struct{ Dirs dirs.Dirs }
 
 func (s Store) file(name string) string  { return filepath.Join(s.folder(), name, "network.json") }
@@ -85,7 +85,7 @@ func (s Store) members(id string) string { return filepath.Join(s.running(), id)
 func (s Store) running() string          { return filepath.Join(s.Dirs.Run, "networks") }
 func (s Store) lock() (*os.File, error)  { return dirs.Lock(s.running()) }
 
-// lockUntil is lock for somebody who waits only until ctx ends.
+// lockUntil is lock, but waits only until ctx ends.
 func (s Store) lockUntil(ctx context.Context) (*os.File, error) {
 	type result struct {
 		lock *os.File
@@ -156,7 +156,7 @@ func (s Store) DefaultDevice() string {
 	return "gocker0"
 }
 
-// List lists the networks by name. An error tells of those that cannot be read; all others are in the list.
+// List lists the networks by name. An error names those that cannot be read. All others are in the list.
 func (s Store) List() (networks []Network, err error) {
 	folders, err := dirs.Glob(s.folder(), "*")
 	if err != nil {
@@ -218,7 +218,7 @@ func (s Store) MakeDefault() error {
 	return err
 }
 
-// Create makes a network. What is empty in n is chosen: subnets that overlap no other network, route or address of the host.
+// Create makes a network. It chooses what is empty in n: subnets that overlap no other network, route or address of the host.
 func (s Store) Create(n Network) (Network, error) {
 	if err := validate(n); err != nil {
 		return n, err

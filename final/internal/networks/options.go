@@ -13,7 +13,7 @@ import (
 	"gocker/step05-namespaces/network"
 )
 
-// Docker's names of what a container may want of its place on a network.
+// These are docker's names of options of a container's place on a network.
 const (
 	OptDevice  = "com.docker.network.endpoint.ifname"  // the device's name in the container
 	OptSysctls = "com.docker.network.endpoint.sysctls" // kernel settings of the device: net.ipv4.conf.IFNAME.log_martians=1

@@ -76,8 +76,8 @@ func (a *Attachment) lead() error {
 	return published.Forget(a.listeners.Ports())
 }
 
-// follow publishes the ports on another network if the default route leads there now. On what the caller of tellHolder has changed,
-// it works under that one's lock.
+// follow publishes the ports on another network if the default route leads there now. The caller of tellHolder holds the lock
+// meanwhile.
 func (a *Attachment) follow() (err error) {
 	a.Endpoints, err = a.store.Of(a.container)
 	if err != nil {
@@ -156,8 +156,8 @@ func (p Publish) at(addrs []netip.Prefix) (ports []published.Port) {
 	return ports
 }
 
-// PortsName is a socket in the container's folder, if it has ports that may be published. Who changes its networks connects there,
-// and reads what came of the ports: nothing, or a whynot.Failure.
+// PortsName is a socket in the container's folder, if it has ports that may be published. A process that changes its networks
+// connects there, and reads what came of the ports: nothing, or a whynot.Failure.
 const PortsName = "ports"
 
 // An ear is this socket, in the process that holds the container.
@@ -181,7 +181,7 @@ func (s Store) listenFor(container string) (e *ear, err error) {
 	return e, nil
 }
 
-// serve calls do for each who connects.
+// serve calls do for each connection.
 func (e *ear) serve(do func() error) {
 	e.hearing.Go(func() {
 		for {

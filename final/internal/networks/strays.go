@@ -20,7 +20,7 @@ import (
 type Stray struct{ Path, What, Advice string }
 
 // Strays looks for what is left of networks and containers that are gone, and for files that are damaged. runs tells whether
-// somebody has a container.
+// a process holds a container.
 func (s Store) Strays(runs func(container string) bool) (strays []Stray, err error) {
 	if rootless.CheckNetworks() != nil { // then there are none
 		return nil, nil

@@ -11,9 +11,9 @@
 //	                          and the namespaces end with it
 //	{run}/holder              is locked as long as the holder is there
 //
-// So whoever has the lock and finds a holder may go in, and whoever has it and finds none makes one. If the holder is killed, the next
-// command starts another one in the namespaces of who is left. If all are killed, nothing
-// stays: the mounts were in the mount namespace.
+// So a process that has the lock goes in if it finds a holder, and makes one if it finds none. If the holder is killed, the next
+// command starts another one in the namespaces of a process that is left. If all are killed, nothing stays: the mounts were in the
+// mount namespace.
 //
 // If there is a holder, gocker goes in by package enter, before it comes to this one.
 package rootless
@@ -84,7 +84,7 @@ func begin(args []string, again bool) error {
 	return enter.Join(d.Root, d.Run, pidfd, alone)
 }
 
-// entered tells whether this process is in the namespaces: it was a user's who is not root.
+// entered tells whether this process is in the namespaces: a user who is not root has started it.
 func entered() bool { return os.Geteuid() == 0 }
 
 // Hold has programs that this one starts hold the namespaces, too: the file must stay open in them.
@@ -153,7 +153,7 @@ var hold = []tiny.Call{
 }
 
 // startHolder starts the process that holds the namespaces until nobody is in there. Its file 0 is the lock's, opened anew: a lock belongs
-// to what was opened once. If somebody has killed the one before, it goes to who is left in there, or stays where this process is.
+// to what was opened once. If somebody has killed the one before, it goes to the process that is left in there, or stays where this process is.
 func startHolder(lock, left *os.File) (pidfd int, alone bool, err error) {
 	var m usernamespace.Map
 	if !entered() {

@@ -19,7 +19,7 @@ import (
 // of a login is root's. But the user's own systemd has one, and gives parts of it away: a scope, for processes that run already. So
 // gocker has itself put into one, by busctl(1), and a container's cgroup is beside it. See "Delegate=" in systemd.resource-control(5).
 
-// enterScope asks for a scope, if that is what it takes. Without one, containers have no cgroup, and who wants limits is told so.
+// enterScope asks for a scope, if that is what it takes. Without one, containers have no cgroup, and a user who wants limits is told so.
 func enterScope(args []string) {
 	runtimeDir, mayAsk := enter.Systemd(args)
 	if !mayAsk || ownsCgroup() {

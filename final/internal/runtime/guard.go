@@ -26,7 +26,7 @@ type guard struct {
 	socket *os.File
 }
 
-// guarded are the parts of the guard. It is started beside the setup, and is told whom to guard before the command begins.
+// guarded are the parts of the guard. It is started beside the setup, and hears which process to guard before the command begins.
 // With the first process of a pid namespace all others in it end; if a container shares another's, they are left to the next
 // command. Where no guard can be started (vm.memfd_noexec=2, no more processes), there is still the death signal.
 func guarded() (starts, told namespaces.Part) {
@@ -99,7 +99,7 @@ func startGuard() (*guard, error) {
 	return g, nil
 }
 
-// end ends the guard: nobody is left whom it could kill. A monitor that starts its container again gathers no zombies.
+// end ends the guard: no process is left that it could kill. A monitor that starts its container again gathers no zombies.
 func (g *guard) end() {
 	g.socket.Close()
 	go func() {

@@ -35,7 +35,7 @@ func ownFile() namespaces.Part {
 				return nil
 			}
 			fd, err := readonly.Open()
-			if err != nil { // so it would be for who has it from another mount namespace
+			if err != nil { // so it would be for a process that has it from another mount namespace
 				return advice.Add(fmt.Errorf("open gocker's own file read-only: %w", err), "start gocker by the name of its file")
 			}
 			file = os.NewFile(uintptr(fd), "gocker")

@@ -61,8 +61,8 @@ func Give(source string, uid, gid int) error {
 	})
 }
 
-// give does it for what is in an open folder, or with no name for what is open itself. A file that has the right owner stays as it is: chown(2)
-// takes the setuid bit away.
+// give gives away a file in an open folder or, without a name, the open file itself. A file that has the right owner stays as it
+// is: chown(2) takes the setuid bit away.
 func give(dir *os.File, name string, info fs.FileInfo, uid, gid int) error {
 	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) == uid && int(stat.Gid) == gid {
 		return nil

@@ -182,7 +182,7 @@ func (s Store) unmountUnused(name string) error {
 		return err
 	}
 	defer nobody.Close()
-	// Somebody on the host may have its working folder there; MNT_DETACH takes the name away at once.
+	// A process on the host may have its working folder there; MNT_DETACH takes the name away at once.
 	err = unix.Unmount(s.DataOf(name), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && err != unix.EINVAL && err != unix.ENOENT { // EINVAL: not a mount point
 		return fmt.Errorf("unmount volume %s: %w", name, err)
@@ -190,7 +190,7 @@ func (s Store) unmountUnused(name string) error {
 	return os.Remove(user)
 }
 
-// notMounted is an error if something is mounted at a volume's folder: files that are removed there would be that one's.
+// notMounted is an error if something is mounted at a volume's folder: to remove the files there would remove those of the mount.
 func (s Store) notMounted(name string) error {
 	if err := s.UnmountUnused(); err != nil {
 		return err

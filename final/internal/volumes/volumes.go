@@ -160,7 +160,7 @@ func (s Store) has(name string) error {
 	return err
 }
 
-// List lists the volumes by name. An error tells of those that cannot be read; all others are in the list.
+// List lists the volumes by name. An error names those that cannot be read. All others are in the list.
 func (s Store) List() (volumes []Volume, err error) {
 	folders, err := dirs.Glob(s.Dirs.Volumes(), "*")
 	if err != nil {
@@ -182,7 +182,7 @@ func (s Store) List() (volumes []Volume, err error) {
 }
 
 // Remove removes a volume, unless a container has it: ErrUsed. users tells which containers have each, or nil if it does not
-// know; it is asked when no container can be made with this one any more.
+// know. Remove asks it when no container can be made with this volume any more.
 func (s Store) Remove(name string, users func() (map[string][]string, error)) error {
 	if err := s.has(name); err != nil {
 		return err
@@ -211,7 +211,8 @@ func (s Store) Remove(name string, users func() (map[string][]string, error)) er
 	return err
 }
 
-// Fill gives a volume that is mounted, if it has options, and empty, what the image has at the folder that it will hide: files, owners, and the folder's own.
+// Fill copies into an empty volume what the image has at the folder that the volume will hide: files with their owners, and the
+// folder's own. A volume with options must be mounted.
 func (s Store) Fill(volume string, f *overlay.FS, destination string) error {
 	data := s.DataOf(volume)
 	if entries, err := os.ReadDir(data); err != nil || len(entries) > 0 {
