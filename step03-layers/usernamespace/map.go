@@ -106,14 +106,23 @@ func Ranges(file, name, uid string) (found []Range, err error) {
 
 // LastGroup is the highest group id of the user namespace that this program is in.
 func LastGroup() (last int) {
-	raw, _ := os.ReadFile("/proc/self/gid_map") // where it is not, there is one group
+	_, last = Here("gid_map")
+	return last
+}
+
+// Here reads the map of the user namespace that this program is in, uid_map or gid_map: who root is outside, and the highest id.
+func Here(file string) (root, last int) {
+	raw, _ := os.ReadFile("/proc/self/" + file) // where it is not, there is one id
 	for line := range strings.Lines(string(raw)) {
 		var inside, outside, count int
 		if n, _ := fmt.Sscan(line, &inside, &outside, &count); n == 3 {
 			last = max(last, inside+count-1)
+			if inside == 0 {
+				root = outside
+			}
 		}
 	}
-	return last
+	return root, last
 }
 
 // write gives the map to the user namespace of a process. It can be written only once.

@@ -113,7 +113,7 @@ func otherWords(flag string) (words string, ok bool) {
 	case "uts":
 		return "host", true
 	case "userns":
-		return "host|auto", true
+		return "host|auto|keep-id|nomap", true
 	case "env":
 		return "VARIABLE", true
 	case "workdir":

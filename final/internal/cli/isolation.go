@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -18,10 +19,10 @@ func isolationFlags(f *pflag.FlagSet, opts *describe.Isolation) {
 	f.StringVar(&opts.IPC, "ipc", "", "use the shared memory of the `host|container:NAME`, or its own: private, shareable (other containers may use it), or none")
 	f.StringVar(&opts.UTS, "uts", "", "use the host name of the `host`")
 	usual := os.Getenv("GOCKER_USERNS")
-	if usernamespace.Inside() { // a user who is not root has one for all containers
+	if usernamespace.Inside() && !strings.HasPrefix(usual, "keep-id") && usual != "nomap" { // it may be root's
 		usual = ""
 	}
-	f.StringVar(&opts.Users.Mode, "userns", usual, "`host|auto[:size=N]`: with auto its root is nobody on the host: it has ids of its own (GOCKER_USERNS)")
+	f.StringVar(&opts.Users.Mode, "userns", usual, "`host|auto[:size=N]|keep-id[:uid=N,gid=N]|nomap`: its users. With auto, root is nobody on the host. For a user who is not root: with keep-id the user has the same number inside as outside, and root is another; with nomap the user is nobody in there (GOCKER_USERNS)")
 	f.Var((*list)(&opts.Users.UIDMap), "uidmap", "`CONTAINER:HOST:SIZE`: so many user ids of the container are those of the host")
 	f.Var((*list)(&opts.Users.GIDMap), "gidmap", "`CONTAINER:HOST:SIZE`: the same for groups (default as --uidmap)")
 	f.StringVar(&opts.Users.SubUID, "subuidname", "", "its users are the range of this `name` in /etc/subuid")

@@ -118,7 +118,10 @@ func scripts(shared dirs.Dirs, address string) testscript.Params {
 			})
 			return nil
 		},
-		Condition: func(cond string) (bool, error) { // [cgroup-v1], [cgroup-v2], [cgroup-hybrid]
+		Condition: func(cond string) (bool, error) { // [cgroup-v1], [cgroup-v2], [cgroup-hybrid], [user] for one who is not root
+			if cond == "user" {
+				return os.Geteuid() != 0, nil
+			}
 			mounted, err := trees.Find()
 			mode, _ := mounted.Mode()
 			return cond == "cgroup-"+mode, err

@@ -102,7 +102,7 @@ const (
 )
 
 // files are what a container's folder has, beside what overlay makes.
-var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, networks.PortsName, "cgroups", runLink, specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
+var files = slices.Concat(describe.Files, logs.Files, []string{attach.Name, networks.PortsName, "cgroups", runLink, mapLink, specName, specName + ".new", stateName, stateName + ".new", healthName, healthName + ".new", describe.ImageLinks})
 
 // writeJSON replaces a file in a container's folder by one that is easily read.
 func writeJSON(file string, value any) error {

@@ -66,6 +66,9 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 	if err := c.takeSomeName(); err != nil {
 		return nil, err
 	}
+	if err := c.mapLayers(img, opts.Isolation.Users); err != nil {
+		return nil, err
+	}
 	f.Volatile = opts.Remove
 	// Its own /etc/passwd says which number its user has.
 	if err := f.Mount(); err != nil {
@@ -81,7 +84,7 @@ func (store Store) New(img layers.Image, opts describe.Options, lent describe.Le
 		return nil, err
 	}
 	c.State.Annotations = d.Labels
-	if err := c.writeNewSpec(opts.Isolation.Users); err != nil {
+	if err := cmp.Or(c.writeNewSpec(opts.Isolation.Users), c.giveFiles()); err != nil {
 		return nil, err
 	}
 	if err := writeJSON(filepath.Join(f.Dir, stateName), c.State); err != nil {
@@ -220,7 +223,7 @@ func (c *Held) findLayers() error {
 	if err != nil {
 		return err
 	}
-	c.FS.Lower, c.FS.Volatile = img.Stack(c.Dirs), c.State.Options.Remove
+	c.FS.Lower, c.FS.Volatile = c.stack(img, c.FS.Dir), c.State.Options.Remove
 	return nil
 }
 

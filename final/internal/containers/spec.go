@@ -98,7 +98,7 @@ func (store Store) View(id string) (*overlay.FS, error) {
 		return nil, err
 	}
 	f := overlay.At(store.Dirs, id)
-	f.Lower = img.Stack(store.Dirs)
+	f.Lower = store.stack(img, f.Dir)
 	return f, nil
 }
 

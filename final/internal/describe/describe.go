@@ -89,7 +89,11 @@ func newSpec(f *overlay.FS, config v1.Config, hostname string, opts Options) (*s
 	if len(args) == 0 {
 		return nil, advice.Add(fmt.Errorf("image %s has no command", opts.Image), "name one: gocker run %s COMMAND", opts.Image)
 	}
-	user, err := lookOrLeave(f, cmp.Or(opts.User, config.User), opts.Attributes.GroupAdd)
+	own, err := opts.Isolation.Users.user()
+	if err != nil {
+		return nil, err
+	}
+	user, err := lookOrLeave(f, cmp.Or(opts.User, own, config.User), opts.Attributes.GroupAdd)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 
 // Users are the flags of "run" about the users of a container: the host's, or its own.
 type Users struct {
-	Mode           string   // "", "host", "private", or "auto[:size=N,uidmapping=C:H:N,gidmapping=C:H:N]"
+	Mode           string   // "", "host", "private", "auto[:size=N,uidmapping=C:H:N,gidmapping=C:H:N]", "keep-id[:uid=N,gid=N]" or "nomap"
 	UIDMap, GIDMap []string // CONTAINER:HOST:SIZE
 	SubUID, SubGID string   // the name in /etc/subuid whose ranges it gets
 }
@@ -48,11 +48,11 @@ func (u Users) Check(i Isolation) error {
 	switch {
 	case !u.Own():
 		return nil
-	case usernamespace.Inside():
-		return advice.Add(fmt.Errorf("--userns %s: %w without root", cmp.Or(u.Mode, "with --uidmap"), ErrOption), "all your containers are in your own user namespace: leave it out, or say --userns host")
-	case name == "keep-id" || name == "nomap":
+	case usernamespace.Inside() && (name != "keep-id" && name != "nomap" || len(u.UIDMap)+len(u.GIDMap) > 0 || u.SubUID != "" || u.SubGID != ""):
+		return advice.Add(fmt.Errorf("--userns %s: %w without root", cmp.Or(u.Mode, "with --uidmap"), ErrOption), "all your containers are in your own user namespace: there are host, keep-id and nomap")
+	case !usernamespace.Inside() && (name == "keep-id" || name == "nomap"):
 		return advice.Add(fmt.Errorf("--userns %s: %w", u.Mode, ErrOption), "it is for users who are not root; there are host and auto, and --uidmap and --gidmap")
-	case u.Mode != "" && u.Mode != "private" && u.Mode != "host" && !u.Auto():
+	case u.Mode != "" && u.Mode != "private" && u.Mode != "host" && !u.Auto() && !usernamespace.Inside():
 		return advice.Add(fmt.Errorf("--userns %q: %w", u.Mode, ErrOption), "there are host and auto")
 	case u.Mode == "host" || u.Auto() && (len(u.UIDMap)+len(u.GIDMap) > 0 || u.SubUID != "" || u.SubGID != ""):
 		return fmt.Errorf("--userns %s with --uidmap, --gidmap, --subuidname or --subgidname: %w", u.Mode, ErrOption)
@@ -73,6 +73,9 @@ func (u Users) Check(i Isolation) error {
 func (u Users) Maps(used []specs.LinuxIDMapping) (users, groups []specs.LinuxIDMapping, err error) {
 	if u.Auto() {
 		return u.auto(used)
+	}
+	if usernamespace.Inside() {
+		return u.ofUser()
 	}
 	if len(u.UIDMap)+len(u.GIDMap) == 0 {
 		if users, err = subordinate("/etc/subuid", cmp.Or(u.SubUID, u.SubGID)); err == nil {
@@ -235,7 +238,7 @@ func mapMounts(spec *specs.Spec, users Users, container string, d dirs.Dirs) err
 			return advice.Add(fmt.Errorf("mount %q with idmap: %w: the container's users are the host's", m.Destination, ErrOption), "add --userns auto")
 		}
 		ours := filepath.Dir(m.Source) == container || strings.HasPrefix(m.Source, filepath.Join(d.Root, "volumes")+"/")
-		if users.Own() && m.Type == "bind" && ours && !wanted {
+		if users.Own() && m.Type == "bind" && ours && !wanted && !usernamespace.Inside() {
 			spec.Mounts[i].Options = append(slices.Clone(m.Options), "idmap")
 		}
 	}

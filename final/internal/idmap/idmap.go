@@ -9,6 +9,8 @@
 //	on the disk       in the mount, and so in overlayfs     in the container
 //	user 0        →   user 100000                       →   user 0
 //
+// A user who is not root has copies of the layers instead: see Mapped of package store.
+//
 // See user_namespaces(7), and MOUNT_ATTR_IDMAP in mount_setattr(2), which overlayfs understands since Linux 5.19.
 package idmap
 
@@ -22,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step01-pull/shared/advice"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/birth"
 )
 
@@ -37,6 +40,9 @@ func Host(maps []specs.LinuxIDMapping, id uint32) (uint32, error) {
 		if id >= m.ContainerID && id-m.ContainerID < m.Size {
 			return m.HostID + id - m.ContainerID, nil
 		}
+	}
+	if usernamespace.Inside() {
+		return 0, advice.Add(fmt.Errorf("%w: %d", ErrUnmapped, id), "as root, give the user a larger range in /etc/subuid and /etc/subgid")
 	}
 	return 0, advice.Add(fmt.Errorf("%w: %d", ErrUnmapped, id), "give it more: --userns auto:size=%d", uint64(id)+1)
 }

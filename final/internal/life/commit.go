@@ -3,6 +3,7 @@
 package life
 
 import (
+	"archive/tar"
 	"cmp"
 	"compress/gzip"
 	"context"
@@ -28,6 +29,7 @@ import (
 	"gocker/step02-untar/budget"
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/merged"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/overlay"
 )
 
@@ -153,7 +155,11 @@ func (life Life) packLayer(ctx context.Context, folder string, s containers.Stat
 		if err != nil {
 			return err
 		}
-		return store.Pack(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), targets...)
+		own := func(*tar.Header) error { return nil }
+		if usernamespace.Inside() && len(spec.Linux.UIDMappings) > 0 { // else its files have the container's numbers on the disk
+			own = store.OwnInside(spec.Linux)
+		}
+		return store.PackAs(untilDoneWriter{ctx, io.MultiWriter(z, plain)}, view.Upperdir(), own, targets...)
 	}); err != nil {
 		return layer, err
 	}

@@ -19,6 +19,7 @@ import (
 	"gocker/final/internal/runtime"
 	"gocker/final/internal/tail"
 	"gocker/step01-pull/shared/dirs"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/check"
 	"gocker/step04-overlay/overlay"
 )
@@ -92,6 +93,9 @@ func (life Life) withRoot(container string, do func(tree cp.Tree, spec *specs.Sp
 		f, err := overlay.Open(life.Containers.Dirs, s.ID)
 		if err == nil {
 			defer f.Close()
+			if usernamespace.Inside() { // on the disk its files have the numbers that they have outside
+				return life.withIdleRoot(s, spec, (*overlay.FS).MountAside, as)
+			}
 			return life.withIdleRoot(s, spec, (*overlay.FS).MountAside, func(root *os.File) error { return do(cp.Inside(root), spec) })
 		}
 		if !errors.Is(err, dirs.ErrLocked) {

@@ -11,13 +11,14 @@ import (
 
 	"gocker/final/internal/disk"
 	"gocker/final/internal/images"
+	"gocker/final/internal/store"
 	"gocker/final/internal/volumes"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
 )
 
 // DiskUsage is what gocker has on disk. Layers that images share are counted once, and each as it is unpacked and as it was
-// sent, because both are kept.
+// sent, because both are kept; and a user's copies with other owners: see store.Mapped.
 type DiskUsage struct {
 	Images     []ImageUsage
 	ImageBytes int64 // of all layers of them
@@ -68,12 +69,12 @@ func (look Look) DiskUsage() (u DiskUsage, err error) {
 		of[image.ID] = img.Layers
 		for _, layer := range img.Layers {
 			if have[layer.ChainID]++; have[layer.ChainID] == 1 {
-				u.ImageBytes += layer.Files + layer.Size
-				u.Unused += layer.Files + layer.Size
+				u.ImageBytes += store.DiskBytes(look.Containers.Dirs, layer)
+				u.Unused += store.DiskBytes(look.Containers.Dirs, layer)
 			}
 			if containers[image.ID] > 0 && !needed[layer.ChainID] {
 				needed[layer.ChainID] = true
-				u.Unused -= layer.Files + layer.Size
+				u.Unused -= store.DiskBytes(look.Containers.Dirs, layer)
 			}
 		}
 	}

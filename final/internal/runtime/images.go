@@ -13,9 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/final/internal/idmap"
+	"gocker/final/internal/store"
 	"gocker/step01-pull/shared/advice"
 	"gocker/step01-pull/shared/dirs"
 	"gocker/step03-layers/layers"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/byhand"
@@ -40,20 +42,26 @@ func ImageOptions(m specs.Mount) (name, within string) {
 }
 
 // imageLayers are the layers of an image that is to be mounted. container is the folder of the container.
-func imageLayers(m specs.Mount, container string) (*overlay.FS, error) {
+func imageLayers(m specs.Mount, container string, linux *specs.Linux) (*overlay.FS, error) {
 	images, id := filepath.Split(m.Source)
 	d := dirs.Dirs{Root: filepath.Dir(filepath.Clean(images))}
 	img, err := layers.Open(d, id)
 	if err != nil {
 		return nil, err
 	}
-	return &overlay.FS{Dir: container, Lower: img.Stack(d)}, nil
+	lower := img.Stack(d)
+	if len(linux.UIDMappings) > 0 && usernamespace.Inside() {
+		if lower, err = store.Mapped(d, img, linux); err != nil {
+			return nil, err
+		}
+	}
+	return &overlay.FS{Dir: container, Lower: lower}, nil
 }
 
 // imageTree is a mount of an image that nobody can reach yet.
 func imageTree(m specs.Mount, container string, linux *specs.Linux) (tree *os.File, err error) {
 	name, within := ImageOptions(m)
-	fs, err := imageLayers(m, container)
+	fs, err := imageLayers(m, container, linux)
 	if err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", name, err)
 	}
@@ -78,7 +86,7 @@ func imageTree(m specs.Mount, container string, linux *specs.Linux) (tree *os.Fi
 		tree, err = inside.CloneTree(found, 0)
 		return err
 	}
-	if len(linux.UIDMappings) == 0 {
+	if len(linux.UIDMappings) == 0 || usernamespace.Inside() {
 		err = fs.LayersAside(open)
 	} else {
 		err = idmap.Make(linux.UIDMappings, linux.GIDMappings, 0, func(_, user *os.File) error {

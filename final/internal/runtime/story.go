@@ -61,7 +61,7 @@ func (t *teller) outside() error {
 	t.proc, _ = os.ReadFile("/proc/self/cgroup") // the part that mounts them says what is wrong
 	for _, m := range t.spec.Mounts {
 		if m.Type == ImageType {
-			layers, err := imageLayers(m, t.dir)
+			layers, err := imageLayers(m, t.dir, t.spec.Linux)
 			if err != nil {
 				return err
 			}

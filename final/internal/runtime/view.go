@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/rootfs"
 )
 
@@ -18,7 +19,11 @@ func View(container string, spec *specs.Spec) error {
 			mounts = append(mounts, m)
 		}
 	}
-	all, err := pickUp(container, mounts, &specs.Linux{})
+	linux := &specs.Linux{}
+	if usernamespace.Inside() { // else images are shown with the numbers on the disk
+		linux = spec.Linux
+	}
+	all, err := pickUp(container, mounts, linux)
 	defer func() {
 		for _, b := range all {
 			b.tree.Close()

@@ -30,7 +30,12 @@ var ErrPack = errors.New("cannot be written as a layer")
 // Where somebody changes the files meanwhile, what is removed is left out, and a file has the size that it had when it was looked
 // at: it is cut off, or filled up with zeros, as GNU tar does.
 func Pack(w io.Writer, folder string, without ...string) error {
-	p := packer{tar: tar.NewWriter(w), without: without, names: map[[2]uint64]string{}}
+	return PackAs(w, folder, func(*tar.Header) error { return nil }, without...)
+}
+
+// PackAs is Pack for files whose owners in the archive are others: own changes them in each header.
+func PackAs(w io.Writer, folder string, own func(*tar.Header) error, without ...string) error {
+	p := packer{tar: tar.NewWriter(w), own: own, without: without, names: map[[2]uint64]string{}}
 	if err := p.add(".", folder); err != nil {
 		return err
 	}
@@ -39,6 +44,7 @@ func Pack(w io.Writer, folder string, without ...string) error {
 
 type packer struct {
 	tar     *tar.Writer
+	own     func(*tar.Header) error
 	without []string
 	names   map[[2]uint64]string // device and inode -> the first name of a file that has several
 }
@@ -60,6 +66,9 @@ func (p *packer) add(name, file string) error {
 	header, err := merged.Header(file)
 	if err == nil {
 		err = foreign(name, file)
+	}
+	if err == nil {
+		err = p.own(header)
 	}
 	if gone(err) {
 		return nil
