@@ -125,6 +125,25 @@ func Here(file string) (root, last int) {
 	return root, last
 }
 
+// ByHand is unshare(1) with what makes a user namespace like the one that this program is in, but for further ranges than the first; ""
+// if it is in the machine's.
+func ByHand() string {
+	if !Inside() {
+		return ""
+	}
+	command := "unshare --user --map-root-user --mount"
+	for _, m := range []struct{ file, option string }{{"uid_map", "--map-users"}, {"gid_map", "--map-groups"}} {
+		raw, _ := os.ReadFile("/proc/self/" + m.file) // without it there is one id
+		for line := range strings.Lines(string(raw)) {
+			var inside, outside, count int
+			if fmt.Sscan(line, &inside, &outside, &count); inside == 1 {
+				command += fmt.Sprintf(" %s=%d,%d,%d", m.option, outside, inside, count)
+			}
+		}
+	}
+	return command
+}
+
 // write gives the map to the user namespace of a process. It can be written only once.
 func (m Map) write(pid int) error {
 	if m.why == "" {

@@ -111,11 +111,21 @@ func tellNamespaces(spec *specs.Spec, tell story.Story) {
 	}
 	tell.Run(story.Enter, "one thread goes into new namespaces", unshare...)
 	if spec.Hostname != "" {
-		tell.Write(story.Inside, "a host name of its own", "/proc/sys/kernel/hostname", spec.Hostname)
+		Name(tell, "a host name of its own", "hostname", spec.Hostname)
 	}
 	if New(spec, specs.NetworkNamespace) {
 		tell.Run(story.Inside, "a new network namespace has only lo, and it is down", "ip", "link", "set", "lo", "up")
 	}
+}
+
+// Name tells of the kernel's hostname or domainname. In a user namespace the file of that name is nobody's, but a program of that name
+// may call the kernel.
+func Name(tell story.Story, why, which, name string) {
+	if usernamespace.Inside() {
+		tell.Run(story.Inside, why, which, name)
+		return
+	}
+	tell.Write(story.Inside, why, "/proc/sys/kernel/"+which, name)
 }
 
 // New tells whether a spec wants a new namespace of a type.

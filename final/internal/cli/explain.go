@@ -12,6 +12,7 @@ import (
 	"gocker/final/internal/describe"
 	"gocker/final/internal/engine"
 	"gocker/final/internal/explain"
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/story"
 )
 
@@ -44,7 +45,7 @@ func (e explainFlag) tell() story.Story {
 
 // rehearse writes the script of a container.
 func rehearse(e *engine.Engine, opts describe.Options, out io.Writer) error {
-	var script explain.Script
+	script := explain.Script{Enter: usernamespace.ByHand()}
 	err := e.Life().Rehearse(opts, say, script.Tell)
 	if err == nil {
 		_, err = script.WriteTo(out)

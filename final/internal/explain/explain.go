@@ -22,7 +22,16 @@ import (
 )
 
 // A Script hears a story.
-type Script struct{ lines [story.After + 1][]string }
+type Script struct {
+	Enter string // in front of "sh FILE": how a user who is not root goes into a user namespace; "" is for root
+	lines [story.After + 1][]string
+}
+
+const forRoot = "# Run it as root. It needs mount, unshare, nsenter, setpriv and so on of util-linux, and ip of iproute2."
+
+// forUser is also about newuidmap: unshare calls it.
+const forUser = `# It needs mount, unshare, nsenter, setpriv and so on of util-linux 2.38, newuidmap, hostname, and ip of iproute2.
+if [ "$(id -u)" != 0 ]; then exec %s sh "$0"; fi`
 
 // Tell is the story that it hears.
 func (s *Script) Tell(l story.Line) { s.lines[l.Where] = append(s.lines[l.Where], l.Command) }
@@ -38,24 +47,28 @@ func (s *Script) WriteTo(w io.Writer) (int64, error) {
 	if lines := s.lines[story.Host]; len(lines) > 0 {
 		first, host = lines[0], strings.Join(lines[1:], "\n")
 	}
+	about := forRoot
+	if s.Enter != "" {
+		about = fmt.Sprintf(forUser, s.Enter)
+	}
 	n, err := fmt.Fprintf(w, `#!/bin/sh
-# Run it as root. It needs mount, unshare, nsenter, setpriv and so on of util-linux, and ip of iproute2.
+%[10]s
 set -e
-%s
+%[1]s
 tmp=$(mktemp -d)
 finish() {
 	set +e
 	kill "$helper" 2>/dev/null
 	rm -r "$tmp"
-%s
+%[2]s
 }
 trap finish EXIT
 trap 'exit 143' HUP INT TERM
-%s
+%[3]s
 mkfifo "$tmp/ready" "$tmp/go"
 {
 	read -r pid <"$tmp/ready" &&
-	%s &&
+	%[4]s &&
 	echo >"$tmp/go" || kill -KILL "$pid"
 } &
 helper=$!
@@ -69,7 +82,7 @@ exec %[7]s /bin/sh -c 'echo "$0" >&8; read -r go <&9; exec 8>&- 9>&-; exec "$@"'
 export tmp
 %[9]s sh "$tmp/inside" 9>&-
 `, first, strings.Join(s.lines[story.After], "\n"), host, strings.Join(s.lines[story.Pivot], " &&\n\t"), end, inside,
-		s.become(), strings.Join(s.lines[story.Command], " "), strings.Join(s.lines[story.Enter], " "))
+		s.become(), strings.Join(s.lines[story.Command], " "), strings.Join(s.lines[story.Enter], " "), about)
 	return int64(n), err
 }
 

@@ -36,10 +36,12 @@ func TellNetwork(tell story.Story) {
 	isThere := fmt.Sprintf(`[ "$(stat -f -c %%T %s)" = nsfs ]`, file)
 	tell.Sh(story.Host, "a network namespace that stands for the host, unless it is there",
 		fmt.Sprintf("%s || { touch %s && unshare --net sh -c %s; }", isThere, file, story.Quote("ip link set lo up && mount --bind /proc/self/ns/net "+file)))
-	connect := story.Quote(pastaArgs()...)
+	connect := story.Quote(append(pastaArgs(), "--foreground")...)
 	if program, _ := findUplink(); filepath.Base(program) == "slirp4netns" {
-		connect = story.Quote(slirpArgs()...) + " &"
+		connect = story.Quote(slirpArgs()...)
 	}
+	there := fmt.Sprintf("nsenter --net=%s ip link show dev %s >/dev/null 2>&1", file, uplinkDevice)
 	tell.Sh(story.Host, "what connects it with the host's, unless it is there",
-		fmt.Sprintf("nsenter --net=%s ip link show dev %s >/dev/null 2>&1 || %s", file, uplinkDevice, connect))
+		fmt.Sprintf(`%s || { %s & uplink=$!; while ! %s && kill -0 "$uplink"; do sleep 0.1; done; }`, there, connect, there))
+	tell.Sh(story.After, "nobody needs it any more", `[ -z "$uplink" ] || kill "$uplink"`)
 }

@@ -74,7 +74,7 @@ func (t *teller) outside() error {
 	tellJoined(t.spec, t.Story)
 	err := t.step5.Outside()
 	if t.spec.Domainname != "" {
-		t.Write(story.Inside, "and a domain name", "/proc/sys/kernel/domainname", t.spec.Domainname)
+		byhand.Name(t.Story, "and a domain name", "domainname", t.spec.Domainname)
 	}
 	return err
 }
