@@ -167,6 +167,20 @@ func TestTheDoctorSaysWhatKeepsAUserOut(t *testing.T) {
 	testenv.InOrder(t, out, "MISS  without root ", "newuidmap: exit status 1", "breaks: containers of this user", "mend:   this process has no_new_privs", "Containers cannot run here", "status 1\n")
 }
 
+// As in most containers, something covers a part of /proc. A user's container could uncover it in a proc file system of its own.
+func TestAUserIsToldWhatCoversProc(t *testing.T) {
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	const covered = "/proc/version"
+	if err := unix.Mount("/dev/null", covered, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(covered, unix.MNT_DETACH)
+	out := asUser(t, u, `gocker run --rm --network none sample true 2>&1; gocker doctor 2>&1; echo status $?`)
+	testenv.InOrder(t, out, `mount proc on "/proc": operation not permitted`+"\n  something covers a part of the host's /proc", "see gocker doctor\n",
+		"MISS  /proc without root ", "mount proc: operation not permitted: these are covered: ", covered, "mend:   as root: umount ", "status 1\n")
+}
+
 // systemd ends a user's processes at the last logout, unless root has said something else.
 func TestTheDoctorKnowsWhoseContainersGoOnAfterALogout(t *testing.T) {
 	testenv.Needs(t, "newuidmap", "newgidmap")

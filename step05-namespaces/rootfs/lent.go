@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/usernamespace"
 	"gocker/step05-namespaces/inside"
 )
@@ -73,6 +74,9 @@ func (l lent) while(name string, do func() error) error {
 		return fmt.Errorf("show the host's %s: %w", name, err)
 	}
 	err = do()
+	if errors.Is(err, unix.EPERM) {
+		err = advice.Add(err, "something covers a part of the host's %s, as in most containers, so no user may have another: see gocker doctor", name)
+	}
 	// The folder is its root, and "." the only name that it has.
 	gone := unix.Fchdir(int(tree.Fd()))
 	if gone == nil {

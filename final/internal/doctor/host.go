@@ -30,7 +30,7 @@ func userNamespaces(dir string) []check.Result {
 	cmd := exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{overlayProbe, dir},
 		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 		},
@@ -40,7 +40,11 @@ func userNamespaces(dir string) []check.Result {
 	err := cmd.Start()
 	if err == nil {
 		results := []check.Result{check.Good(name, "can be made, and ids can be mapped").Optional()}
-		if err := cmd.Wait(); err != nil {
+		err := cmd.Wait()
+		if cmd.ProcessState.ExitCode() == noProc {
+			return append(results, covered(said.String()))
+		}
+		if err != nil {
 			return append(results, check.Miss("overlay without root", said.String(), breaks,
 				"a kernel from 5.11 on, and a folder that is not on an overlay itself").Optional())
 		}
@@ -57,6 +61,24 @@ func userNamespaces(dir string) []check.Result {
 	}
 	return miss(err.Error(), "a kernel with CONFIG_USER_NS, and no security module that forbids it")
 }
+
+// covered is about a proc file system that shows not all: the kernel mounts no other one in a user namespace then, as that would show
+// what somebody has covered. See mount_too_revealing in its fs/namespace.c.
+func covered(found string) check.Result {
+	var covers []string
+	for line := range strings.Lines(check.Text("/proc/self/mountinfo")) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], "/proc/") {
+			covers = append(covers, fields[4])
+		}
+	}
+	r := check.Miss("/proc without root", found+": these are covered: "+strings.Join(covers, ", "), "containers without root",
+		"as root: umount "+strings.Join(covers, " ")+"; in a container: docker run --security-opt systempaths=unconfined")
+	r.Required = usernamespace.Inside()
+	return r
+}
+
+// noProc is the status of a probe that could mount an overlay, and no proc file system.
+const noProc = 3
 
 // overlayProbe is the name under which this program mounts an overlay in the folder that is its argument, and ends.
 const overlayProbe = "gocker-overlay-probe"
@@ -85,6 +107,10 @@ func probeOverlay(dir string) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "mount overlay: %v", err)
 		os.Exit(1)
+	}
+	if err := unix.Mount("proc", filepath.Join(dir, "lowerdir"), "proc", 0, ""); err != nil {
+		fmt.Fprintf(os.Stderr, "mount proc: %v", err)
+		os.Exit(noProc)
 	}
 	os.Exit(0)
 }
