@@ -21,7 +21,7 @@ func ThisBoot() string { return check.Text("/proc/sys/kernel/random/boot_id") }
 // lostStatus is what docker says of a container that ran when the machine stopped: nobody knows how it ended.
 const lostStatus = 255
 
-// lost notes that nobody runs a container any more that somebody must have: its gocker was killed, or the machine has stopped.
+// lost notes that no gocker runs a container that one should run: its gocker was killed, or the machine has stopped.
 func (s *State) lost() {
 	if s.Status == specs.StateRunning {
 		s.ExitCode, s.Finished, s.End = 137, time.Now(), why.End{Orphaned: true} // it was killed with its gocker

@@ -157,8 +157,8 @@ func overwrite(file string, raw []byte) error {
 	return err
 }
 
-// Read reads a container's state. It is os.ErrNotExist for what is no container of ours, not ready yet, or being removed. Any
-// other error says nothing of the kind: that one is kept.
+// Read reads a container's state. It is os.ErrNotExist for a folder that is no container of ours, is not ready yet, or
+// is being removed. After any other error the container may be there: it is kept.
 func (store Store) Read(id string) (State, error) { return readState(store.Dirs.Container(id)) }
 
 func readState(folder string) (State, error) {
@@ -191,7 +191,7 @@ func (store Store) Change(id string, do func(*State)) (State, error) {
 	return s, writeJSON(filepath.Join(folder, stateName), s)
 }
 
-// List lists the containers, the newest first. An error tells of those that cannot be read; all others are in the list.
+// List lists the containers, the newest first. An error names those that cannot be read. All others are in the list.
 func (store Store) List() ([]State, error) {
 	buried := map[string]State{} // so each state is read once
 	buryErr := store.bury(func(s State) { buried[s.ID] = s })
@@ -269,7 +269,7 @@ func (store Store) find(name string) (State, error) {
 	return State{}, fmt.Errorf("%w: %d ids begin with %q", ErrNoContainer, len(found), name)
 }
 
-// look reads a container's state. One whose gocker died is buried first.
+// look reads a container's state. If the container's gocker has died, look buries it first.
 func (store Store) look(id string) (State, error) {
 	folder := store.Dirs.Container(id)
 	s, err := readState(folder)

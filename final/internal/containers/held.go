@@ -118,7 +118,7 @@ func (store Store) Adopt(id string, lock *os.File, tell story.Story) (*Held, err
 	return c, err
 }
 
-// RemoveDamaged removes a container that nobody runs, and whose state nobody can read.
+// RemoveDamaged removes a container that does not run, and whose state cannot be read.
 func (store Store) RemoveDamaged(s State) error {
 	f, err := overlay.Open(store.Dirs, s.ID)
 	if err != nil {

@@ -133,7 +133,7 @@ type Other struct {
 	Held bool // by a process: it runs, or is about to
 }
 
-// Others finds them. What cannot be read is left out: they are only spoken of.
+// Others finds them. It leaves out what it cannot read: messages only mention them.
 func (store Store) Others() (others []Other) {
 	lasting, _ := entries(store.Dirs.AllLasting())
 	linked, _ := entries(store.Dirs.Containers())
@@ -184,7 +184,7 @@ func entries(folder string) (map[string]bool, error) {
 	return there, err
 }
 
-// removeEmpty removes what a gocker has left that was killed as it began to make a container.
+// removeEmpty removes an empty folder: a gocker that was killed as it began to make a container has left it.
 func removeEmpty(folder string) {
 	if lock, err := dirs.TryLock(folder); err == nil {
 		os.Remove(folder) // it fails if there is anything in it

@@ -16,8 +16,8 @@ import (
 	"gocker/step01-pull/shared/dirs"
 )
 
-// A container's name is a link, {run}/names/{name}, and stands in its state. If it is killed, a command that changes both
-// may leave a link to a container that says another name, or is gone: that name is free. A command that changes links holds the
+// A container's name is a link, {run}/names/{name}, and stands in its state. A command that is killed between the two
+// leaves a link to a container that has another name, or is gone: that name is free. A command that changes links holds the
 // lock of {run}/names.
 
 func (store Store) names() string { return filepath.Join(store.Dirs.Run, "names") }
@@ -105,7 +105,7 @@ func (store Store) unlink(name, id string) {
 	}
 }
 
-// freeNames removes the links of containers that are gone: their folder was removed by hand, or by one that was killed.
+// freeNames removes the links of containers that are gone: their folder was removed by hand, or by a command that was killed.
 func (store Store) freeNames() error {
 	isGone := func(link string) bool {
 		_, err := os.Stat(link)

@@ -67,7 +67,7 @@ func (store Store) ReadProcess(id string) (*specs.Spec, error) {
 	return &specs.Spec{Process: part.Process, Linux: linux}, nil
 }
 
-// WriteSpec writes it, in one line: it has a name of a system call in every other one else.
+// WriteSpec writes it, in one line: with indents, every second line would only have the name of a system call.
 func (store Store) WriteSpec(id string, spec *specs.Spec) error {
 	return writeSpec(store.Dirs.Container(id), spec)
 }
@@ -80,8 +80,8 @@ func writeSpec(folder string, spec *specs.Spec) error {
 	return replace(filepath.Join(folder, specName), raw)
 }
 
-// broken is the error of a container's file. One that is gone or damaged was so made by a full disk or somebody's hand;
-// any other may be read another time.
+// broken is the error of a container's file. If the file is gone or damaged, a full disk or a user has done that.
+// Otherwise it may be read another time.
 func broken(id, file string, err error) error {
 	lost := dirs.Lost(err)
 	err = fmt.Errorf("container %s: read its %s: %w", id, file, err)
@@ -91,7 +91,7 @@ func broken(id, file string, err error) error {
 	return err
 }
 
-// View is the file system of a container that somebody else runs, to be looked at only.
+// View is the file system of a container that another process may run: only to look at it.
 func (store Store) View(id string) (*overlay.FS, error) {
 	img, err := store.ImageOf(id)
 	if err != nil {

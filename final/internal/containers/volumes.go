@@ -116,7 +116,7 @@ func (store Store) RemoveVolume(name string) error {
 	return store.volumes().Remove(name, store.VolumeUsers)
 }
 
-// PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had. One that
+// PruneVolumes removes the volumes that no container has and nobody wants to keep. bytes is what they had. A volume that
 // cannot be read is kept.
 func (store Store) PruneVolumes(unwanted func(volumes.Volume) bool, removed func(name string)) (bytes int64, err error) {
 	all, err := store.volumes().List()
