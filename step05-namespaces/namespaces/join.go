@@ -30,6 +30,7 @@ func (p *Process) join(pid int, process *specs.Process) error {
 	}
 	container := os.NewFile(uintptr(pidfd), "container")
 	defer container.Close()
+	hasOwnCgroups := !sameNamespace(pid, "cgroup") // before /proc is another
 	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
@@ -50,7 +51,9 @@ func (p *Process) join(pid int, process *specs.Process) error {
 	if err := p.each(func(part Part) error { return part.First(p.list) }); err != nil {
 		return err
 	}
-	p.list.Add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
+	if hasOwnCgroups { // else it is the machine's, which only the machine's root may join
+		p.list.Add("join the cgroup namespace", unix.SYS_SETNS, pidfd, unix.CLONE_NEWCGROUP)
+	}
 	p.list.Wait()
 	if err := p.addCommand(process); err != nil {
 		return err
@@ -65,4 +68,11 @@ func (p *Process) join(pid int, process *specs.Process) error {
 		return err
 	}
 	return p.each(func(part Part) error { return part.Ready(p) })
+}
+
+// sameNamespace tells whether a process and this one are in one namespace of a kind.
+func sameNamespace(pid int, kind string) bool {
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+	ours, oursErr := os.Stat("/proc/self/ns/" + kind)
+	return err == nil && oursErr == nil && os.SameFile(theirs, ours)
 }
