@@ -111,7 +111,7 @@ say doctor gocker doctor
 		`device: gocker: container `, `: make the device "/dev/fuse": operation not permitted: a user who is not root makes no devices`, "host: ", "lo\n",
 		"started\n", "ps: one sample:latest\n", "exec: 7\n", fmt.Sprintf("outside: %d\n", testenv.FirstSubID+6), "top: PID", "while :; do",
 		"stats: gocker: stats one: there is no cgroup", "pause: gocker: pause one: there is no cgroup", "cp: ", "diff: ", "A /tmp/file\n", "commit: sha256:", "again: hello\n", "stop: one\n", "start: one\n", "rm: one\n",
-		"sick: ", "well: ", "asked: asked Up ", "(healthy)\n", "late: ", "probes: few\n", "volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: gocker: only root can make a cage", "sudo gocker learn check", "progress: STEP", "check: 2 images and ", " are as they should be\n",
+		"sick: ", "well: ", "asked: asked Up ", "(healthy)\n", "late: ", "probes: few\n", "volume: vol\n", "pid: gocker: container ", ": a container without a pid namespace of its own: ", "privileged: mknod: /dev/disk: Operation not permitted\n", "unshare: 0\n", "new: P has a program", fmt.Sprintf("owner: %d\n", testenv.UserID), "learn: FAIL  a file has its content", "progress: STEP", "check: 2 images and ", " are as they should be\n",
 		"homeless: ", "mkdir "+filepath.Dir(u.Home)+"/.local: permission denied",
 		fmt.Sprintf("root is user %d outside, and there are %d more ids", testenv.UserID, testenv.SubIDs), "Containers can run here")
 	if len(holders(t)) != 1 { // it stays for the user's next command

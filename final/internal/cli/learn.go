@@ -87,8 +87,9 @@ func learnCheckCommand(e *engine.Engine) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [flags] STEP PROGRAM [ARG…]",
 		Short: "Check a program of yours for a step",
-		Long: "Check a program of yours for a step. What it is to do stands on the step's page, under \"Build it yourself\". It runs as root, in " +
-			"a cage: it sees your files, and what it changes is gone at the end. The check stops at the first case that fails. The exit " +
+		Long: "Check a program of yours for a step. What it is to do stands on the step's page, under \"Build it yourself\". It runs in " +
+			"a cage: it sees your files, and what it changes is gone at the end. If a user has no cgroup or no other ids, some cases " +
+			"cannot be tried, and say what they need. The check stops at the first case that fails. The exit " +
 			"status is 0 only if all cases pass.\n\nThese steps can be checked: " + learn.Names() + ".",
 		Example: "  gocker learn check 2 ./untar\n  gocker learn check 2 python3 untar.py",
 		Args:    cobra.MinimumNArgs(2),

@@ -40,7 +40,7 @@ var outside = []string{"", "help", "--help", "-h", "--version", "version", "comp
 func IsWanted(args []string) bool { return len(args) > 0 && !slices.Contains(outside, args[0]) }
 
 // begin are the commands that put processes into cgroups.
-var begin = []string{"run", "start", "restart", "exec", "unshare"}
+var begin = []string{"run", "start", "restart", "exec", "unshare", "learn"}
 
 // Systemd is the folder with the socket of the user's systemd, which a command may have to ask for a cgroup: see package rootless.
 func Systemd(args []string) (folder string, mayAsk bool) {

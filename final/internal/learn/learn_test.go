@@ -4,8 +4,10 @@ package learn
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -17,10 +19,25 @@ import (
 	"testing"
 	"unicode"
 
+	"gocker/step01-pull/shared/lesson"
 	"gocker/step01-pull/shared/testenv"
+	"gocker/step03-layers/usernamespace"
+	"gocker/step06-cgroups/cgrouptest"
 )
 
+// asUser is set for a process of the tests that an ordinary user started: it is the folder of the answers.
+const asUser = "GOCKER_TEST_AS_USER"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asUser) != "" {
+		lesson.Main("tests", usernamespace.Enter(func(context.Context, io.Reader, io.Writer, []string) error {
+			if status := m.Run(); status != 0 {
+				return lesson.Exit(status)
+			}
+			return nil
+		}))
+		return
+	}
 	testenv.Alone()
 	os.Setenv("LC_ALL", "C.UTF-8") // what a learner is told depends on it
 	os.Exit(m.Run())
@@ -122,12 +139,18 @@ func TestAWrongAnswerIsToldWhy(t *testing.T) {
 	testenv.NeedRoot(t)
 	for step, wrongs := range wrongAnswers {
 		t.Run(fmt.Sprintf("step%d", step), func(t *testing.T) {
-			answers := build(t, step)
+			answers := filepath.Join(os.Getenv(asUser), fmt.Sprint("wrong", step))
+			if os.Getenv(asUser) == "" {
+				answers = build(t, step)
+			}
 			if n := len(wrongs); n < 10 {
 				t.Errorf("there are %d wrong answers, want at least 10", n)
 			}
 			told := map[string]string{}
-			for _, w := range wrongs {
+			for i, w := range wrongs {
+				if os.Getenv(asUser) != "" && i%4 != 0 {
+					continue // the cases are the same, so some tell that a user's cage shows the mistakes, too
+				}
 				t.Run(w.mistake, func(t *testing.T) {
 					if step < 5 { // a program that is still open for writing cannot be executed, and a child of another cage may have it open
 						t.Parallel()
@@ -140,6 +163,42 @@ func TestAWrongAnswerIsToldWhy(t *testing.T) {
 				told[w.text] = w.mistake
 			}
 		})
+	}
+}
+
+// A user is told the same as root.
+func TestAUsersAnswers(t *testing.T) {
+	if folder := os.Getenv(asUser); folder != "" {
+		for i := range Pages {
+			checkStep(t, i+1, "", filepath.Join(folder, "P"))
+		}
+		return
+	}
+	testenv.Needs(t, "newuidmap", "newgidmap")
+	u := testenv.OrdinaryUser(t, testenv.Subids())
+	dir := newModule(t)
+	for name, source := range answered(t, 1, 2, 3, 4, 5, 6) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(source), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built := map[string]string{"learn.test": "/proc/self/exe", "P": buildModule(t, dir)}
+	for step := range wrongAnswers {
+		built[fmt.Sprint("wrong", step)] = build(t, step)
+	}
+	for name, from := range built {
+		program, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(u.Home, name), program, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := u.Command([]string{asUser + "=" + u.Home, "LC_ALL=C.UTF-8"}, filepath.Join(u.Home, "learn.test"), "-test.run=^(TestAUsersAnswers|TestAWrongAnswerIsToldWhy)$", "-test.v")
+	cmd.Dir = u.Home
+	if out, err := cgrouptest.In(cgrouptest.Delegated(t), cmd).CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
 	}
 }
 

@@ -87,7 +87,7 @@ func translateComments(code []byte) []byte {
 // Made says what New has made, and what to type next.
 func Made(dir string) string {
 	return say("%s has a program with a file for each step", dir) + "\n" +
-		say("next: %s", fmt.Sprintf("cd %s && go build -o P . && sudo gocker learn check 1 ./P", dir)) + "\n"
+		say("next: %s", fmt.Sprintf("cd %s && go build -o P . && gocker learn check 1 ./P", dir)) + "\n"
 }
 
 // isBuilt is an error if the go command would not build a module in this folder: with a go.work above, it builds those in there.

@@ -12,9 +12,18 @@ import (
 
 // Print tells a learner what became of the program. command is how it was checked.
 func (r Report) Print(w io.Writer, command string) {
+	why := ""
 	for _, result := range r.Results {
 		if result.OK {
 			fmt.Fprintln(w, say("ok    %s", result.Asks))
+			continue
+		}
+		if result.Skipped != "" {
+			fmt.Fprintln(w, say("skip  %s", result.Asks))
+			if result.Skipped != why { // of several, the first says it
+				section(w, say("why"), result.Skipped)
+			}
+			why = result.Skipped
 			continue
 		}
 		fmt.Fprintln(w, say("FAIL  %s", result.Asks))
@@ -27,7 +36,10 @@ func (r Report) Print(w io.Writer, command string) {
 		section(w, say("read"), say("docs/%s", result.Page))
 	}
 	fmt.Fprintf(w, "\n%s\n", say("step %d: %d of %d cases pass, in %.1fs", r.Step, r.Passed, r.Cases, r.Seconds))
-	if r.Passed < r.Cases {
+	if r.Skipped > 0 {
+		fmt.Fprintln(w, say("%d could not be tried here", r.Skipped))
+	}
+	if r.Passed+r.Skipped < r.Cases {
 		fmt.Fprintln(w, say("next: change the program, and then: %s", command))
 		fmt.Fprintln(w, say("  or: %s", fmt.Sprintf("gocker learn hint %d", r.Step)))
 		return

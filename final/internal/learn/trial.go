@@ -36,6 +36,11 @@ func (f *failure) Error() string {
 
 func failed(text, expected, happened string) error { return &failure{text, expected, happened} }
 
+// skipped says why a case cannot be tried here. It is no failure of the program.
+type skipped struct{ why string }
+
+func (s *skipped) Error() string { return s.why }
+
 // at is where this process finds a file of Dir.
 func (t *trial) at(parts ...string) string {
 	return t.Path(append([]string{"learn"}, parts...)...)

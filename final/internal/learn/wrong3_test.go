@@ -16,8 +16,8 @@ var wrongLayers = []wrong{
 	{"whiteouts are left as they are", "whiteout", `case isWhiteout:
 			defer hide(hidden)`, `case isWhiteout:
 			check(root.WriteFile(name, nil, 0o644))`},
-	{"opaque folders are ignored", "opaque", `defer func() { check(unix.Setxattr(filepath.Dir(hidden), "trusted.overlay.opaque", []byte("y"), 0)) }()`, ``},
-	{"a folder that is there has no whiteout", "replaced", `unix.Setxattr(name, "trusted.overlay.opaque", []byte("y"), 0) // a file needs none`, ``},
+	{"opaque folders are ignored", "opaque", `defer func() { check(setOpaque(filepath.Dir(hidden))) }()`, ``},
+	{"a folder that is there has no whiteout", "replaced", `setOpaque(name) // a file needs none`, ``},
 	{"links are made to stay inside", "absolute-link", `root.Symlink(h.Linkname, name)`, `root.Symlink(strings.TrimLeft(h.Linkname, "/"), name)`},
 	{"hard links to other layers are left out", "hard-link-below", `i := len(below) - 1;`, `i := -1;`},
 	{"a setuid bit is lost by chown after chmod", "mode", `check(root.Chmod(name, h.FileInfo().Mode()))`, `check(root.Chmod(name, h.FileInfo().Mode()&^os.ModeSetuid))`},

@@ -31,7 +31,7 @@ var wrongLimits = []wrong{
 	{"the process is put into its cgroup after it has forked", "children", `check(cmd.Start())`, `cmd.Env = append(cmd.Env, "CGROUPS=")
 	check(cmd.Start())
 	go func() {
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(2 * time.Second)
 		for _, folder := range cgroups {
 			os.WriteFile(filepath.Join(folder, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0)
 		}

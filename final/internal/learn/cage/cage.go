@@ -11,6 +11,10 @@
 //	  upper       what it changed elsewhere
 //	  aside       what the program does not see
 //
+// An ordinary user's cage is in the user's user namespace, and root in there is the user. There is an overlay of each folder in /, as the
+// kernel makes none of / there. See showFolders. The cage has a cgroup if root has delegated one to the user. If not, the
+// program may have so many processes, and so much time, and the disk is small; but nothing limits its memory.
+//
 // As systemd does it, / is a shared mount: what a program mounts without a private copy stays in the cage, and is found.
 //
 // Outside it has a folder, below the one for temporary files, which is locked as long as the cage is there. If this process is
@@ -25,7 +29,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -52,13 +55,15 @@ const (
 
 // A Cage is a place where programs run. Close it.
 type Cage struct {
-	memory *os.File            // the file system of the cage
-	folder string              // where it is mounted, which nobody else sees; others see a record of the cgroup
-	lock   *os.File            // of the folder
-	cgroup cgroups.Cgroup      // what it may use
-	inner  cgroups.Cgroup      // below it, where programs begin: with v2 only a cgroup without processes can have others
-	first  *namespaces.Process // PID 1: it waits, and all others end with it
-	mounts []string            // those at the beginning
+	memory   *os.File            // the file system of the cage
+	folder   string              // where it is mounted, which nobody else sees; others see a record of the cgroup
+	lock     *os.File            // of the folder
+	cgroup   cgroups.Cgroup      // what it may use
+	inner    cgroups.Cgroup      // below it, where programs begin: with v2 only a cgroup without processes can have others
+	noCgroup error               // why there is none
+	first    *namespaces.Process // PID 1: it waits, and all others end with it
+	pidNS    os.FileInfo         // the pid namespace of first
+	mounts   []string            // those at the beginning
 }
 
 // New makes a cage.
@@ -106,67 +111,11 @@ func New() (c *Cage, err error) {
 	if c.first, err = namespaces.Create(spec, terminal.New(spec.Process, terminal.Stdio{}), cgroups.Into(c.inner), part); err != nil {
 		return c, err
 	}
+	if c.pidNS, err = os.Stat(fmt.Sprintf("/proc/%d/ns/pid", c.first.Pid)); err != nil {
+		return c, err
+	}
 	c.mounts, err = c.mounted()
 	return c, err
-}
-
-// build mounts the root, on a thread that has a mount namespace of its own.
-func (c *Cage) build() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make all mounts private: %w", err)
-	}
-	others, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", c.folder, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", Disk)); err != nil {
-		return fmt.Errorf("mount tmpfs on %q: %w", c.folder, err)
-	}
-	for _, name := range []string{"root", "upper", "work", "learn", "aside", "learn/tmp"} {
-		if err := os.Mkdir(filepath.Join(c.folder, name), 0o755); err != nil {
-			return err
-		}
-	}
-	if c.memory, err = os.Open(c.folder); err != nil {
-		return err
-	}
-	root := filepath.Join(c.folder, "root")
-	options := fmt.Sprintf("lowerdir=/,upperdir=%s/upper,workdir=%s/work", c.folder, c.folder)
-	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
-		return fmt.Errorf("mount an overlay of /: %w", err)
-	}
-	for _, m := range others {
-		if err := show(m, root); err != nil {
-			return err
-		}
-	}
-	learn := root + Dir
-	if err := os.Mkdir(learn, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return unix.Mount(filepath.Join(c.folder, "learn"), learn, "", unix.MS_BIND, "")
-}
-
-// show binds one more file system of the machine into root, where nobody can write it.
-func show(m *mountinfo.Info, root string) error {
-	if m.Mountpoint == "/" || m.FSType == "autofs" || m.FSType == "nsfs" {
-		return nil
-	}
-	for _, own := range []string{"/proc", "/sys", "/dev"} { // a container has its own
-		if m.Mountpoint == own || strings.HasPrefix(m.Mountpoint, own+"/") {
-			return nil
-		}
-	}
-	at := root + m.Mountpoint
-	if err := unix.Mount(m.Mountpoint, at, "", unix.MS_BIND, ""); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EACCES) {
-		return nil // another mount is above it, or its user alone may see it
-	} else if err != nil {
-		return fmt.Errorf("bind %q: %w", m.Mountpoint, err)
-	}
-	if err := unix.MountSetattr(unix.AT_FDCWD, at, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-		return fmt.Errorf("make %q read-only: %w", m.Mountpoint, err)
-	}
-	return nil
 }
 
 // Path is where this process finds a file of the cage: one in Dir, or in aside, which the program does not see. It is for

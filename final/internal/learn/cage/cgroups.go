@@ -3,17 +3,22 @@
 package cage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step03-layers/usernamespace"
 	"gocker/step04-overlay/overlay"
+	"gocker/step05-namespaces/birth"
+	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/rootfs"
 	"gocker/step06-cgroups/cgroups"
 	"gocker/step06-cgroups/devices"
@@ -28,7 +33,13 @@ const inner = "learner"
 // makeCgroups makes the cgroup that holds the limits, and the one below it.
 func (c *Cage) makeCgroups() (err error) {
 	name := strings.Join([]string{"gocker-learn", filepath.Base(os.TempDir()), filepath.Base(c.folder)}, "-")
-	if c.cgroup, err = cgroups.New(&overlay.FS{Dir: c.folder}, name); err != nil {
+	f := &overlay.FS{Dir: c.folder}
+	c.cgroup, err = cgroups.New(f, name)
+	if errors.Is(err, os.ErrPermission) && usernamespace.Inside() {
+		c.noCgroup, c.cgroup, c.inner = err, cgroups.Nowhere, cgroups.Nowhere
+		return cgroups.Record(f, cgroups.Nowhere)
+	}
+	if err != nil {
 		return err
 	}
 	most, processes := int64(memory), int64(pids)
@@ -36,8 +47,10 @@ func (c *Cage) makeCgroups() (err error) {
 	if err := cgroups.Set(c.cgroup, settings); err != nil {
 		return err
 	}
-	if err := devices.Guard(c.cgroup, append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)); err != nil {
-		return err
+	if !usernamespace.Inside() { // whose root makes no devices
+		if err := devices.Guard(c.cgroup, append([]specs.LinuxDeviceCgroup{devices.DenyAll}, devices.Defaults()...)); err != nil {
+			return err
+		}
 	}
 	if c.inner, err = cgroups.New(nil, filepath.Join(name, inner)); err != nil {
 		return err
@@ -67,8 +80,26 @@ func (c *Cage) openTrees() (trees []tree, err error) {
 	return trees, nil
 }
 
+// NoCgroup is why the cage has no cgroup; nil if it has one.
+func (c *Cage) NoCgroup() error { return c.noCgroup }
+
+// limitProcesses gives a program a limit of its own, where there is no cgroup. The processes of the user's containers are counted, too: all
+// in the user namespace are.
+func (c *Cage) limitProcesses() namespaces.Part {
+	return namespaces.Part{Last: func(list *birth.List) error {
+		if c.noCgroup != nil {
+			most := &unix.Rlimit{Cur: 4 * pids, Max: 4 * pids}
+			list.Add("set the limit of processes", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, unsafe.Pointer(most), 0)
+		}
+		return nil
+	}}
+}
+
 // controllers are those of the trees of the cage; with v2 there is one tree.
 func (c *Cage) controllers() []string {
+	if c.noCgroup != nil {
+		return nil
+	}
 	if c.cgroup.Word("v2", "v1") == "v2" {
 		return []string{"memory"}
 	}

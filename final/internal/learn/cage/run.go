@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -56,7 +56,7 @@ func (c *Cage) Start(args, env []string, stdin io.Reader) (*Running, error) {
 	r := &Running{cage: c}
 	process := &specs.Process{Args: args, Env: slices.Concat(os.Environ(), []string{"TMPDIR=" + Dir + "/tmp"}, env), Cwd: cwd}
 	streams := terminal.New(process, terminal.Stdio{Stdin: stdin, Stdout: &r.stdout, Stderr: &r.stderr})
-	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.inner))
+	r.Process, err = namespaces.Join(c.first.Pid, process, streams, cgroups.Into(c.inner), c.limitProcesses())
 	return r, err
 }
 
@@ -154,13 +154,36 @@ func (c *Cage) processes() (commands []string, err error) {
 
 // pids are those of all processes in the cage but its first, as the host counts.
 func (c *Cage) pids() (all []int, err error) {
-	for _, folder := range cgroups.Paths(c.cgroup) {
-		pids, pidsErr := cgroups.Pids(folder)
-		all, err = append(all, pids...), errors.Join(err, pidsErr)
+	entries, err := os.ReadDir("/proc")
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && pid != c.first.Pid && c.has(pid) {
+			all = append(all, pid)
+		}
 	}
-	slices.Sort(all)
-	return slices.DeleteFunc(slices.Compact(all), func(pid int) bool { return pid == c.first.Pid }), err
+	return all, err
 }
+
+// has tells whether a process is in the pid namespace of the cage, or in one that was made in there. See NS_GET_PARENT in ioctl_ns(2).
+func (c *Cage) has(pid int) bool {
+	if len(numbersOf(pid)) < len(numbersOf(c.first.Pid)) {
+		return false
+	}
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	for err == nil { // else it is somebody else's, or the outermost one that this process sees
+		defer ns.Close()
+		if info, err := ns.Stat(); err == nil && os.SameFile(info, c.pidNS) {
+			return true
+		}
+		var fd int
+		if fd, err = unix.IoctlRetInt(int(ns.Fd()), nsGetParent); err == nil {
+			ns = os.NewFile(uintptr(fd), "pid namespace")
+		}
+	}
+	return false
+}
+
+// nsGetParent is NS_GET_PARENT of the kernel's linux/nsfs.h.
+const nsGetParent = 0xb702
 
 // Stdout is what the program has written by now.
 func (r *Running) Stdout() string { return r.stdout.String() }
@@ -215,26 +238,6 @@ func (c *Cage) Reached() string {
 		return "disk"
 	}
 	return ""
-}
-
-// Changed lists the files that programs changed or made outside of Dir and of the home folder, where caches are.
-func (c *Cage) Changed() (names []string, err error) {
-	upper := c.Path("upper")
-	home, _ := os.UserHomeDir() // without one, nothing is left out
-	err = filepath.WalkDir(upper, func(path string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(path, upper)
-		switch {
-		case name == home && home != "", entry.Name() == "__pycache__", name == "/dev", name == "/proc", name == "/sys":
-			return filepath.SkipDir
-		case !entry.IsDir():
-			names = append(names, name)
-		}
-		return nil
-	})
-	return names, err
 }
 
 // Inside is where this process finds a file as programs of the cage see it, with what they mounted. As with Path, no program

@@ -83,7 +83,7 @@ func unpackLayer(layer, fs string, below []string) string {
 		hidden := filepath.Join(fs, path.Dir(name), base) // what a whiteout hides
 		switch {
 		case base == ".wh..opq":
-			defer func() { check(unix.Setxattr(filepath.Dir(hidden), "trusted.overlay.opaque", []byte("y"), 0)) }()
+			defer func() { check(setOpaque(filepath.Dir(hidden))) }()
 		case isWhiteout:
 			defer hide(hidden)
 		case h.Typeflag == tar.TypeDir:
@@ -105,8 +105,17 @@ func unpackLayer(layer, fs string, below []string) string {
 // hide hides what layers below have by this name. A folder of this layer that has it hides what is in theirs.
 func hide(name string) {
 	if unix.Mknod(name, unix.S_IFCHR, 0) == unix.EEXIST {
-		unix.Setxattr(name, "trusted.overlay.opaque", []byte("y"), 0) // a file needs none
+		setOpaque(name) // a file needs none
 	}
+}
+
+// setOpaque hides what layers below have in a folder. Only the machine's root writes trusted.*, so overlayfs has two names for it.
+func setOpaque(folder string) error {
+	err := unix.Setxattr(folder, "trusted.overlay.opaque", []byte("y"), 0)
+	if err == unix.EPERM {
+		err = unix.Setxattr(folder, "user.overlay.opaque", []byte("y"), 0)
+	}
+	return err
 }
 
 func finish(root *os.Root, name string, h *tar.Header) {
