@@ -19,6 +19,7 @@ import (
 	"gocker/step03-layers/layers"
 	"gocker/step03-layers/merged"
 	"gocker/step03-layers/usernamespace"
+	"gocker/step04-overlay/story"
 )
 
 // writeNewSpec writes config.json of a new container. If it is to have ids of the host that no other has, they are chosen before:
@@ -79,6 +80,7 @@ func (c *Held) mapLayers(img layers.Image, users describe.Users) (err error) {
 	if c.FS.Lower, err = layerstore.Mapped(c.Dirs, img, linux); err != nil {
 		return err
 	}
+	c.FS.Tell.Sh(story.Host, "each layer was copied once with the owners that its files have by the user namespace", "# the copies are "+story.Quote(c.FS.Lower...))
 	if err := os.Symlink(layerstore.MapName(linux), filepath.Join(c.FS.Dir, mapLink)); err != nil {
 		return err
 	}
@@ -134,7 +136,12 @@ func (c *Held) MountForUsers() error {
 		return err
 	}
 	return idmap.Make(c.Spec.Linux.UIDMappings, c.Spec.Linux.GIDMappings, 0, func(_, user *os.File) error {
-		c.FS.Over = func(folders []string) error { return idmap.Over(folders, c.Spec.Linux, user) }
+		c.FS.Over = func(folders []string) error {
+			for _, folder := range folders {
+				c.FS.Tell.Run(story.Host, "what lies there, with the owners that it has by the user namespace", "mount", "--bind", "-o", idmap.Option(c.Spec.Linux), folder, folder)
+			}
+			return idmap.Over(folders, c.Spec.Linux, user)
+		}
 		defer func() { c.FS.Over = nil }()
 		err := c.FS.Mount()
 		if errors.Is(err, unix.EINVAL) {

@@ -25,6 +25,7 @@ import (
 
 	"gocker/step01-pull/shared/advice"
 	"gocker/step03-layers/usernamespace"
+	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
 )
 
@@ -104,6 +105,34 @@ func Make(users, groups []specs.LinuxIDMapping, flags int, use func(pidfd, user 
 	}
 	defer user.Close()
 	return use(pidfd, user)
+}
+
+// Option is what mount(8) calls a mount with these maps, since util-linux 2.39.
+func Option(linux *specs.Linux) string {
+	var words []string
+	for _, kind := range []struct {
+		letter string
+		maps   []specs.LinuxIDMapping
+	}{{"u", linux.UIDMappings}, {"g", linux.GIDMappings}} {
+		for _, m := range kind.maps {
+			words = append(words, fmt.Sprintf("%s:%d:%d:%d", kind.letter, m.ContainerID, m.HostID, m.Size))
+		}
+	}
+	return "X-mount.idmap=" + strings.Join(words, " ")
+}
+
+// Tell tells of the user namespace itself.
+func Tell(linux *specs.Linux, tell story.Story) {
+	if tell == nil || len(linux.UIDMappings) == 0 {
+		return
+	}
+	tell.Run(story.Enter, "a user namespace, which will own all other new ones; nobody has a number in there yet", "unshare", "--user")
+	for _, m := range []struct {
+		file, why string
+		maps      []specs.LinuxIDMapping
+	}{{"uid_map", "who its users are outside: from there, and only once", linux.UIDMappings}, {"gid_map", "and its groups", linux.GIDMappings}} {
+		tell.Sh(story.Pivot, m.why, "printf %s "+story.Quote(string(text(m.maps)))+" >/proc/$pid/"+m.file)
+	}
 }
 
 func text(maps []specs.LinuxIDMapping) []byte {

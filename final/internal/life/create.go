@@ -42,9 +42,6 @@ func (life Life) create(ctx context.Context, opts describe.Options, say func(for
 	if err := opts.Check(); err != nil {
 		return nil, err
 	}
-	if tell != nil && opts.Isolation.Users.Own() {
-		return nil, advice.Add(errors.New("--explain tells nothing of user namespaces yet"), "say --userns host")
-	}
 	if err := life.Containers.NameOthers(&opts.Isolation); err != nil {
 		return nil, err
 	}

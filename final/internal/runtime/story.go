@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/final/internal/idmap"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/story"
 	"gocker/step05-namespaces/birth"
@@ -72,6 +73,7 @@ func (t *teller) outside() error {
 		}
 	}
 	tellJoined(t.spec, t.Story)
+	idmap.Tell(t.spec.Linux, t.Story)
 	err := t.step5.Outside()
 	if t.spec.Domainname != "" {
 		byhand.Name(t.Story, "and a domain name", "domainname", t.spec.Domainname)
@@ -102,7 +104,7 @@ func (t *teller) bind(m specs.Mount) {
 		return
 	}
 	byhand.Missing(t.Story, m.Destination, t.isFile[m.Source])
-	tellBind(m, t.Story)
+	tellBind(m, t.spec.Linux, t.Story)
 }
 
 func (t *teller) ready(p *namespaces.Process) error {
@@ -225,12 +227,16 @@ func tellDevices(devices []specs.LinuxDevice, tell story.Story) {
 	}
 }
 
-func tellBind(m specs.Mount, tell story.Story) {
+func tellBind(m specs.Mount, linux *specs.Linux, tell story.Story) {
 	how, target := "--rbind", byhand.InRoot(m.Destination)
 	if slices.Contains(m.Options, "bind") {
 		how = "--bind"
 	}
-	tell.Run(story.Inside, "a file or folder of the host", "mount", how, m.Source, target)
+	words := []string{"mount", how}
+	if slices.Contains(m.Options, "idmap") {
+		words = append(words, "-o", idmap.Option(linux))
+	}
+	tell.Run(story.Inside, "a file or folder of the host", append(words, m.Source, target)...)
 	var options []string
 	for _, option := range m.Options {
 		if attr := attributesOf([]string{option}); attr.Attr_set|attr.Attr_clr != 0 {
