@@ -80,7 +80,7 @@ func TestNetworkSendsAPacketToAnotherMachine(t *testing.T) {
 }
 
 func TestRunNeedsProcAndNoOtherFileSystemOfTheKernel(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "it takes /proc away, and below it is the machine's")
 	testenv.Needs(t, "unshare", "umount")
 	d := testenv.Dirs(t)
 	for _, tt := range []struct{ without, want string }{

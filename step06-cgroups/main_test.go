@@ -49,7 +49,7 @@ func output(t *testing.T, d dirs.Dirs, args ...string) (string, error) {
 }
 
 func TestExperiments(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	d := testenv.Dirs(t)
 	for name, count := range map[string]string{
 		"memory": `oom_kill (\d+)`,
@@ -73,7 +73,7 @@ func TestExperiments(t *testing.T) {
 }
 
 func TestADeviceThatIsNotListedCannotBeRead(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	out, err := output(t, testenv.Dirs(t), "--experiment", "devices")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestADeviceThatIsNotListedCannotBeRead(t *testing.T) {
 }
 
 func TestRunSaysWhatTheLimitsAre(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	d := testenv.Dirs(t)
 	out, err := output(t, d, "-m", "48m", "--cpus", "0.5", "--pids-limit", "20", "sample", "sh", "-c", "exit 7")
 	var exit lesson.Exit
@@ -98,7 +98,7 @@ func TestRunSaysWhatTheLimitsAre(t *testing.T) {
 
 // The advice is followed as it stands, and then the step runs.
 func TestTheAdviceOnCgroupsThatAreNotMountedHelps(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "it mounts cgroup file systems")
 	testenv.Needs(t, "unshare", "umount", "mount", "sed")
 	d := testenv.Dirs(t)
 	exe, err := os.Executable()
@@ -137,7 +137,7 @@ func TestNonsensicalLimitsAreRefused(t *testing.T) {
 }
 
 func TestCtrlCLeavesNothing(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	d := testenv.Dirs(t) // looks at its end
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

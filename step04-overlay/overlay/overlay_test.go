@@ -184,7 +184,7 @@ func TestChangesGoToUpperdirAndTheLayersStay(t *testing.T) {
 }
 
 func TestChangesAreNotEmptyOnlyBecauseThereIsNoProc(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "it takes /proc away, and below it is the machine's")
 	d := testenv.Dirs(t)
 	f := mount(t, d, unpacked(t, d, three(t)))
 	if err := os.WriteFile(filepath.Join(f.Mnt(), "new"), nil, 0o644); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step04-overlay/overlay"
 	"gocker/step04-overlay/testroot"
 	"gocker/step05-namespaces/namespaces"
@@ -158,6 +159,9 @@ func TestAContainerHasNoFileOfItsCaller(t *testing.T) {
 		{"nothing", terminal.Stdio{}, []*os.File{null, null, null}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "nothing" {
+				testenv.NeedMachinesRoot(t, "its /dev/null is the host's, bound")
+			}
 			p := start(t, "read x; exec sleep 1000", tt.stdio)
 			if tt.files == nil {
 				tt.files = []*os.File{tt.stdio.Stdin.(*os.File), tt.stdio.Stdout.(*os.File), tt.stdio.Stderr.(*os.File)}

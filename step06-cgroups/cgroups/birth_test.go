@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"gocker/step01-pull/shared/testenv"
 	"gocker/step05-namespaces/namespaces"
 	"gocker/step05-namespaces/terminal"
 	"gocker/step06-cgroups/cgroups"
@@ -26,6 +27,7 @@ func (r refused) Word(v2, v1 string) string {
 }
 
 func TestContainersAreBornInTheirCgroup(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Pids: 50})
 	for name, at := range map[string]cgroups.Cgroup{"as the kernel likes": cg, "where clone3 is refused": refused{cg}} {
 		t.Run(name, func(t *testing.T) {

@@ -123,6 +123,7 @@ func own(args []string) error {
 }
 
 func TestMemoryHogIsKilled(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Memory: "32m"})
 	if n := kernel(t, cg, "memory.max", "memory.limit_in_bytes"); n != 32<<20 {
 		t.Errorf("the kernel's limit is %d, want %d", n, 32<<20)
@@ -146,6 +147,7 @@ func TestMemoryHogIsKilled(t *testing.T) {
 }
 
 func TestMemoryWithinTheLimitIsGiven(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Memory: "128m"})
 	hog := cgrouptest.Start(t, "hog", "32")
 	hog.Begin(t, cgroups.Paths(cg)...)
@@ -159,6 +161,7 @@ func TestMemoryWithinTheLimitIsGiven(t *testing.T) {
 
 // Of the clock on the wall this test knows nothing: on a busy machine the spinner gets less, never more.
 func TestSpinnerIsHeldAtItsShare(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{CPUs: "0.2"})
 	cgrouptest.Start(t, "spin").Begin(t, cgroups.Paths(cg)...)
 	deadline := time.Now().Add(2 * time.Minute)
@@ -178,6 +181,7 @@ func TestSpinnerIsHeldAtItsShare(t *testing.T) {
 }
 
 func TestForkStormIsStopped(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	const limit = 30
 	cg := make(t, limits.Limits{Pids: limit})
 	storm := cgrouptest.Start(t, "fork")
@@ -211,6 +215,7 @@ func TestForkStormIsStopped(t *testing.T) {
 }
 
 func TestRemoveTakesCgroupsInside(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Pids: 50})
 	for _, path := range cgroups.Paths(cg) {
 		inside := filepath.Join(path, "a", "b")
@@ -228,6 +233,7 @@ func TestRemoveTakesCgroupsInside(t *testing.T) {
 }
 
 func TestALimitThatTheKernelRefusesIsNamed(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	quota, period := int64(1), uint64(100_000) // the least quota is 1 ms
 	cg := cgrouptest.Cgroup(t)
 	err := cgroups.Set(cg, cgroups.Settings(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}}))
@@ -237,7 +243,7 @@ func TestALimitThatTheKernelRefusesIsNamed(t *testing.T) {
 }
 
 func TestAMachineWithoutCgroupsIsToldHowToGetThem(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "it mounts cgroup file systems")
 	p := cgrouptest.Start(t, "without")
 	p.Begin(t)
 	for _, want := range []string{"no cgroup file system is mounted", "mount -t "} {
@@ -248,6 +254,7 @@ func TestAMachineWithoutCgroupsIsToldHowToGetThem(t *testing.T) {
 }
 
 func TestNewDoesNotTakeWhatIsThere(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Pids: 50})
 	if second, err := cgroups.New(nil, "gocker-"+cgrouptest.ID(t)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("New = %v, %v; want ErrExist", second, err)
@@ -258,7 +265,7 @@ func TestNewDoesNotTakeWhatIsThere(t *testing.T) {
 }
 
 func TestRemoveDeadTakesAllOfAKilledOwner(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	d := testenv.Dirs(t)
 	owner := cgrouptest.Start(t, "own", d.Root, d.Run)
 	owner.Begin(t)

@@ -19,6 +19,7 @@ import (
 )
 
 func TestTheKernelHasEveryLimit(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	for _, tt := range []struct {
 		limits          limits.Limits
 		v2File, v2Value string
@@ -39,6 +40,7 @@ func TestTheKernelHasEveryLimit(t *testing.T) {
 }
 
 func TestPidsAreThoseOfCgroupsInsideToo(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{})
 	outer, inner := cgrouptest.Start(t, "sleep"), cgrouptest.Start(t, "sleep")
 	outer.Begin(t, cgroups.Paths(cg)...)
@@ -60,6 +62,7 @@ func TestPidsAreThoseOfCgroupsInsideToo(t *testing.T) {
 }
 
 func TestACgroupIsFoundAgainByItsRecord(t *testing.T) {
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	cg := make(t, limits.Limits{Pids: 50})
 	p := cgrouptest.Start(t, "hog", "8", "stay")
 	p.Begin(t, cgroups.Paths(cg)...)
@@ -98,7 +101,7 @@ func TestACgroupIsFoundAgainByItsRecord(t *testing.T) {
 }
 
 func TestACgroupIsMadeBelowAnotherOne(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	parent := "/test-parent-" + filepath.Base(os.TempDir())
 	cg, err := cgroups.New(nil, parent+"/inner/gocker-"+cgrouptest.ID(t))
 	if err != nil {

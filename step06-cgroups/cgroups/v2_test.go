@@ -18,7 +18,7 @@ import (
 // A process in a cgroup forbids controllers for the cgroups below it. New has to find an ancestor that has none, and
 // leave the others as they are.
 func TestV2FindsTheNearestCgroupThatMayHaveChildren(t *testing.T) {
-	testenv.NeedRoot(t)
+	testenv.NeedMachinesRoot(t, "no cgroup is delegated to the user")
 	all, err := trees.Find()
 	if err != nil {
 		t.Fatal(err)

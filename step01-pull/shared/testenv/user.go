@@ -28,7 +28,7 @@ const (
 // Alone: nobody else sees that /etc has other files.
 func OrdinaryUser(t testing.TB, subids string) User {
 	t.Helper()
-	NeedRoot(t)
+	NeedMachinesRoot(t, "it makes another user")
 	if os.Getenv(stage) != "tests" {
 		t.Fatal("an ordinary user is for tests that are Alone")
 	}
