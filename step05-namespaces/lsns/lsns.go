@@ -98,6 +98,13 @@ func Inode(pid int, typ string) (uint64, error) {
 	return info.Sys().(*syscall.Stat_t).Ino, nil
 }
 
+// Shared tells whether a process and this one are in one namespace of a kind.
+func Shared(pid int, typ string) bool {
+	theirs, err := Inode(pid, typ)
+	ours, ourErr := Inode(os.Getpid(), typ)
+	return err == nil && ourErr == nil && theirs == ours
+}
+
 // Describe tells the user and the command line of a process. A kernel thread has no command line: its name stands for it.
 func Describe(pid int) (owner, command string, err error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))

@@ -4,10 +4,11 @@ package namespaces
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocker/step05-namespaces/lsns"
 )
 
 // Join starts process in the container whose first process is pid. A thread of this program joins the container's
@@ -28,9 +29,8 @@ func (p *Process) join(pid int, process *specs.Process) error {
 	if err != nil {
 		return fmt.Errorf("open the container's first process %d: %w", pid, err)
 	}
-	container := os.NewFile(uintptr(pidfd), "container")
-	defer container.Close()
-	hasOwnCgroups := !sameNamespace(pid, "cgroup") // before /proc is another
+	defer unix.Close(pidfd)
+	hasOwnCgroups := !lsns.Shared(pid, "cgroup") // asked now: later /proc is the container's
 	if err := p.each(func(part Part) error { return part.Outside() }); err != nil {
 		return err
 	}
@@ -68,11 +68,4 @@ func (p *Process) join(pid int, process *specs.Process) error {
 		return err
 	}
 	return p.each(func(part Part) error { return part.Ready(p) })
-}
-
-// sameNamespace tells whether a process and this one are in one namespace of a kind.
-func sameNamespace(pid int, kind string) bool {
-	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
-	ours, oursErr := os.Stat("/proc/self/ns/" + kind)
-	return err == nil && oursErr == nil && os.SameFile(theirs, ours)
 }
