@@ -199,6 +199,7 @@ func TestTheNextCommandRemovesWhatACrashLeft(t *testing.T) {
 
 // TestMain lets the test binary be the process that is killed: it pulls and removes until somebody ends it.
 func TestMain(m *testing.M) {
+	testenv.AsRootInside()
 	if root := os.Getenv("GOCKER_TEST_PULL"); root != "" {
 		pullForever(dirs.Dirs{Root: root, Run: root + "-run"}, os.Args[1:])
 	}

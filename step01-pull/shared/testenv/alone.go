@@ -55,7 +55,7 @@ func alone(next string, namespaces uintptr) {
 		os.Exit(0)
 	}
 	if os.Geteuid() != 0 {
-		asRootInside()
+		AsRootInside()
 		return // the tests that need root are skipped
 	}
 	runtime.LockOSThread() // Pdeathsig means the thread that has started it
@@ -86,14 +86,14 @@ func alone(next string, namespaces uintptr) {
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 
-// asRootInside executes this program once more, in a user namespace of the ordinary user who has started it: in there most tests
-// that need root run. It returns where that cannot be done, as unshare(1) is older than 2.38, or the user has no other ids.
-func asRootInside() {
+// AsRootInside executes this program once more, in a user and a mount namespace of the ordinary user who has started it: in there most tests
+// that need root run. Alone does it, too. For root it does nothing. It returns where that cannot be done, as unshare(1) is older than 2.38, or the user has no other ids.
+func AsRootInside() {
 	unshare, err := exec.LookPath("unshare")
-	if err != nil {
+	if err != nil || os.Geteuid() == 0 {
 		return
 	}
-	enter := []string{unshare, "--user", "--map-root-user", "--map-auto"}
+	enter := []string{unshare, "--user", "--mount", "--map-root-user", "--map-auto"}
 	if file, err := os.Executable(); err == nil && exec.Command(enter[0], append(enter[1:], "true")...).Run() == nil {
 		unix.Exec(unshare, append(append(enter, file), os.Args[1:]...), os.Environ())
 	}
