@@ -112,14 +112,10 @@ func LastGroup() (last int) {
 
 // Here reads the map of the user namespace that this program is in, uid_map or gid_map: who root is outside, and the highest id.
 func Here(file string) (root, last int) {
-	raw, _ := os.ReadFile("/proc/self/" + file) // where it is not, there is one id
-	for line := range strings.Lines(string(raw)) {
-		var inside, outside, count int
-		if n, _ := fmt.Sscan(line, &inside, &outside, &count); n == 3 {
-			last = max(last, inside+count-1)
-			if inside == 0 {
-				root = outside
-			}
+	for _, m := range mapOf(file) {
+		last = max(last, m.inside+m.count-1)
+		if m.inside == 0 {
+			root = m.outside
 		}
 	}
 	return root, last
@@ -132,16 +128,26 @@ func ByHand() string {
 		return ""
 	}
 	command := "unshare --user --map-root-user --mount"
-	for _, m := range []struct{ file, option string }{{"uid_map", "--map-users"}, {"gid_map", "--map-groups"}} {
-		raw, _ := os.ReadFile("/proc/self/" + m.file) // without it there is one id
-		for line := range strings.Lines(string(raw)) {
-			var inside, outside, count int
-			if fmt.Sscan(line, &inside, &outside, &count); inside == 1 {
-				command += fmt.Sprintf(" %s=%d,%d,%d", m.option, outside, inside, count)
+	for _, kind := range []struct{ file, option string }{{"uid_map", "--map-users"}, {"gid_map", "--map-groups"}} {
+		for _, m := range mapOf(kind.file) {
+			if m.inside == 1 {
+				command += fmt.Sprintf(" %s=%d,%d,%d", kind.option, m.outside, m.inside, m.count)
 			}
 		}
 	}
 	return command
+}
+
+// mapOf reads a map of the user namespace that this program is in: see user_namespaces(7).
+func mapOf(file string) (lines []struct{ inside, outside, count int }) {
+	raw, _ := os.ReadFile("/proc/self/" + file) // where it is not, there is one id
+	for line := range strings.Lines(string(raw)) {
+		var m struct{ inside, outside, count int }
+		if n, _ := fmt.Sscan(line, &m.inside, &m.outside, &m.count); n == 3 {
+			lines = append(lines, m)
+		}
+	}
+	return lines
 }
 
 // write gives the map to the user namespace of a process. It can be written only once.

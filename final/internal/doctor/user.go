@@ -3,9 +3,10 @@
 package doctor
 
 import (
+	"fmt"
 	"os"
 	"os/user"
-	"strings"
+	"strconv"
 
 	"gocker/final/internal/firewall"
 	"gocker/final/internal/rootless"
@@ -27,23 +28,16 @@ func ofUser() (results []check.Result) {
 	return results
 }
 
-// uidOutside is the number that root of this user namespace has outside.
-func uidOutside() string {
-	if words := strings.Fields(check.Text("/proc/self/uid_map")); len(words) > 1 {
-		return words[1]
-	}
-	return "?"
-}
-
 // ownIDs tells who is who in the user namespace that this process is in.
 func ownIDs() check.Result {
 	const name = "user namespace"
-	ids, outside := usernamespace.LastGroup(), uidOutside()
+	ids := usernamespace.LastGroup()
+	outside, _ := usernamespace.Here("uid_map")
 	if ids == 0 {
-		return check.Miss(name, "root is user "+outside+" outside, and there is no other user", "images with files of several users, and commands of other users than root",
+		return check.Miss(name, fmt.Sprintf("root is user %d outside, and there is no other user", outside), "images with files of several users, and commands of other users than root",
 			"as root: apt-get install uidmap, and usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; and then end all containers").Optional()
 	}
-	return check.Good(name, "root is user %s outside, and there are %d more ids", outside, ids).Optional()
+	return check.Good(name, "root is user %d outside, and there are %d more ids", outside, ids).Optional()
 }
 
 // ownNetworks are the checks for a user, whose networks are in a namespace of the user's own.
@@ -74,7 +68,8 @@ func lingering() []check.Result {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil
 	}
-	who := uidOutside()
+	uid, _ := usernamespace.Here("uid_map")
+	who := strconv.Itoa(uid)
 	if u, err := user.LookupId(who); err == nil {
 		who = u.Username
 	}
