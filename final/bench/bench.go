@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,6 +34,16 @@ func MedianRatio(ours, theirs []float64) float64 {
 
 // Do runs a command that is not measured. Its output goes to no pipe of ours: a container that stays would hold it open.
 func Do(args ...string) error { return do(Contender{Args: args}.Command()) }
+
+// Gocker puts the program to measure into a folder, where other users can execute it: a copy of a file, or, without a name, one
+// that is built of these sources.
+func Gocker(dir, file string) (program string, err error) {
+	program = filepath.Join(dir, "gocker")
+	if file != "" {
+		return program, Do("cp", file, program)
+	}
+	return program, Do("env", "CGO_ENABLED=0", "go", "build", "-o", program, "gocker/final")
+}
 
 func do(cmd *exec.Cmd) error {
 	if err := cmd.Run(); err != nil {

@@ -56,11 +56,8 @@ func run(rounds, seconds int, gocker string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if gocker == "" {
-		gocker = filepath.Join(dir, "gocker")
-		if err := bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final"); err != nil {
-			return err
-		}
+	if gocker, err = bench.Gocker(dir, gocker); err != nil {
+		return err
 	}
 	if err := bench.OwnMounts(); err != nil {
 		return err

@@ -79,12 +79,8 @@ func run(rounds int, layout string, inMemory, onDisk bool, gocker string) error 
 		return err
 	}
 	defer unix.Unmount(memory, unix.MNT_DETACH)
-	program := filepath.Join(dir, "gocker")
-	build := []string{"env", "CGO_ENABLED=0", "go", "build", "-o", program, "gocker/final"}
-	if gocker != "" {
-		build = []string{"cp", gocker, program} // the user may not reach the other
-	}
-	if err := bench.Do(build...); err != nil {
+	program, err := bench.Gocker(dir, gocker)
+	if err != nil {
 		return err
 	}
 	registry, image, err := serve(filepath.Join(memory, "registry"), layout)
@@ -227,8 +223,9 @@ func measure(where string, rounds int, store string, contenders []contender) err
 
 // empty leaves an empty folder, and nothing that is still to be written to the disk: the next one would wait for it.
 func empty(store string) error {
-	unix.Unmount(filepath.Join(store, "overlay"), unix.MNT_DETACH)                                                      // podman's own mount; it may be missing
-	err := errors.Join(os.RemoveAll(store), os.RemoveAll(store+"-run"), os.Mkdir(store, 0o755), os.Chmod(store, 0o777)) // the user's, too
+	unix.Unmount(filepath.Join(store, "overlay"), unix.MNT_DETACH) // podman's own mount; it may be missing
+	// The store is the user's, too.
+	err := errors.Join(os.RemoveAll(store), os.RemoveAll(store+"-run"), os.Mkdir(store, 0o755), os.Chmod(store, 0o777))
 	unix.Sync()
 	return err
 }

@@ -46,12 +46,8 @@ func run(rounds int, gocker string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "gocker")
-	build := []string{"env", "CGO_ENABLED=0", "go", "build", "-o", program, "gocker/final"}
-	if gocker != "" {
-		build = []string{"cp", gocker, program} // the user may not reach the other
-	}
-	if err := cmp.Or(bench.Do(build...), bench.OwnMounts(), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")); err != nil { // podman warns otherwise
+	program, err := bench.Gocker(dir, gocker)
+	if err := cmp.Or(err, bench.OwnMounts(), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")); err != nil { // podman warns otherwise
 		return err
 	}
 	user, err := bench.NewUser(dir)

@@ -105,18 +105,14 @@ func run(rounds int, gocker string) (err error) {
 	})
 }
 
-// prepare gives this program mounts of its own, and gocker its folders. It builds gocker if it is not there yet.
+// prepare gives this program mounts of its own, and gocker its folders.
 func prepare(dir, gocker string) (string, error) {
 	if err := bench.OwnMounts(); err != nil {
 		return "", err
 	}
 	os.Setenv("GOCKER_ROOT", filepath.Join(dir, "images"))
 	os.Setenv("GOCKER_RUN", "/run/gocker")
-	if gocker != "" {
-		return gocker, nil
-	}
-	gocker = filepath.Join(dir, "gocker")
-	return gocker, bench.Do("env", "CGO_ENABLED=0", "go", "build", "-o", gocker, "gocker/final")
+	return bench.Gocker(dir, gocker)
 }
 
 // podmanIn is podman with folders of its own, and its run as gocker runs a container here.
