@@ -181,10 +181,10 @@ func (f *FS) options(lower merged.Stack) string {
 	topmostFirst := slices.Clone(lower)
 	slices.Reverse(topmostFirst)
 	for i, dir := range topmostFirst {
-		topmostFirst[i] = escape(dir)
+		topmostFirst[i] = Escape(dir)
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
-		strings.Join(topmostFirst, ":"), escape(f.Upperdir()), escape(f.Workdir()))
+		strings.Join(topmostFirst, ":"), Escape(f.Upperdir()), Escape(f.Workdir()))
 	if usernamespace.Inside() { // only the machine's root may write trusted.overlay.*, which overlayfs else writes
 		options += ",userxattr"
 	}
@@ -194,8 +194,8 @@ func (f *FS) options(lower merged.Stack) string {
 	return options
 }
 
-// escape protects the characters that part options and folders from each other.
-func escape(path string) string {
+// Escape protects the characters that part options and folders from each other.
+func Escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
 }
 

@@ -82,7 +82,7 @@ func (f *FS) aside(mount func(lower merged.Stack) error, use func() error) error
 
 // layerOptions are options without a folder for changes. Then overlayfs wants two layers: an empty folder is the lowest.
 func (f *FS) layerOptions(lower merged.Stack) string {
-	changes := fmt.Sprintf(",upperdir=%s,workdir=%s", escape(f.Upperdir()), escape(f.Workdir()))
+	changes := fmt.Sprintf(",upperdir=%s,workdir=%s", Escape(f.Upperdir()), Escape(f.Workdir()))
 	return strings.Replace(f.options(slices.Insert(slices.Clone(lower), 0, f.none())), changes, "", 1)
 }
 

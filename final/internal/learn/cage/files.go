@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocker/step03-layers/usernamespace"
+	"gocker/step04-overlay/overlay"
 )
 
 // own are the folders that a container has for itself.
@@ -63,8 +64,7 @@ func (c *Cage) overlay(folder, upper, at string) error {
 			return err
 		}
 	}
-	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace // what parts options and folders
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", escape(folder), escape(upper), escape(work))
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", overlay.Escape(folder), overlay.Escape(upper), overlay.Escape(work))
 	if usernamespace.Inside() {
 		options += ",userxattr"
 	}
@@ -93,9 +93,13 @@ func (c *Cage) showAll(root string, others []*mountinfo.Info) error {
 	return nil
 }
 
-// show binds a folder of the machine, where nobody can write it.
+// show binds a folder of the machine, where nobody can write it. recursive is 0, or AT_RECURSIVE for what is mounted in it, too.
 func show(folder, at string, recursive uint) error {
-	if err := unix.Mount(folder, at, "", unix.MS_BIND|map[bool]uintptr{true: unix.MS_REC}[recursive != 0], ""); err != nil {
+	flags := uintptr(unix.MS_BIND)
+	if recursive != 0 {
+		flags |= unix.MS_REC
+	}
+	if err := unix.Mount(folder, at, "", flags, ""); err != nil {
 		return fmt.Errorf("bind %q: %w", folder, err)
 	}
 	if err := unix.MountSetattr(unix.AT_FDCWD, at, recursive, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
